@@ -1,0 +1,30 @@
+//! The vocabulary of netmode: what exists, what is asked for, and what is done to the kernel.
+//!
+//! Nothing here performs I/O. Strings become types at the edge ([`Name`], [`IfName`], [`Mac`],
+//! [`PortSpec`]); a request is turned by `engine` into a [`Plan`], a list of typed kernel
+//! operations ([`Op`]), which `kernel` carries out. Every operation prints as the `ip`, `nft` or
+//! `sysctl` command that would do the same.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod error;
+pub mod id;
+pub mod link;
+pub mod mode;
+pub mod name;
+pub mod network;
+pub mod nft;
+pub mod op;
+pub mod port;
+mod render;
+pub mod state;
+
+pub use error::{ApiError, Code};
+pub use id::Id;
+pub use link::{IfName, Mac, NetnsName, Place};
+pub use mode::{Mode, RequestedMode};
+pub use name::Name;
+pub use network::NetworkSummary;
+pub use op::{Final, Inverse, Op, Plan};
+pub use port::{HostAddr, PortRange, PortSpec, Protocol, Published};
+pub use state::Observed;

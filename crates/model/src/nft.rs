@@ -1,0 +1,286 @@
+//! nf_tables as data: one static ruleset, and the elements that change.
+//!
+//! The types hold just what netmode's own table needs, so that the kernel's encoder and the text
+//! rendering can both be complete. Sources: `include/uapi/linux/netfilter/nf_tables.h`, nft(8).
+
+use crate::link::IfName;
+use crate::port::Protocol;
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// IP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Family of a table; `inet` holds rules for both.
+pub const TABLE_FAMILY: &str = "inet";
+
+/// A whole table: sets and maps first, then chains with their rules. It never changes while
+/// endpoints come and go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruleset {
+    /// The table's name, family `inet`.
+    pub table: String,
+    /// Own the table by the writing socket where the kernel keeps owned tables (PERSIST, Linux 6.9+).
+    pub owner: bool,
+    /// Named sets and maps.
+    pub sets: Vec<Set>,
+    /// Chains, in the order of creation; a chain that is jumped to comes before the one that jumps.
+    pub chains: Vec<Chain>,
+}
+
+/// A named set, or a map if it has data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Set {
+    /// Its name within the table.
+    pub name: String,
+    /// Types of the key's fields; several make a concatenation.
+    pub key: Vec<Type>,
+    /// Types of the data's fields, for a map; empty for a set.
+    pub data: Vec<Type>,
+    /// Whether elements are ranges.
+    pub interval: bool,
+}
+
+/// Type of a field (nft datatype).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Type {
+    /// `ipv4_addr`, 4 bytes.
+    Ipv4Addr,
+    /// `ipv6_addr`, 16 bytes.
+    Ipv6Addr,
+    /// `inet_proto`, 1 byte.
+    InetProto,
+    /// `inet_service`, 2 bytes, network order.
+    InetService,
+    /// `ifname`, 16 bytes, zero-padded.
+    IfName,
+}
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// Its name within the table.
+    pub name: String,
+    /// Where packets enter it; `None` for one that is only jumped to.
+    pub base: Option<Base>,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// The hook of a base chain, with policy accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// `nat` or `filter`.
+    pub kind: ChainKind,
+    /// The hook.
+    pub hook: Hook,
+    /// Lower comes first: -300 raw, -200 conntrack, -100 dstnat, 0 filter, 100 srcnat.
+    pub priority: i32,
+}
+
+/// Type of a base chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChainKind {
+    /// Sees every packet.
+    Filter,
+    /// Sees the first packet of a connection.
+    Nat,
+}
+
+/// A netfilter hook of the IP layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hook {
+    /// Everything that arrives.
+    Prerouting,
+    /// What is for this machine.
+    Input,
+    /// What passes through.
+    Forward,
+    /// What this machine sends.
+    Output,
+    /// Everything that leaves.
+    Postrouting,
+}
+
+/// A rule: all matches must hold, then the statement is carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Conditions, in order.
+    pub matches: Vec<Match>,
+    /// What is done.
+    pub action: Action,
+}
+
+/// A part of the packet or its surroundings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Field {
+    /// Source address of the family.
+    Saddr(Family),
+    /// Destination address of the family.
+    Daddr(Family),
+    /// Transport protocol (`meta l4proto`).
+    L4Proto,
+    /// Destination port (`th dport`).
+    Dport,
+    /// Name of the link it came by; empty for what this machine sends.
+    Iifname,
+    /// Name of the link it leaves by.
+    Oifname,
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Match {
+    /// `meta nfproto`.
+    Family(Family),
+    /// `fib daddr type local`: the destination is an address of this machine.
+    DaddrLocal,
+    /// `ip saddr`/`ip daddr` within `addr/len`, or outside of it.
+    Prefix {
+        /// [`Field::Saddr`] or [`Field::Daddr`] of IPv4.
+        field: Field,
+        /// Network address.
+        addr: Ipv4Addr,
+        /// Prefix length.
+        len: u8,
+        /// Outside of it.
+        negate: bool,
+    },
+    /// `iifname "lo"`, or any other link.
+    Iif {
+        /// The link.
+        name: IfName,
+        /// Any but it.
+        negate: bool,
+    },
+    /// The fields, concatenated, are an element of the set, or are not.
+    In {
+        /// Fields in the order of the set's key.
+        fields: Vec<Field>,
+        /// Name of the set.
+        set: String,
+        /// Not an element.
+        negate: bool,
+    },
+    /// `ct state established,related`.
+    Established,
+    /// `ct state new`.
+    New,
+    /// `ct status dnat`: destination was translated.
+    Dnat,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Let it pass this hook.
+    Accept,
+    /// Throw it away, counted.
+    Drop,
+    /// Go on in another chain and come back.
+    Jump(String),
+    /// `meta mark set meta mark or BIT`.
+    MarkOr(u32),
+    /// `masquerade fully-random`.
+    Masquerade,
+    /// Translate the destination by what the map holds; a key that is not there passes on to the next rule.
+    DnatBy {
+        /// Fields in the order of the map's key.
+        fields: Vec<Field>,
+        /// Name of the map.
+        map: String,
+        /// What the map's data means.
+        form: DnatForm,
+    },
+}
+
+/// The data of a translation map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DnatForm {
+    /// Address and port.
+    AddrPort(Family),
+    /// Address; the port stays.
+    Addr(Family),
+    /// Address, `min`, `max` with `NF_NAT_RANGE_PROTO_OFFSET`: the port becomes
+    /// `min + dport mod (max − min + 1)` (Linux `nf_nat_core.c`, base port 0).
+    Shift(Family),
+}
+
+/// An element of a set or map.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Element {
+    /// Name of the set or map.
+    pub set: String,
+    /// The key.
+    pub key: Vec<Span>,
+    /// The data of a map's element; empty in a set.
+    pub data: Vec<Datum>,
+}
+
+/// A value of a key's field, or a range of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Span {
+    /// One value.
+    One(Datum),
+    /// From the first to the last, both included; only in interval sets.
+    Range(Datum, Datum),
+}
+
+/// A typed value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Datum {
+    /// `ipv4_addr`.
+    V4(Ipv4Addr),
+    /// `ipv6_addr`.
+    V6(Ipv6Addr),
+    /// `inet_proto`.
+    Proto(Protocol),
+    /// `inet_service`.
+    Port(u16),
+    /// `ifname`.
+    Name(IfName),
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(ip: std::net::IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// `ip` or `ip6`, nft's word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::V4 => "ip",
+            Self::V6 => "ip6",
+        }
+    }
+}
+
+impl Datum {
+    /// An address of either family.
+    pub fn ip(ip: std::net::IpAddr) -> Self {
+        match ip {
+            std::net::IpAddr::V4(ip) => Self::V4(ip),
+            std::net::IpAddr::V6(ip) => Self::V6(ip),
+        }
+    }
+}
+
+impl Type {
+    /// Length in bytes, without the padding of a concatenation.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Ipv4Addr => 4,
+            Self::Ipv6Addr | Self::IfName => 16,
+            Self::InetProto => 1,
+            Self::InetService => 2,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Kernel operations, plans, and what takes them back.
+
+use crate::link::{IfName, Mac, NetnsName, Place};
+use crate::nft::{Element, Ruleset};
+use crate::port::{HostAddr, PortRange, Protocol};
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// One step on the kernel that can be taken back.
+///
+/// An `Op` knows no mode: it says what shall be, in the kernel's words. Its text form
+/// ([`std::fmt::Display`]) is the command that would do the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Op {
+    /// A new network namespace, pinned as `/run/netns/<name>`.
+    NetnsAdd {
+        /// Its pin.
+        netns: NetnsName,
+    },
+    /// A bridge, down, without spanning tree and without IPv6 addresses of its own making.
+    BridgeAdd {
+        /// Name of the link on the host.
+        dev: IfName,
+        /// Fixed address: an inherited one would change with the ports and make neighbours' caches stale.
+        mac: Mac,
+        /// Bytes.
+        mtu: u32,
+        /// Who owns it (ifalias).
+        alias: String,
+    },
+    /// A veth pair: the host's end a port of a bridge and down, the other end born inside a namespace
+    /// with its final name, address and MTU. That end cannot be created up (the kernel answers ENOTCONN).
+    VethAdd {
+        /// The host's end.
+        dev: IfName,
+        /// The bridge.
+        bridge: IfName,
+        /// Namespace of the other end.
+        peer_at: Place,
+        /// Name of the other end.
+        peer: IfName,
+        /// Hardware address of the other end.
+        peer_mac: Mac,
+        /// Bytes, of both ends.
+        mtu: u32,
+        /// `IFLA_GROUP` of the host's end.
+        group: u32,
+    },
+    /// Flags of a bridge port; labels the link and brings it up in the same message.
+    PortUp {
+        /// The port's link on the host.
+        dev: IfName,
+        /// Frames may go out by the port they came from.
+        hairpin: bool,
+        /// No frames to other isolated ports.
+        isolated: bool,
+        /// Who owns it (ifalias).
+        alias: String,
+    },
+    /// Takes a link away; a veth takes its peer along.
+    LinkDel {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+    },
+    /// Brings a link up.
+    LinkUp {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+    },
+    /// Brings a link down.
+    LinkDown {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+    },
+    /// Sets a link's MTU.
+    LinkMtu {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+        /// Bytes.
+        mtu: u32,
+    },
+    /// An address; IPv6 without duplicate detection, since the agent alone gives them out.
+    AddrAdd {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+        /// Address with prefix length.
+        addr: IpNetwork,
+    },
+    /// The inverse of [`Op::AddrAdd`].
+    AddrDel {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+        /// Address with prefix length.
+        addr: IpNetwork,
+    },
+    /// A route of the main table.
+    RouteAdd(Route),
+    /// The inverse of [`Op::RouteAdd`].
+    RouteDel(Route),
+    /// A policy routing rule on the host.
+    RuleAdd(PolicyRule),
+    /// The inverse of [`Op::RuleAdd`].
+    RuleDel(PolicyRule),
+    /// Writes a kernel variable.
+    Sysctl {
+        /// Where.
+        at: Place,
+        /// Path below `/proc/sys`, such as `net/ipv4/ip_forward`.
+        key: String,
+        /// What to write.
+        value: String,
+    },
+    /// A whole nf_tables table in one transaction.
+    TableAdd(Ruleset),
+    /// Takes a table away.
+    TableDel {
+        /// Its name, family inet.
+        table: String,
+    },
+    /// An element of a set or map; taken is an error (EEXIST).
+    ElementAdd {
+        /// The table.
+        table: String,
+        /// The element.
+        element: Element,
+    },
+    /// The inverse of [`Op::ElementAdd`].
+    ElementDel {
+        /// The table.
+        table: String,
+        /// The element.
+        element: Element,
+    },
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Route {
+    /// Where.
+    pub at: Place,
+    /// Destination; `None` is the default route of the gateway's family.
+    pub to: Option<IpNetwork>,
+    /// Next hop.
+    pub via: Option<IpAddr>,
+    /// Outgoing link.
+    pub dev: IfName,
+}
+
+/// A policy routing rule (RFC-less Linux feature, ip-rule(8)): what matches is looked up in `main`,
+/// or refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PolicyRule {
+    /// Priority: lower is asked first.
+    pub pref: u32,
+    /// Arriving link; `lo` means sent by this machine.
+    pub iif: Option<IfName>,
+    /// Mark bit that must be set (value and mask are the same).
+    pub mark: Option<u32>,
+    /// Destination.
+    pub to: IpNetwork,
+    /// What happens.
+    pub verdict: RuleVerdict,
+}
+
+/// Outcome of a policy routing rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleVerdict {
+    /// Go on in table main.
+    Main,
+    /// Administratively prohibited (`RTN_PROHIBIT`).
+    Prohibit,
+}
+
+/// A step that cannot be taken back. Only after the point of no return.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Final {
+    /// Forget tracked connections whose original destination is a published port, so that packets
+    /// of an old flow meet the rules of now.
+    FlushConntrack {
+        /// The transport protocol.
+        protocol: Protocol,
+        /// The host's address, if one was named.
+        host: HostAddr,
+        /// The host's ports (not the container's: moby#53384).
+        ports: PortRange,
+    },
+    /// Tell the neighbours: gratuitous ARP (RFC 5227 §3) or unsolicited NA (RFC 4861 §7.2.6).
+    Announce {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+        /// The address.
+        ip: IpAddr,
+        /// The hardware address it has now.
+        mac: Mac,
+    },
+    /// Unpin a namespace and close the agent's descriptor. The kernel takes the links away behind it.
+    NetnsDrop {
+        /// The pin.
+        netns: NetnsName,
+    },
+}
+
+/// What takes back an operation that was carried out; a changed value is restored only while
+/// it is still what we wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Inverse {
+    /// Another operation.
+    Op(Op),
+    /// Compare and restore.
+    Restore {
+        /// Where.
+        at: Place,
+        /// Path below `/proc/sys`.
+        key: String,
+        /// What we wrote.
+        ours: String,
+        /// What was there.
+        previous: String,
+    },
+    /// Drop the namespace that was made.
+    NetnsDrop {
+        /// The pin.
+        netns: NetnsName,
+    },
+    /// What is taken away with something else, or was so already.
+    Nothing,
+}
+
+/// What will be done: reversible steps, then those that are not.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// In order. Should one fail, those before it are taken back, newest first.
+    pub ops: Vec<Op>,
+    /// Carried out when all of [`Plan::ops`] are done; failures are reported, nothing stops.
+    pub then: Vec<Final>,
+}
+
+impl Plan {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty() && self.then.is_empty()
+    }
+
+    /// Appends another plan's steps.
+    pub fn extend(&mut self, other: Plan) {
+        self.ops.extend(other.ops);
+        self.then.extend(other.then);
+    }
+}
+
+/// A step that the kernel refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{step}: {}{}", std::io::Error::from_raw_os_error(*errno), if detail.is_empty() { String::new() } else { format!(" ({detail})") })]
+pub struct OpError {
+    /// The command that would do the same.
+    pub step: String,
+    /// The kernel's error number, positive.
+    pub errno: i32,
+    /// The kernel's extended text (NLMSGERR_ATTR_MSG), or empty.
+    pub detail: String,
+}
+
+impl Op {
+    /// The operation that takes this one back where no earlier value is needed.
+    pub fn inverse(&self) -> Inverse {
+        let del = |at: &Place, dev: &IfName| Inverse::Op(Op::LinkDel { at: at.clone(), dev: dev.clone() });
+        match self {
+            Self::NetnsAdd { netns } => Inverse::NetnsDrop { netns: netns.clone() },
+            Self::BridgeAdd { dev, .. } | Self::VethAdd { dev, .. } => del(&Place::Host, dev),
+            Self::LinkUp { at, dev } => Inverse::Op(Self::LinkDown { at: at.clone(), dev: dev.clone() }),
+            Self::LinkDown { at, dev } => Inverse::Op(Self::LinkUp { at: at.clone(), dev: dev.clone() }),
+            Self::AddrAdd { at, dev, addr } => {
+                Inverse::Op(Self::AddrDel { at: at.clone(), dev: dev.clone(), addr: *addr })
+            }
+            Self::AddrDel { at, dev, addr } => {
+                Inverse::Op(Self::AddrAdd { at: at.clone(), dev: dev.clone(), addr: *addr })
+            }
+            Self::RouteAdd(route) => Inverse::Op(Self::RouteDel(route.clone())),
+            Self::RouteDel(route) => Inverse::Op(Self::RouteAdd(route.clone())),
+            Self::RuleAdd(rule) => Inverse::Op(Self::RuleDel(rule.clone())),
+            Self::RuleDel(rule) => Inverse::Op(Self::RuleAdd(rule.clone())),
+            Self::TableAdd(ruleset) => Inverse::Op(Self::TableDel { table: ruleset.table.clone() }),
+            Self::ElementAdd { table, element } => {
+                Inverse::Op(Self::ElementDel { table: table.clone(), element: element.clone() })
+            }
+            Self::ElementDel { table, element } => {
+                Inverse::Op(Self::ElementAdd { table: table.clone(), element: element.clone() })
+            }
+            // A port goes with its link. What was there before a sysctl or an MTU only the executor
+            // has seen, and a deleted link or table cannot be made again from its name.
+            Self::PortUp { .. } | Self::Sysctl { .. } | Self::LinkMtu { .. } => Inverse::Nothing,
+            Self::LinkDel { .. } | Self::TableDel { .. } => Inverse::Nothing,
+        }
+    }
+}

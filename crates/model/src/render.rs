@@ -1,0 +1,338 @@
+//! The text of operations: the commands of iproute2, nft, sysctl and conntrack that do the same.
+
+use crate::link::Place;
+use crate::nft::*;
+use crate::op::{Final, Inverse, Op, Plan, PolicyRule, Route, RuleVerdict};
+use std::fmt::{self, Display, Formatter, Write};
+use std::net::IpAddr;
+
+/// `ip`, or `ip -n NETNS` elsewhere than on the host.
+fn ip(at: &Place) -> String {
+    match at {
+        Place::Host => "ip".into(),
+        Place::Netns(netns) => format!("ip -n {netns}"),
+    }
+}
+
+/// Text of a person within double quotes for a POSIX shell; such text is only ever shown.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' | '$' | '`' => out.extend(['\\', c]),
+            c if c.is_control() => out.push('?'),
+            c => out.push(c),
+        }
+    }
+    out + "\""
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+impl Display for Op {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NetnsAdd { netns } => write!(f, "ip netns add {netns}"),
+            Self::BridgeAdd { dev, mac, mtu, alias } => write!(
+                f,
+                "ip link add name {dev} address {mac} mtu {mtu} type bridge stp_state 0\nip link set dev {dev} alias {}",
+                quoted(alias)
+            ),
+            Self::VethAdd { dev, bridge, peer_at, peer, peer_mac, mtu, group } => {
+                write!(
+                    f,
+                    "ip link add name {dev} mtu {mtu} group {group} master {bridge} type veth peer name {peer} address {peer_mac} mtu {mtu}"
+                )?;
+                match peer_at {
+                    Place::Host => Ok(()),
+                    Place::Netns(netns) => write!(f, " netns {netns}"),
+                }
+            }
+            Self::PortUp { dev, hairpin, isolated, alias } => write!(
+                f,
+                "ip link set dev {dev} up alias {} type bridge_slave hairpin {} isolated {}",
+                quoted(alias),
+                on_off(*hairpin),
+                on_off(*isolated)
+            ),
+            Self::LinkDel { at, dev } => write!(f, "{} link del dev {dev}", ip(at)),
+            Self::LinkUp { at, dev } => write!(f, "{} link set dev {dev} up", ip(at)),
+            Self::LinkDown { at, dev } => write!(f, "{} link set dev {dev} down", ip(at)),
+            Self::LinkMtu { at, dev, mtu } => write!(f, "{} link set dev {dev} mtu {mtu}", ip(at)),
+            Self::AddrAdd { at, dev, addr } => {
+                let nodad = if addr.is_ipv6() { " nodad" } else { "" };
+                write!(f, "{} addr add {addr} dev {dev}{nodad}", ip(at))
+            }
+            Self::AddrDel { at, dev, addr } => write!(f, "{} addr del {addr} dev {dev}", ip(at)),
+            Self::RouteAdd(route) => route.render(f, "add"),
+            Self::RouteDel(route) => route.render(f, "del"),
+            Self::RuleAdd(rule) => rule.render(f, "add"),
+            Self::RuleDel(rule) => rule.render(f, "del"),
+            Self::Sysctl { at, key, value } => sysctl(f, at, key, value),
+            Self::TableAdd(ruleset) => write!(f, "nft -f - <<'EOF'\n{ruleset}EOF"),
+            Self::TableDel { table } => write!(f, "nft delete table {TABLE_FAMILY} {table}"),
+            Self::ElementAdd { table, element } => write!(f, "nft add element {TABLE_FAMILY} {table} {element}"),
+            Self::ElementDel { table, element } => {
+                write!(f, "nft delete element {TABLE_FAMILY} {table} {} {{ {} }}", element.set, Key(&element.key))
+            }
+        }
+    }
+}
+
+fn sysctl(f: &mut Formatter<'_>, at: &Place, key: &str, value: &str) -> fmt::Result {
+    // sysctl(8) takes slashes, which leaves dots in link names alone.
+    match at {
+        Place::Host => write!(f, "sysctl -w {key}={}", value_text(value)),
+        Place::Netns(netns) => write!(f, "ip netns exec {netns} sysctl -w {key}={}", value_text(value)),
+    }
+}
+
+fn value_text(value: &str) -> String {
+    if value.contains(char::is_whitespace) { quoted(value) } else { value.into() }
+}
+
+impl Route {
+    fn render(&self, f: &mut Formatter<'_>, verb: &str) -> fmt::Result {
+        let six = matches!(self.via, Some(IpAddr::V6(_))) || self.to.is_some_and(|to| to.is_ipv6());
+        write!(f, "{} {}route {verb} ", ip(&self.at), if six { "-6 " } else { "" })?;
+        match self.to {
+            Some(to) => write!(f, "{to}")?,
+            None => f.write_str("default")?,
+        }
+        if let Some(via) = self.via {
+            write!(f, " via {via}")?;
+        }
+        write!(f, " dev {}", self.dev)
+    }
+}
+
+impl PolicyRule {
+    fn render(&self, f: &mut Formatter<'_>, verb: &str) -> fmt::Result {
+        let six = if self.to.is_ipv6() { "-6 " } else { "" };
+        write!(f, "ip {six}rule {verb} pref {}", self.pref)?;
+        if let Some(iif) = &self.iif {
+            write!(f, " iif {iif}")?;
+        }
+        if let Some(mark) = self.mark {
+            write!(f, " fwmark {mark:#x}/{mark:#x}")?;
+        }
+        write!(f, " to {}", self.to)?;
+        f.write_str(match self.verdict {
+            RuleVerdict::Main => " lookup main",
+            RuleVerdict::Prohibit => " prohibit",
+        })
+    }
+}
+
+impl Display for Final {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FlushConntrack { protocol, host, ports } => {
+                write!(f, "conntrack -D -p {protocol}")?;
+                if let Some(ip) = host.specific() {
+                    write!(f, " -d {ip}")?;
+                }
+                write!(f, " --dport {ports}")
+            }
+            Self::Announce { at, dev, ip, mac } => match (at, ip) {
+                (Place::Netns(n), IpAddr::V4(_)) => write!(f, "ip netns exec {n} arping -U -c 1 -I {dev} {ip} # {mac}"),
+                (Place::Netns(n), IpAddr::V6(_)) => write!(f, "ip netns exec {n} ndsend {ip} {dev} # {mac}"),
+                (Place::Host, IpAddr::V4(_)) => write!(f, "arping -U -c 1 -I {dev} {ip} # {mac}"),
+                (Place::Host, IpAddr::V6(_)) => write!(f, "ndsend {ip} {dev} # {mac}"),
+            },
+            Self::NetnsDrop { netns } => write!(f, "ip netns del {netns}"),
+        }
+    }
+}
+
+impl Display for Inverse {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Op(op) => op.fmt(f),
+            Self::Restore { at, key, previous, .. } => sysctl(f, at, key, previous),
+            Self::NetnsDrop { netns } => write!(f, "ip netns del {netns}"),
+            Self::Nothing => Ok(()),
+        }
+    }
+}
+
+/// One command a line.
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.ops.iter().try_for_each(|op| writeln!(f, "{op}"))?;
+        self.then.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+impl Display for Ruleset {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table {TABLE_FAMILY} {} {{", self.table)?;
+        if self.owner {
+            writeln!(f, "\tflags owner,persist")?;
+        }
+        self.sets.iter().try_for_each(|set| write!(f, "{set}"))?;
+        self.chains.iter().try_for_each(|chain| write!(f, "{chain}"))?;
+        writeln!(f, "}}")
+    }
+}
+
+fn dotted<T: Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" . ")
+}
+
+impl Display for Set {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let kind = if self.data.is_empty() { "set" } else { "map" };
+        write!(f, "\t{kind} {} {{\n\t\ttype {}", self.name, dotted(&self.key))?;
+        if !self.data.is_empty() {
+            write!(f, " : {}", dotted(&self.data))?;
+        }
+        if self.interval {
+            f.write_str("\n\t\tflags interval")?;
+        }
+        f.write_str("\n\t}\n")
+    }
+}
+
+impl Display for Type {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4Addr => "ipv4_addr",
+            Self::Ipv6Addr => "ipv6_addr",
+            Self::InetProto => "inet_proto",
+            Self::InetService => "inet_service",
+            Self::IfName => "ifname",
+        })
+    }
+}
+
+impl Display for Chain {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\tchain {} {{", self.name)?;
+        if let Some(base) = &self.base {
+            writeln!(f, "\t\t{base}")?;
+        }
+        self.rules.iter().try_for_each(|rule| writeln!(f, "\t\t{rule}"))?;
+        writeln!(f, "\t}}")
+    }
+}
+
+impl Display for Base {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ChainKind::Filter => "filter",
+            ChainKind::Nat => "nat",
+        };
+        let hook = match self.hook {
+            Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
+            Hook::Forward => "forward",
+            Hook::Output => "output",
+            Hook::Postrouting => "postrouting",
+        };
+        write!(f, "type {kind} hook {hook} priority {}; policy accept;", self.priority)
+    }
+}
+
+impl Display for Rule {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.matches.iter().try_for_each(|m| write!(f, "{m} "))?;
+        self.action.fmt(f)
+    }
+}
+
+impl Display for Field {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Saddr(family) => write!(f, "{} saddr", family.word()),
+            Self::Daddr(family) => write!(f, "{} daddr", family.word()),
+            Self::L4Proto => f.write_str("meta l4proto"),
+            Self::Dport => f.write_str("th dport"),
+            Self::Iifname => f.write_str("iifname"),
+            Self::Oifname => f.write_str("oifname"),
+        }
+    }
+}
+
+impl Display for Match {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let not = |negate: &bool| if *negate { "!= " } else { "" };
+        match self {
+            Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
+            Self::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
+            Self::DaddrLocal => f.write_str("fib daddr type local"),
+            Self::Prefix { field, addr, len, negate } => write!(f, "{field} {}{addr}/{len}", not(negate)),
+            Self::Iif { name, negate } => write!(f, "iifname {}\"{name}\"", not(negate)),
+            Self::In { fields, set, negate } => write!(f, "{} {}@{set}", dotted(fields), not(negate)),
+            Self::Established => f.write_str("ct state established,related"),
+            Self::New => f.write_str("ct state new"),
+            Self::Dnat => f.write_str("ct status dnat"),
+        }
+    }
+}
+
+impl Display for Action {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Drop => f.write_str("counter drop"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::MarkOr(bit) => write!(f, "meta mark set meta mark | {bit:#010x}"),
+            Self::Masquerade => f.write_str("masquerade fully-random"),
+            Self::DnatBy { fields, map, form } => {
+                let (word, data) = match form {
+                    DnatForm::AddrPort(family) => (family.word(), " addr . port"),
+                    DnatForm::Addr(family) => (family.word(), ""),
+                    DnatForm::Shift(family) => (family.word(), " addr . port-offset"),
+                };
+                write!(f, "dnat {word}{data} to {} map @{map}", dotted(fields))
+            }
+        }
+    }
+}
+
+impl Display for Element {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {{ {}", self.set, Key(&self.key))?;
+        if !self.data.is_empty() {
+            write!(f, " : {}", dotted(&self.data))?;
+        }
+        f.write_str(" }")
+    }
+}
+
+struct Key<'a>(&'a [Span]);
+
+impl Display for Key<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&dotted(self.0))
+    }
+}
+
+impl Display for Span {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(datum) => datum.fmt(f),
+            Self::Range(from, to) if from == to => from.fmt(f),
+            Self::Range(from, to) => write!(f, "{from}-{to}"),
+        }
+    }
+}
+
+impl Display for Datum {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(ip) => ip.fmt(f),
+            Self::V6(ip) => ip.fmt(f),
+            Self::Proto(protocol) => protocol.fmt(f),
+            Self::Port(port) => port.fmt(f),
+            Self::Name(name) => {
+                f.write_char('"')?;
+                name.fmt(f)?;
+                f.write_char('"')
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What the kernel says exists: the observed side of `converge`.
+
+use crate::link::{IfName, Mac, NetnsName, Place};
+use crate::nft::Element;
+use crate::op::{PolicyRule, Route};
+use ipnetwork::IpNetwork;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A snapshot of those parts of the kernel's state that a plan can change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// Links, of the host and of the namespaces looked at.
+    pub links: Vec<LinkState>,
+    /// Addresses.
+    pub addrs: Vec<AddrState>,
+    /// Unicast routes of the main table.
+    pub routes: Vec<Route>,
+    /// Policy routing rules of the shapes that [`PolicyRule`] can say; others are left out.
+    pub rules: Vec<PolicyRule>,
+    /// Our table, if it is there.
+    pub table: Option<TableState>,
+    /// Pins below `/run/netns` that are network namespaces.
+    pub netns: BTreeSet<NetnsName>,
+}
+
+/// A link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkState {
+    /// Where.
+    pub at: Place,
+    /// Its number, unique within its namespace while it lives.
+    pub index: u32,
+    /// Its name.
+    pub name: IfName,
+    /// Its hardware address, where it has one.
+    pub mac: Option<Mac>,
+    /// Bytes.
+    pub mtu: u32,
+    /// IFF_UP.
+    pub up: bool,
+    /// `bridge`, `veth`, …; absent for a physical link.
+    pub kind: Option<String>,
+    /// Name of the link it is a port of.
+    pub master: Option<IfName>,
+    /// ifalias.
+    pub alias: Option<String>,
+    /// `IFLA_GROUP`.
+    pub group: u32,
+    /// Bridge port flag.
+    pub hairpin: Option<bool>,
+    /// Bridge port flag.
+    pub isolated: Option<bool>,
+}
+
+/// An address on a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddrState {
+    /// Where.
+    pub at: Place,
+    /// The link.
+    pub dev: IfName,
+    /// With prefix length.
+    pub addr: IpNetwork,
+}
+
+/// Our nf_tables table as found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableState {
+    /// Whether a live socket owns it.
+    pub owned: bool,
+    /// Chains with the number of their rules.
+    pub chains: BTreeMap<String, usize>,
+    /// Names of sets and maps.
+    pub sets: BTreeSet<String>,
+    /// Every element of every set and map of the table.
+    pub elements: BTreeSet<Element>,
+}
