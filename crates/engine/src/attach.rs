@@ -1,0 +1,366 @@
+//! The engine: carries a request through reserve → plan → intent → apply → ready, and back.
+
+use crate::endpoint::{self, Endpoint, NetnsUse, Owner, Progress};
+use crate::error::AttachError;
+use crate::leases::Leases;
+use crate::modes;
+use crate::network::{DEFAULT_NETWORK, Network};
+use crate::outside::{Apply, Hold, HoldFailure, Kept};
+use crate::ports::Within;
+use crate::settings::Settings;
+use crate::store::{self, Kind, Store};
+use netmode_model::api::NetOptions;
+use netmode_model::op::OpError;
+use netmode_model::{HostAddr, Id, IfName, Inverse, Plan, PortRange, PortSpec, Protocol, Published, RequestedMode};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A request to attach. Everything random or clocked comes in with it.
+#[derive(Debug, Clone)]
+pub struct Attach {
+    /// The endpoint's id, random.
+    pub id: Id,
+    /// Whose it will be.
+    pub owner: Owner,
+    /// The namespace; [`NetnsUse::Host`] in host mode.
+    pub netns: NetnsUse,
+    /// Name of the link inside.
+    pub interface: IfName,
+    /// The mode asked for.
+    pub requested: RequestedMode,
+    /// The options.
+    pub net: NetOptions,
+    /// RFC 3339, for the record.
+    pub now: String,
+}
+
+/// A standing endpoint with what holds its ports.
+#[derive(Debug)]
+struct Live {
+    record: Endpoint,
+    kept: Vec<(Published, Kept)>,
+}
+
+/// The decisions of one agent, and their records. Shared by all requests; no lock is held across a wait.
+pub struct Engine {
+    pub(crate) settings: Settings,
+    pub(crate) outside: Arc<dyn Apply>,
+    pub(crate) hold: Arc<dyn Hold>,
+    pub(crate) store: Arc<dyn Store>,
+    leases: Mutex<Leases>,
+    live: Mutex<HashMap<Id, Live>>,
+    /// Endpoints that were detached and whose link has not been seen gone, by the link on the host.
+    leaving: Mutex<HashMap<IfName, Endpoint>>,
+}
+
+/// What a request has reserved: given back unless it is [kept](Reserved::keep).
+pub(crate) struct Reserved<'a> {
+    engine: &'a Engine,
+    endpoint: Option<Endpoint>,
+    kept: Vec<(Published, Kept)>,
+}
+
+impl Engine {
+    /// An engine without endpoints.
+    pub fn new(
+        settings: Settings,
+        networks: Vec<Network>,
+        outside: Arc<dyn Apply>,
+        hold: Arc<dyn Hold>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        let leases = Mutex::new(Leases::new(networks));
+        Self { settings, outside, hold, store, leases, live: Mutex::default(), leaving: Mutex::default() }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The networks, by name.
+    pub fn networks(&self) -> Vec<Network> {
+        self.leases().networks()
+    }
+
+    /// Every standing endpoint.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        lock(&self.live).values().map(|l| l.record.clone()).collect()
+    }
+
+    /// A standing endpoint.
+    pub fn endpoint(&self, id: Id) -> Option<Endpoint> {
+        lock(&self.live).get(&id).map(|l| l.record.clone())
+    }
+
+    /// Whether every port of an endpoint is held by a socket.
+    pub fn held(&self, id: Id) -> bool {
+        lock(&self.live)
+            .get(&id)
+            .is_some_and(|l| l.kept.len() == l.record.ports.len() && l.kept.iter().all(|(_, k)| k.by_socket))
+    }
+
+    /// What [`Engine::attach`] would do, without doing it.
+    ///
+    /// # Errors
+    /// As [`Engine::attach`].
+    pub fn plan(&self, request: &Attach) -> Result<(Endpoint, Plan), AttachError> {
+        let reserved = self.reserve(request)?;
+        let endpoint = reserved.endpoint();
+        let plan = modes::attach(&endpoint, &self.settings);
+        Ok((endpoint, plan))
+    }
+
+    /// Attaches an endpoint.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub fn attach(&self, request: &Attach) -> Result<Endpoint, AttachError> {
+        let reserved = self.reserve(request)?;
+        let mut endpoint = reserved.endpoint();
+        let plan = modes::attach(&endpoint, &self.settings);
+        self.record(&endpoint)?;
+        let undo = match self.outside.apply(&plan.ops) {
+            Ok(undo) => undo,
+            Err(refused) => {
+                let _ = self.store.remove(Kind::Endpoint, &endpoint.id.to_string());
+                return Err(refused.into());
+            }
+        };
+        endpoint.progress = Progress::Ready;
+        if let Err(unrecorded) = self.record(&endpoint) {
+            self.outside.undo(undo);
+            let _ = self.store.remove(Kind::Endpoint, &endpoint.id.to_string());
+            return Err(unrecorded);
+        }
+        // The point of no return: from here on the endpoint stands, whatever the rest reports.
+        reserved.keep(endpoint.clone());
+        self.outside.finish(&plan.then);
+        Ok(endpoint)
+    }
+
+    fn record(&self, endpoint: &Endpoint) -> Result<(), AttachError> {
+        Ok(store::put(&*self.store, Kind::Endpoint, &endpoint.id.to_string(), endpoint)?)
+    }
+
+    /// Takes an endpoint away; one that is not there is done already.
+    ///
+    /// Goes on past failures and returns all of them. Ports are free when this returns, the address when
+    /// the link has been [seen gone](Engine::link_gone).
+    pub fn detach(&self, id: Id) -> Vec<OpError> {
+        let Some(live) = lock(&self.live).remove(&id) else { return Vec::new() };
+        self.take_away(live.record, live.kept)
+    }
+
+    pub(crate) fn take_away(&self, record: Endpoint, kept: Vec<(Published, Kept)>) -> Vec<OpError> {
+        let plan = modes::detach(&record, &self.settings);
+        // Taken back as an inverse is: one step's failure does not keep the next from being taken.
+        // Before the namespace is dropped: the kernel may take the link away before that call returns.
+        let leaves = matches!((&record.netns, &record.link), (NetnsUse::Own(_), Some(_)));
+        if let (true, Some(link)) = (leaves, &record.link) {
+            lock(&self.leaving).insert(link.host_dev.clone(), record.clone());
+        }
+        let steps = plan.ops.into_iter().rev().map(Inverse::Op).collect();
+        let mut failures = self.outside.undo(steps);
+        failures.extend(self.outside.finish(&plan.then));
+        drop(kept);
+        let _ = self.store.remove(Kind::Endpoint, &record.id.to_string());
+        self.leases().release_ports(&record);
+        if !leaves {
+            self.leases().release_link(&record);
+        }
+        failures
+    }
+
+    /// A link of the host is gone: what it stood for is free again. Tells whether it was ours.
+    pub fn link_gone(&self, dev: &IfName) -> bool {
+        let gone = lock(&self.leaving).remove(dev);
+        if let Some(record) = &gone {
+            self.leases().release_link(record);
+        }
+        gone.is_some()
+    }
+
+    /// Links of endpoints that were detached and have not been seen gone.
+    pub fn leaving(&self) -> Vec<IfName> {
+        lock(&self.leaving).keys().cloned().collect()
+    }
+
+    /// Adopts a recorded endpoint that stands. Tells which of its ports could not be held again.
+    pub fn adopt(&self, record: Endpoint) -> Vec<(Published, String)> {
+        self.leases().adopt(&record);
+        let mut lost = Vec::new();
+        let mut kept = Vec::new();
+        let by_socket = modes::needs(record.mode).link;
+        for p in &record.ports {
+            if !by_socket {
+                kept.push((*p, Kept::by_record()));
+                continue;
+            }
+            match self.hold.hold(p.protocol, p.host, p.host_ports) {
+                Ok(k) => kept.push((*p, k)),
+                Err(why) => lost.push((*p, why.to_string())),
+            }
+        }
+        lock(&self.live).insert(record.id, Live { record, kept });
+        lost
+    }
+
+    pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
+        lock(&self.leases)
+    }
+
+    /// Reserves addresses, names and ports for a request.
+    fn reserve(&self, request: &Attach) -> Result<Reserved<'_>, AttachError> {
+        let mode = request.requested.effective();
+        modes::admit(mode, &request.net)?;
+        let mut endpoint = Endpoint {
+            v: endpoint::VERSION,
+            id: request.id,
+            owner: request.owner.clone(),
+            mode,
+            requested: request.requested,
+            progress: Progress::Intent,
+            netns: request.netns.clone(),
+            link: None,
+            ports: Vec::new(),
+            created: request.now.clone(),
+        };
+        let link = modes::needs(mode).link;
+        if link {
+            endpoint.link = Some(self.leases().take_link(DEFAULT_NETWORK, &endpoint, request)?);
+        }
+        self.leases().name(endpoint.id, &endpoint.owner.name);
+        let mut reserved = Reserved { engine: self, endpoint: Some(endpoint), kept: Vec::new() };
+        reserved.take_ports(&request.net)?;
+        Ok(reserved)
+    }
+}
+
+impl Reserved<'_> {
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone().unwrap_or_else(|| unreachable!("taken by keep, which consumes self"))
+    }
+
+    fn keep(mut self, record: Endpoint) {
+        let kept = std::mem::take(&mut self.kept);
+        self.endpoint = None;
+        lock(&self.engine.live).insert(record.id, Live { record, kept });
+    }
+
+    /// Takes the ports of every mapping: by record first, then by a socket.
+    fn take_ports(&mut self, net: &NetOptions) -> Result<(), AttachError> {
+        for spec in &net.ports {
+            self.refuse_unreachable_family(spec)?;
+            let fixed = match self.endpoint.as_ref().and_then(|e| e.link.as_ref()) {
+                Some(_) => spec.host_ports,
+                None => Some(spec.container),
+            };
+            match fixed {
+                Some(host_ports) => self.take_fixed(spec, host_ports)?,
+                None => self.take_dynamic(spec.protocol, spec.host, spec.container.count(), Some(spec.container))?,
+            }
+        }
+        match net.port_env {
+            Some(_) => self.take_dynamic(Protocol::Tcp, HostAddr::Any, 1, None),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_unreachable_family(&self, spec: &PortSpec) -> Result<(), AttachError> {
+        match self.endpoint.as_ref().and_then(|e| e.link.as_ref()) {
+            Some(link) if !spec.host.has_v4() && link.addr(false).is_none() => {
+                Err(AttachError::NoIpv6 { spec: *spec, network: link.network.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_fixed(&mut self, spec: &PortSpec, host_ports: PortRange) -> Result<(), AttachError> {
+        let published = mapping(spec, host_ports);
+        let endpoint = self.endpoint();
+        let mut leases = self.engine.leases();
+        leases.take_ports(&published, &endpoint)?;
+        drop(leases);
+        match self.engine.hold.hold(spec.protocol, spec.host, host_ports) {
+            Ok(kept) => {
+                self.add(published, kept);
+                Ok(())
+            }
+            Err(failure) => {
+                self.engine.leases().ports.release(&published, endpoint.id);
+                Err(not_held(published, failure))
+            }
+        }
+    }
+
+    /// Chooses `count` neighbouring ports for the container's ports, or for the same ports inside.
+    fn take_dynamic(
+        &mut self,
+        protocol: Protocol,
+        host: HostAddr,
+        count: u32,
+        container: Option<PortRange>,
+    ) -> Result<(), AttachError> {
+        let id = self.endpoint().id;
+        let dynamic = &self.engine.settings.dynamic;
+        let within = Within { protocol, host, range: dynamic.range, skip: &dynamic.skip };
+        let hold = &self.engine.hold;
+        // Binding waits for nothing, so the order of choice may be kept under the lock.
+        let chosen = self.engine.leases().ports.choose(&within, count, |ports, run| {
+            let published = Published { host, host_ports: run, container: container.unwrap_or(run), protocol };
+            match hold.hold(protocol, host, run) {
+                Ok(kept) => match ports.take(&published, id) {
+                    Ok(()) => Ok(Ok((published, kept))),
+                    Err(clash) => Ok(Err(clash.port)),
+                },
+                Err(HoldFailure::Taken { port, .. }) => Ok(Err(port)),
+                Err(failure) => Err(not_held(published, failure)),
+            }
+        })?;
+        let (published, kept) = chosen.ok_or(AttachError::PortsExhausted { count })?;
+        self.add(published, kept);
+        Ok(())
+    }
+
+    fn add(&mut self, published: Published, kept: Kept) {
+        let Some(endpoint) = &mut self.endpoint else { return };
+        endpoint.ports.push(published);
+        // In host mode the container binds its ports itself: the trial has shown that they are free.
+        let kept = if modes::needs(endpoint.mode).link { kept } else { Kept::by_record() };
+        self.kept.push((published, kept));
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if let Some(endpoint) = self.endpoint.take() {
+            self.kept.clear();
+            let mut leases = self.engine.leases();
+            leases.release_ports(&endpoint);
+            leases.release_link(&endpoint);
+        }
+    }
+}
+
+fn mapping(spec: &PortSpec, host_ports: PortRange) -> Published {
+    Published { host: spec.host, host_ports, container: spec.container, protocol: spec.protocol }
+}
+
+/// Narrows the mapping to the port that stands in the way.
+fn not_held(published: Published, failure: HoldFailure) -> AttachError {
+    let port = match &failure {
+        HoldFailure::Taken { port, .. } => PortRange::single(*port),
+        _ => None,
+    };
+    AttachError::NotHeld {
+        published: Published { host_ports: port.unwrap_or(published.host_ports), ..published },
+        failure,
+    }
+}
+
+/// A poisoned lock means that another request panicked; its data is still whole, since every change
+/// to it is a single call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

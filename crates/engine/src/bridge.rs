@@ -1,0 +1,228 @@
+//! Bridge mode: what a network and an endpoint on it are made of.
+
+use crate::endpoint::{Endpoint, EndpointLink};
+use crate::network::Network;
+use crate::ruleset::{self, Form};
+use crate::settings::Settings;
+use ipnetwork::IpNetwork;
+use netmode_model::nft::{Datum, Element, Family, Span};
+use netmode_model::op::{PolicyRule, Route, RuleVerdict};
+use netmode_model::{Final, HostAddr, IfName, Op, Place, PortRange, Published};
+use std::net::IpAddr;
+
+/// Steps that make a network: the bridge with its gateway, its place in the table, and the guard.
+pub fn network_up(net: &Network, settings: &Settings) -> Vec<Op> {
+    let dev = net.bridge.clone();
+    let host = |key: String, value: &str| Op::Sysctl { at: Place::Host, key, value: value.into() };
+    let mut ops = vec![Op::BridgeAdd {
+        dev: dev.clone(),
+        mac: net.mac,
+        mtu: net.mtu,
+        alias: format!("netmode/{}/network/{}", settings.instance, net.id.short()),
+    }];
+    if settings.kernel_ipv6 {
+        // Before the link comes up: a router advertisement must find no open ear (CVE-2020-13401).
+        ops.push(host(format!("net/ipv6/conf/{dev}/accept_ra"), "0"));
+        ops.push(host(format!("net/ipv6/conf/{dev}/disable_ipv6"), if net.v6.is_some() { "0" } else { "1" }));
+    }
+    ops.push(host(format!("net/ipv4/conf/{dev}/route_localnet"), "1"));
+    ops.push(host(format!("net/ipv4/conf/{dev}/src_valid_mark"), "1"));
+    ops.push(host("net/ipv4/ip_forward".into(), "1"));
+    if net.v6.is_some() {
+        ops.push(host("net/ipv6/conf/all/forwarding".into(), "1"));
+    }
+    for addr in net.gateways() {
+        ops.push(Op::AddrAdd { at: Place::Host, dev: dev.clone(), addr });
+    }
+    ops.extend(guard(net, settings).into_iter().map(Op::RuleAdd));
+    ops.extend(network_elements(net).into_iter().map(|element| add(settings, element)));
+    ops.push(Op::LinkUp { at: Place::Host, dev });
+    ops
+}
+
+/// The elements of a network in the table.
+pub fn network_elements(net: &Network) -> Vec<Element> {
+    let name = || Span::One(Datum::Name(net.bridge.clone()));
+    let set = |set: &str, key| Element { set: set.into(), key, data: vec![] };
+    let mut elements = vec![set(ruleset::BRIDGES, vec![name()]), set(ruleset::SAME_BRIDGE, vec![name(), name()])];
+    for prefix in net.prefixes() {
+        let span = Span::Range(Datum::ip(prefix.network()), Datum::ip(prefix.broadcast()));
+        elements.push(set(ruleset::subnets(Family::of(prefix.ip())), vec![span]));
+    }
+    elements
+}
+
+/// The fail-closed guard: default-deny policy routing, out of reach of `nft flush ruleset`.
+///
+/// Only what the host sends, what comes from the bridge itself and what our table has marked is
+/// routed to a container; without the table nothing is marked.
+pub fn guard(net: &Network, settings: &Settings) -> Vec<PolicyRule> {
+    let pref = settings.rule_pref;
+    let mut rules = Vec::new();
+    for to in net.prefixes() {
+        let rule = |n, iif: Option<IfName>, mark, verdict| PolicyRule { pref: pref + n, iif, mark, to, verdict };
+        rules.push(rule(0, "lo".parse().ok(), None, RuleVerdict::Main));
+        rules.push(rule(1, Some(net.bridge.clone()), None, RuleVerdict::Main));
+        rules.push(rule(2, None, Some(settings.mark), RuleVerdict::Main));
+        rules.push(rule(3, None, None, RuleVerdict::Prohibit));
+    }
+    rules
+}
+
+/// Steps inside a namespace before a link is born in it.
+pub fn shut_router_advertisements(at: &Place, has_v6: bool, settings: &Settings) -> Vec<Op> {
+    let inside = |key: &str, value: &str| Op::Sysctl { at: at.clone(), key: key.into(), value: value.into() };
+    match (settings.kernel_ipv6, has_v6) {
+        (false, _) => vec![],
+        (true, true) => vec![inside("net/ipv6/conf/default/accept_ra", "0")],
+        (true, false) => {
+            vec![inside("net/ipv6/conf/default/accept_ra", "0"), inside("net/ipv6/conf/default/disable_ipv6", "1")]
+        }
+    }
+}
+
+/// Steps that attach an endpoint whose namespace is there.
+pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Settings) -> Vec<Op> {
+    let has_v6 = link.addr(false).is_some();
+    let mut ops = shut_router_advertisements(at, has_v6, settings);
+    ops.push(Op::VethAdd {
+        dev: link.host_dev.clone(),
+        bridge: link.bridge.clone(),
+        peer_at: at.clone(),
+        peer: link.interface.clone(),
+        peer_mac: link.mac,
+        mtu: link.mtu,
+        group: settings.group,
+    });
+    ops.push(Op::PortUp {
+        dev: link.host_dev.clone(),
+        hairpin: true,
+        isolated: false,
+        alias: format!("netmode/{}/endpoint/{}", settings.instance, ep.id),
+    });
+    let dev = || link.interface.clone();
+    ops.extend(link.addrs.iter().map(|addr| Op::AddrAdd { at: at.clone(), dev: dev(), addr: *addr }));
+    ops.push(Op::LinkUp { at: at.clone(), dev: dev() });
+    ops.extend(
+        link.gateways.iter().map(|via| Op::RouteAdd(Route { at: at.clone(), to: None, via: Some(*via), dev: dev() })),
+    );
+    ops.extend(published(&ep.ports, link).into_iter().map(|element| add(settings, element)));
+    ops
+}
+
+/// What follows an attachment and cannot be taken back.
+pub fn attached(ep: &Endpoint, link: &EndpointLink, at: &Place) -> Vec<Final> {
+    let announce = link.addrs.iter().map(|addr| Final::Announce {
+        at: at.clone(),
+        dev: link.interface.clone(),
+        ip: addr.ip(),
+        mac: link.mac,
+    });
+    flush(&ep.ports).into_iter().chain(announce).collect()
+}
+
+/// Steps that take the endpoint out of the table.
+pub fn unpublish(ep: &Endpoint, link: &EndpointLink, settings: &Settings) -> Vec<Op> {
+    let table = || settings.table.clone();
+    let elements = published(&ep.ports, link).into_iter();
+    elements.map(|element| Op::ElementDel { table: table(), element }).collect()
+}
+
+/// Forget the flows of published ports.
+pub fn flush(ports: &[Published]) -> Vec<Final> {
+    let one = |p: &Published| Final::FlushConntrack { protocol: p.protocol, host: p.host, ports: p.host_ports };
+    ports.iter().map(one).collect()
+}
+
+fn add(settings: &Settings, element: Element) -> Op {
+    Op::ElementAdd { table: settings.table.clone(), element }
+}
+
+/// The map elements of an endpoint's published ports.
+pub fn published(ports: &[Published], link: &EndpointLink) -> Vec<Element> {
+    let mut elements = Vec::new();
+    for p in ports.iter().filter(|p| !by_agent(p.host)) {
+        let families = [(p.host.has_v4(), true), (p.host.has_v6(), false)];
+        for ip in families.iter().filter(|(wanted, _)| *wanted).filter_map(|(_, v4)| link.addr(*v4)) {
+            publish_to(p, ip, &mut elements);
+        }
+    }
+    elements
+}
+
+/// The host's `::1` has no path through the kernel (IPv6 has no route_localnet): the agent carries it.
+pub fn by_agent(host: HostAddr) -> bool {
+    host.specific().is_some_and(|ip| ip.is_ipv6() && ip.is_loopback())
+}
+
+fn publish_to(p: &Published, ip: IpAddr, out: &mut Vec<Element>) {
+    let (h, c) = (p.host_ports, p.container);
+    if h.count() == 1 {
+        out.push(element(Form::Port, p, h, vec![Datum::ip(ip), Datum::Port(c.first())]));
+    } else if h == c {
+        out.push(element(Form::Range, p, h, vec![Datum::ip(ip)]));
+    } else if let Some((min, max)) = shift(h, c) {
+        out.push(element(Form::Shift, p, h, vec![Datum::ip(ip), Datum::Port(min), Datum::Port(max)]));
+    } else {
+        for (host, container) in h.iter().zip(c.iter()) {
+            let one = PortRange::single(host).unwrap_or(h);
+            out.push(element(Form::Port, p, one, vec![Datum::ip(ip), Datum::Port(container)]));
+        }
+    }
+}
+
+fn element(form: Form, p: &Published, ports: PortRange, data: Vec<Datum>) -> Element {
+    let family = if matches!(data.first(), Some(Datum::V4(_))) { Family::V4 } else { Family::V6 };
+    let ports = match form {
+        Form::Port => Span::One(Datum::Port(ports.first())),
+        Form::Range | Form::Shift => Span::Range(Datum::Port(ports.first()), Datum::Port(ports.last())),
+    };
+    let mut key = vec![Span::One(Datum::Proto(p.protocol))];
+    key.extend(p.host.specific().map(|ip| Span::One(Datum::ip(ip))));
+    key.push(ports);
+    Element { set: ruleset::map(form, p.host.specific().is_some(), family).into(), key, data }
+}
+
+/// `min` and `max` for the kernel's `min + dport mod (max − min + 1)`, if the shift can be said so.
+///
+/// For a container range at or above the host's, `min` is the distance and `max` the last container
+/// port, so that no host port reaches the modulus. Below it, the modulus is the first host port, which
+/// works while the range is no longer than that.
+fn shift(h: PortRange, c: PortRange) -> Option<(u16, u16)> {
+    if c.first() >= h.first() {
+        return Some((c.first() - h.first(), c.last()));
+    }
+    let max = u32::from(c.first()) + u32::from(h.first()) - 1;
+    let fits = h.count() <= u32::from(h.first());
+    u16::try_from(max).ok().filter(|_| fits).map(|max| (c.first(), max))
+}
+
+/// The address a container has on a prefix.
+pub fn with_prefix(ip: IpAddr, prefix: IpNetwork) -> IpNetwork {
+    IpNetwork::new(ip, prefix.prefix()).unwrap_or(prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The kernel's formula (nf_nat_core.c) gives the container's port for every port of the range.
+        #[test]
+        fn a_shifted_range_is_said_exactly(h in 1u16..=65535, c in 1u16..=65535, n in 1u32..3000) {
+            let last = |first: u16| u16::try_from(u32::from(first) + n - 1).ok();
+            if let (Some(hl), Some(cl)) = (last(h), last(c)) {
+                let (h, c) = (PortRange::new(h, hl).unwrap(), PortRange::new(c, cl).unwrap());
+                if let Some((min, max)) = shift(h, c) {
+                    let size = u32::from(max) - u32::from(min) + 1;
+                    for (from, to) in h.iter().zip(c.iter()) {
+                        prop_assert_eq!(u32::from(min) + u32::from(from) % size, u32::from(to));
+                    }
+                } else {
+                    prop_assert!(c.first() < h.first());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Endpoints: one attachment of a container to a network, as recorded.
+
+use ipnetwork::IpNetwork;
+use netmode_model::api::{NetworkBinding, NetworkView};
+use netmode_model::{Id, IfName, Mac, Mode, NetnsName, Published, RequestedMode};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Version of the record that this agent writes; it reads this one and the one before.
+pub const VERSION: u32 = 1;
+
+/// Who an endpoint belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// `task`, or `netns` for a namespace that someone else made.
+    pub kind: OwnerKind,
+    /// The name people know.
+    pub name: String,
+}
+
+/// What kind of thing owns an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OwnerKind {
+    /// A task of ours.
+    Task,
+    /// A namespace that was handed over.
+    Netns,
+}
+
+/// The namespace of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NetnsUse {
+    /// The host's own.
+    Host,
+    /// Made with the endpoint, dropped with it.
+    Own(NetnsName),
+    /// Someone else's, under a name it is registered by; only our links are taken away again.
+    Foreign(NetnsName),
+}
+
+impl NetnsUse {
+    /// The name, unless it is the host's.
+    pub fn name(&self) -> Option<&NetnsName> {
+        match self {
+            Self::Host => None,
+            Self::Own(name) | Self::Foreign(name) => Some(name),
+        }
+    }
+}
+
+/// Whether an attachment is being made or stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Progress {
+    /// Written before the kernel is touched: what is found half-made is removed.
+    Intent,
+    /// Written when all is in place: what is found is adopted.
+    Ready,
+}
+
+/// One attachment. The record says everything that is needed to repair it or to take it away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Version of the record.
+    pub v: u32,
+    /// The id.
+    pub id: Id,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The mode in effect.
+    pub mode: Mode,
+    /// The mode asked for.
+    pub requested: RequestedMode,
+    /// Being made, or standing.
+    pub progress: Progress,
+    /// Its namespace.
+    pub netns: NetnsUse,
+    /// The network interface, in modes that have one.
+    pub link: Option<EndpointLink>,
+    /// Published ports; in host mode the reserved ones.
+    pub ports: Vec<Published>,
+    /// RFC 3339.
+    pub created: String,
+}
+
+/// The interface of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointLink {
+    /// Name of the network.
+    pub network: String,
+    /// The bridge that the host's end is a port of.
+    pub bridge: IfName,
+    /// The link on the host.
+    pub host_dev: IfName,
+    /// The link inside.
+    pub interface: IfName,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Bytes.
+    pub mtu: u32,
+    /// Addresses with prefix length, IPv4 first.
+    pub addrs: Vec<IpNetwork>,
+    /// Next hops of the default routes, IPv4 first.
+    pub gateways: Vec<IpAddr>,
+}
+
+impl EndpointLink {
+    /// The address of a family.
+    pub fn addr(&self, v4: bool) -> Option<IpAddr> {
+        self.addrs.iter().map(IpNetwork::ip).find(|ip| ip.is_ipv4() == v4)
+    }
+}
+
+impl Endpoint {
+    /// Whether the container has an IPv6 address, or shares the host's.
+    pub fn has_v6(&self) -> bool {
+        match &self.link {
+            Some(link) => link.addr(false).is_some(),
+            None => false,
+        }
+    }
+
+    /// The address that a person would name.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.link.as_ref()?.addrs.first().map(IpNetwork::ip)
+    }
+
+    /// The bindings as ECS shows them.
+    pub fn bindings(&self) -> Vec<NetworkBinding> {
+        self.ports.iter().flat_map(|p| NetworkBinding::of(p, self.has_v6())).collect()
+    }
+
+    /// The interfaces as `inspect` shows them.
+    pub fn views(&self) -> Vec<NetworkView> {
+        self.link.iter().map(EndpointLink::view).collect()
+    }
+}
+
+impl EndpointLink {
+    fn view(&self) -> NetworkView {
+        let family = |v4: bool| self.addrs.iter().copied().filter(|a| a.is_ipv4() == v4).collect();
+        NetworkView {
+            name: self.network.clone(),
+            interface: self.interface.clone(),
+            mac_address: self.mac,
+            ipv4_addresses: family(true),
+            ipv6_addresses: family(false),
+            gateway: self.gateways.first().copied(),
+            subnet: self.addrs.first().copied().map(crate::ipam::canonical),
+            mtu: self.mtu,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Why something could not be attached: the operands, and one sentence for people.
+
+use crate::ipam::IpamError;
+use crate::outside::HoldFailure;
+use crate::store::StoreError;
+use netmode_model::op::OpError;
+use netmode_model::{ApiError, Code, Mac, Mode, PortSpec, Published};
+use std::net::IpAddr;
+
+/// Why an endpoint could not be attached. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The mode cannot do what was asked for.
+    #[error("{what} cannot be used in {mode} mode: {why}")]
+    Refused {
+        /// The mode in effect.
+        mode: Mode,
+        /// The option.
+        what: String,
+        /// Why, and what to do instead.
+        why: &'static str,
+    },
+    /// Host mode translates nothing (the text is ECS's).
+    #[error(
+        "When networkMode=host, the host ports and container ports in port mappings must match: {spec} asks for {}; publish {} or use bridge mode",
+        spec.container, spec.container
+    )]
+    HostPortsDiffer {
+        /// The mapping.
+        spec: PortSpec,
+    },
+    /// The same host port twice in one request.
+    #[error("{}: the host port is mapped multiple times in this task; remove one of the mappings", cannot(published))]
+    MappedTwice {
+        /// The second mapping.
+        published: Published,
+    },
+    /// A task has the port.
+    #[error(
+        "{}: already published by {owner}; choose another host port or stop it with \"netmode stop {name}\"",
+        cannot(published)
+    )]
+    PortPublished {
+        /// The mapping, narrowed to the port in question.
+        published: Published,
+        /// `task NAME`.
+        owner: String,
+        /// `NAME`.
+        name: String,
+    },
+    /// Somebody else has the port, or the kernel refuses it.
+    #[error("{}: {failure}{}", cannot(published), next_step(failure))]
+    NotHeld {
+        /// The mapping, narrowed to the port in question.
+        published: Published,
+        /// Why.
+        #[source]
+        failure: HoldFailure,
+    },
+    /// No run of free ports is left.
+    #[error("{}; widen \"range\" in the section [ports] or end tasks that publish ports", exhausted(*count))]
+    PortsExhausted {
+        /// How many in a row.
+        count: u32,
+    },
+    /// An IPv6 host address on a network without IPv6.
+    #[error("cannot publish {spec}: the network {network} has no IPv6; publish on an IPv4 address")]
+    NoIpv6 {
+        /// The mapping.
+        spec: PortSpec,
+        /// The network.
+        network: String,
+    },
+    /// The pool has no such address to give.
+    #[error("{}", address(source, owner))]
+    Address {
+        /// Why.
+        #[source]
+        source: IpamError,
+        /// `NAME` of who has it.
+        owner: Option<String>,
+    },
+    /// The hardware address is in use.
+    #[error("the MAC address {mac} is in use by {owner}; choose another one or leave it out")]
+    MacTaken {
+        /// The address.
+        mac: Mac,
+        /// Who.
+        owner: String,
+    },
+    /// The network has no IPv6 addresses.
+    #[error("the address {ip} cannot be given: the network {network} has no IPv6 prefix")]
+    NoIpv6Prefix {
+        /// The address.
+        ip: IpAddr,
+        /// The network.
+        network: String,
+    },
+    /// There is no such network (yet).
+    #[error("no network {0}: see \"netmode network ls\"")]
+    NoSuchNetwork(String),
+    /// The kernel refused a step.
+    #[error("the kernel refused a step, and those before it were taken back: {0}")]
+    Kernel(#[from] OpError),
+    /// The record could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn cannot(p: &Published) -> String {
+    format!("cannot publish {} {}:{}", p.protocol, p.host, p.host_ports)
+}
+
+fn exhausted(count: u32) -> String {
+    match count {
+        1 => "a host port is unavailable: every port of the dynamic range is in use".into(),
+        n => format!("{n} contiguous host ports are unavailable in the dynamic range"),
+    }
+}
+
+fn next_step(failure: &HoldFailure) -> &'static str {
+    match failure {
+        HoldFailure::Taken { .. } => "; choose another host port or end that process",
+        HoldFailure::NoSuchAddress => "; see \"ip addr\" for the addresses it has, or leave the address out",
+        HoldFailure::Limit { .. } => "; raise LimitNOFILE of the agent or publish fewer ports",
+        HoldFailure::Other { .. } => "",
+    }
+}
+
+fn address(error: &IpamError, owner: &Option<String>) -> String {
+    match (error, owner) {
+        (IpamError::Exhausted { .. }, _) => format!("{error}; end tasks, or configure a larger pool"),
+        (IpamError::Taken { ip, .. }, Some(owner)) => {
+            format!("the address {ip} is in use by {owner}; choose another one or leave it out")
+        }
+        _ => format!("the address {error}; choose one that the network can give, or leave it out"),
+    }
+}
+
+impl AttachError {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Refused { .. } | Self::HostPortsDiffer { .. } | Self::NoIpv6 { .. } | Self::NoIpv6Prefix { .. } => {
+                Code::UnsupportedInMode
+            }
+            Self::MappedTwice { .. } => Code::InvalidPort,
+            Self::PortPublished { .. } => Code::PortTaken,
+            Self::NotHeld { failure, .. } => match failure {
+                HoldFailure::Taken { .. } => Code::PortTaken,
+                HoldFailure::NoSuchAddress => Code::NoSuchHostAddress,
+                HoldFailure::Limit { .. } => Code::Limit,
+                HoldFailure::Other { .. } => Code::Kernel,
+            },
+            Self::PortsExhausted { .. } => Code::PortsExhausted,
+            Self::Address { source, .. } => match source {
+                IpamError::Exhausted { .. } => Code::PoolExhausted,
+                IpamError::Outside { .. } => Code::AddressOutside,
+                IpamError::Reserved { .. } | IpamError::Taken { .. } => Code::AddressTaken,
+            },
+            Self::MacTaken { .. } => Code::MacTaken,
+            Self::NoSuchNetwork(_) => Code::NotFound,
+            Self::Kernel(_) => Code::Kernel,
+            Self::Store(_) => Code::State,
+        }
+    }
+}
+
+impl From<AttachError> for ApiError {
+    fn from(e: AttachError) -> Self {
+        Self::new(e.code(), e.to_string())
+    }
+}

@@ -1,0 +1,246 @@
+//! Addresses: who has which, lowest free first.
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use netmode_model::Id;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The addresses of one prefix.
+///
+/// Network, gateway and (IPv4) broadcast are never given out. The lowest free address is found
+/// without a walk over those in use.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    prefix: IpNetwork,
+    gateway: IpAddr,
+    /// Offset within the prefix → who has it.
+    taken: BTreeMap<u128, Id>,
+    /// Nothing below this offset is free.
+    floor: u128,
+    /// Offsets from 0 to this one exist.
+    last: u128,
+}
+
+/// Why an address cannot be given out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IpamError {
+    /// Nothing is free.
+    #[error("no free addresses in {prefix}: all {usable} are in use")]
+    Exhausted {
+        /// The prefix.
+        prefix: IpNetwork,
+        /// How many could be given out in all.
+        usable: u128,
+    },
+    /// Not of the prefix.
+    #[error("{ip} is outside of {prefix}")]
+    Outside {
+        /// The address.
+        ip: IpAddr,
+        /// The prefix.
+        prefix: IpNetwork,
+    },
+    /// The network's own.
+    #[error("{ip} is the {what} address of {prefix}")]
+    Reserved {
+        /// The address.
+        ip: IpAddr,
+        /// `network`, `gateway` or `broadcast`.
+        what: &'static str,
+        /// The prefix.
+        prefix: IpNetwork,
+    },
+    /// Somebody has it.
+    #[error("{ip} is in use")]
+    Taken {
+        /// The address.
+        ip: IpAddr,
+        /// Who.
+        owner: Id,
+    },
+}
+
+impl Pool {
+    /// The addresses of a prefix; its first one is the gateway's.
+    pub fn new(prefix: IpNetwork) -> Self {
+        let prefix = canonical(prefix);
+        let host_bits = u32::from(if prefix.is_ipv4() { 32 } else { 128 } - prefix.prefix());
+        let last = if host_bits == 128 { u128::MAX } else { (1 << host_bits) - 1 };
+        Self { prefix, gateway: at(prefix, 1), taken: BTreeMap::new(), floor: 2, last }
+    }
+
+    /// The prefix, with its network address.
+    pub fn prefix(&self) -> IpNetwork {
+        self.prefix
+    }
+
+    /// The gateway's address.
+    pub fn gateway(&self) -> IpAddr {
+        self.gateway
+    }
+
+    /// How many addresses can be given out in all.
+    pub fn usable(&self) -> u128 {
+        self.last.saturating_sub(1 + u128::from(self.prefix.is_ipv4()))
+    }
+
+    /// How many are given out.
+    pub fn used(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Gives out the lowest free address.
+    ///
+    /// # Errors
+    /// [`IpamError::Exhausted`].
+    pub fn take_lowest(&mut self, owner: Id) -> Result<IpAddr, IpamError> {
+        let end = self.last.saturating_sub(u128::from(self.prefix.is_ipv4()));
+        while self.taken.contains_key(&self.floor) {
+            self.floor += 1;
+        }
+        if self.floor > end {
+            return Err(IpamError::Exhausted { prefix: self.prefix, usable: self.usable() });
+        }
+        self.taken.insert(self.floor, owner);
+        Ok(at(self.prefix, self.floor))
+    }
+
+    /// Gives out a certain address.
+    ///
+    /// # Errors
+    /// It is outside, the network's own, or somebody's.
+    pub fn take(&mut self, ip: IpAddr, owner: Id) -> Result<IpAddr, IpamError> {
+        let prefix = self.prefix;
+        let offset = offset(prefix, ip).ok_or(IpamError::Outside { ip, prefix })?;
+        let reserved = |what| Err(IpamError::Reserved { ip, what, prefix });
+        match offset {
+            0 => return reserved("network"),
+            _ if ip == self.gateway => return reserved("gateway"),
+            o if o == self.last && prefix.is_ipv4() => return reserved("broadcast"),
+            _ => {}
+        }
+        if let Some(owner) = self.taken.get(&offset) {
+            return Err(IpamError::Taken { ip, owner: *owner });
+        }
+        self.taken.insert(offset, owner);
+        Ok(ip)
+    }
+
+    /// Makes an address free again, if it is the owner's.
+    pub fn release(&mut self, ip: IpAddr, owner: Id) {
+        if let Some(offset) = offset(self.prefix, ip).filter(|o| self.taken.get(o) == Some(&owner)) {
+            self.taken.remove(&offset);
+            self.floor = self.floor.min(offset);
+        }
+    }
+}
+
+/// The prefix with the host bits of its address cleared: 100.68.0.18/18 is 100.68.0.0/18.
+pub fn canonical(prefix: IpNetwork) -> IpNetwork {
+    match prefix {
+        IpNetwork::V4(p) => Ipv4Network::new(p.network(), p.prefix()).map_or(prefix, IpNetwork::V4),
+        IpNetwork::V6(p) => Ipv6Network::new(p.network(), p.prefix()).map_or(prefix, IpNetwork::V6),
+    }
+}
+
+/// Whether two prefixes share an address.
+pub fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
+    a.is_ipv4() == b.is_ipv4() && (a.contains(b.network()) || b.contains(a.network()))
+}
+
+fn at(prefix: IpNetwork, offset: u128) -> IpAddr {
+    match prefix {
+        // An offset within the prefix fits its width.
+        IpNetwork::V4(p) => Ipv4Addr::from(u32::from(p.network()) + offset as u32).into(),
+        IpNetwork::V6(p) => Ipv6Addr::from(u128::from(p.network()) + offset).into(),
+    }
+}
+
+fn offset(prefix: IpNetwork, ip: IpAddr) -> Option<u128> {
+    match (prefix, ip) {
+        (IpNetwork::V4(p), IpAddr::V4(ip)) if p.contains(ip) => {
+            Some(u128::from(u32::from(ip) - u32::from(p.network())))
+        }
+        (IpNetwork::V6(p), IpAddr::V6(ip)) if p.contains(ip) => Some(u128::from(ip) - u128::from(p.network())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pool(prefix: &str) -> Pool {
+        Pool::new(prefix.parse().unwrap())
+    }
+
+    fn id(n: u8) -> Id {
+        Id::from_bytes([n; 16])
+    }
+
+    #[test]
+    fn the_lowest_free_address_comes_first() {
+        let mut p = pool("172.17.0.0/16");
+        let first: Vec<_> = (0..3).map(|n| p.take_lowest(id(n)).unwrap().to_string()).collect();
+        assert_eq!(first, ["172.17.0.2", "172.17.0.3", "172.17.0.4"]);
+        p.release("172.17.0.3".parse().unwrap(), id(1));
+        assert_eq!(p.take_lowest(id(9)).unwrap().to_string(), "172.17.0.3");
+        assert_eq!(p.take_lowest(id(9)).unwrap().to_string(), "172.17.0.5");
+    }
+
+    #[test]
+    fn a_small_pool_gives_out_all_and_then_refuses() {
+        let mut p = pool("10.0.0.0/29");
+        for n in 0..5 {
+            p.take_lowest(id(n)).unwrap();
+        }
+        assert_eq!(p.usable(), 5);
+        assert!(matches!(p.take_lowest(id(7)), Err(IpamError::Exhausted { usable: 5, .. })));
+    }
+
+    #[test]
+    fn own_taken_and_foreign_addresses_are_told_apart() {
+        let mut p = pool("10.0.0.0/24");
+        let mut take = |ip: &str| p.take(ip.parse().unwrap(), id(1));
+        assert!(matches!(take("10.0.0.0"), Err(IpamError::Reserved { what: "network", .. })));
+        assert!(matches!(take("10.0.0.1"), Err(IpamError::Reserved { what: "gateway", .. })));
+        assert!(matches!(take("10.0.0.255"), Err(IpamError::Reserved { what: "broadcast", .. })));
+        assert!(matches!(take("10.0.1.4"), Err(IpamError::Outside { .. })));
+        assert!(matches!(take("fd00::5"), Err(IpamError::Outside { .. })));
+        assert!(take("10.0.0.4").is_ok());
+        assert!(matches!(take("10.0.0.4"), Err(IpamError::Taken { .. })));
+    }
+
+    #[test]
+    fn ipv6_starts_after_the_gateway() {
+        let mut p = pool("fd00:1::/64");
+        assert_eq!(p.gateway().to_string(), "fd00:1::1");
+        assert_eq!(p.take_lowest(id(1)).unwrap().to_string(), "fd00:1::2");
+        assert!(p.take("fd00:1::ffff:ffff:ffff:ffff".parse().unwrap(), id(1)).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_is_given_twice(steps in prop::collection::vec((any::<bool>(), 0usize..40), 1..200)) {
+            let mut p = pool("192.0.2.0/27");
+            let mut held: Vec<(IpAddr, Id)> = Vec::new();
+            for (n, (take, which)) in steps.into_iter().enumerate() {
+                if take {
+                    if let Ok(ip) = p.take_lowest(id(n as u8)) {
+                        prop_assert!(!held.iter().any(|(h, _)| *h == ip));
+                        let lowest = (2..31).map(|o| at(p.prefix(), o)).find(|a| !held.iter().any(|(h, _)| h == a));
+                        prop_assert_eq!(Some(ip), lowest);
+                        held.push((ip, id(n as u8)));
+                    } else {
+                        prop_assert_eq!(held.len(), 29);
+                    }
+                } else if !held.is_empty() {
+                    let (ip, owner) = held.swap_remove(which % held.len());
+                    p.release(ip, owner);
+                }
+            }
+            prop_assert_eq!(p.used(), held.len());
+        }
+    }
+}

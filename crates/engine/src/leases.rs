@@ -1,0 +1,194 @@
+//! What is given to whom: addresses, hardware addresses and host ports, behind the engine's one short lock.
+
+use crate::attach::Attach;
+use crate::bridge::with_prefix;
+use crate::endpoint::{Endpoint, EndpointLink};
+use crate::error::AttachError;
+use crate::ipam::{IpamError, Pool};
+use crate::network::Network;
+use crate::ports::Ports;
+use ipnetwork::IpNetwork;
+use netmode_model::{Id, IfName, Mac, PortRange, Published};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+/// Everything that can be given only once.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    networks: BTreeMap<String, Lan>,
+    pub(crate) ports: Ports,
+    names: HashMap<Id, String>,
+}
+
+/// A network with what is given out on it.
+#[derive(Debug)]
+struct Lan {
+    network: Network,
+    pools: Vec<Pool>,
+    macs: HashMap<Mac, Id>,
+}
+
+impl Leases {
+    pub(crate) fn new(networks: Vec<Network>) -> Self {
+        let lan = |network: Network| {
+            let pools = network.prefixes().into_iter().map(Pool::new).collect();
+            (network.name.clone(), Lan { network, pools, macs: HashMap::new() })
+        };
+        Self { networks: networks.into_iter().map(lan).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn networks(&self) -> Vec<Network> {
+        self.networks.values().map(|l| l.network.clone()).collect()
+    }
+
+    /// Remembers whom an id belongs to, for the words of errors.
+    pub(crate) fn name(&mut self, id: Id, name: &str) {
+        self.names.insert(id, name.to_owned());
+    }
+
+    fn owner(&self, id: Id) -> String {
+        self.names.get(&id).cloned().unwrap_or_else(|| id.short())
+    }
+
+    /// Takes addresses and a hardware address for an endpoint.
+    pub(crate) fn take_link(
+        &mut self,
+        network: &str,
+        endpoint: &Endpoint,
+        request: &Attach,
+    ) -> Result<EndpointLink, AttachError> {
+        let names = &self.names;
+        let name_of = |id: Id| names.get(&id).cloned().unwrap_or_else(|| id.short());
+        let lan = self.networks.get_mut(network).ok_or_else(|| AttachError::NoSuchNetwork(network.into()))?;
+        let wanted = [request.net.ip.map(IpAddr::V4), request.net.ip6.map(IpAddr::V6)];
+        if let (Some(ip), 1) = (wanted[1], lan.pools.len()) {
+            return Err(AttachError::NoIpv6Prefix { ip, network: network.into() });
+        }
+        if let Some((mac, owner)) = request.net.mac_address.and_then(|m| Some((m, *lan.macs.get(&m)?))) {
+            return Err(AttachError::MacTaken { mac, owner: name_of(owner) });
+        }
+        let addrs = lan.take_addresses(endpoint.id, wanted).map_err(|source| {
+            let owner = match &source {
+                IpamError::Taken { owner, .. } => Some(name_of(*owner)),
+                _ => None,
+            };
+            AttachError::Address { source, owner }
+        })?;
+        let link = lan.link(endpoint, request, addrs);
+        // The derived address of one container can be the one that another has asked for.
+        match lan.macs.get(&link.mac) {
+            Some(owner) => {
+                let error = AttachError::MacTaken { mac: link.mac, owner: name_of(*owner) };
+                lan.release(endpoint.id, &link);
+                Err(error)
+            }
+            None => {
+                lan.macs.insert(link.mac, endpoint.id);
+                Ok(link)
+            }
+        }
+    }
+
+    /// Takes the ports of a mapping by record.
+    pub(crate) fn take_ports(&mut self, published: &Published, endpoint: &Endpoint) -> Result<(), AttachError> {
+        self.ports.take(published, endpoint.id).map_err(|clash| {
+            let host_ports = PortRange::single(clash.port).unwrap_or(published.host_ports);
+            let published = Published { host_ports, ..*published };
+            if clash.owner == endpoint.id {
+                return AttachError::MappedTwice { published };
+            }
+            let name = self.owner(clash.owner);
+            AttachError::PortPublished { published, owner: format!("task {name}"), name }
+        })
+    }
+
+    pub(crate) fn release_ports(&mut self, endpoint: &Endpoint) {
+        for published in &endpoint.ports {
+            self.ports.release(published, endpoint.id);
+        }
+    }
+
+    pub(crate) fn release_link(&mut self, endpoint: &Endpoint) {
+        if let Some(link) = &endpoint.link
+            && let Some(lan) = self.networks.get_mut(&link.network)
+        {
+            lan.release(endpoint.id, link);
+        }
+        self.names.remove(&endpoint.id);
+    }
+
+    /// Takes what a recorded endpoint has. Records were checked against each other when they were made.
+    pub(crate) fn adopt(&mut self, endpoint: &Endpoint) {
+        self.name(endpoint.id, &endpoint.owner.name);
+        if let Some(link) = &endpoint.link
+            && let Some(lan) = self.networks.get_mut(&link.network)
+        {
+            lan.macs.insert(link.mac, endpoint.id);
+            for ip in link.addrs.iter().map(IpNetwork::ip) {
+                for pool in lan.pools.iter_mut().filter(|p| p.prefix().contains(ip)) {
+                    let _ = pool.take(ip, endpoint.id);
+                }
+            }
+        }
+        for published in &endpoint.ports {
+            let _ = self.ports.take(published, endpoint.id);
+        }
+    }
+}
+
+impl Lan {
+    /// One address of each pool, the wanted one where one is wanted; all or none.
+    fn take_addresses(&mut self, id: Id, wanted: [Option<IpAddr>; 2]) -> Result<Vec<IpNetwork>, IpamError> {
+        let mut taken = Vec::new();
+        for (pool, wanted) in self.pools.iter_mut().zip(wanted) {
+            let got = match wanted {
+                Some(ip) => pool.take(ip, id),
+                None => pool.take_lowest(id),
+            };
+            match got {
+                Ok(ip) => taken.push(with_prefix(ip, pool.prefix())),
+                Err(why) => {
+                    self.give_back(id, &taken);
+                    return Err(why);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn give_back(&mut self, id: Id, addrs: &[IpNetwork]) {
+        for ip in addrs.iter().map(IpNetwork::ip) {
+            self.pools.iter_mut().for_each(|pool| pool.release(ip, id));
+        }
+    }
+
+    fn release(&mut self, id: Id, link: &EndpointLink) {
+        self.give_back(id, &link.addrs);
+        if self.macs.get(&link.mac) == Some(&id) {
+            self.macs.remove(&link.mac);
+        }
+    }
+
+    fn link(&self, endpoint: &Endpoint, request: &Attach, addrs: Vec<IpNetwork>) -> EndpointLink {
+        let derived = addrs.iter().find_map(|a| match a.ip() {
+            IpAddr::V4(ip) => Some(Mac::from_ipv4(ip)),
+            IpAddr::V6(_) => None,
+        });
+        EndpointLink {
+            network: self.network.name.clone(),
+            bridge: self.network.bridge.clone(),
+            host_dev: host_dev(endpoint.id),
+            interface: request.interface.clone(),
+            mac: request.net.mac_address.or(derived).unwrap_or(self.network.mac),
+            mtu: self.network.mtu,
+            gateways: addrs.iter().filter_map(|a| self.network.gateway_for(a.ip())).collect(),
+            addrs,
+        }
+    }
+}
+
+/// `nm` and 11 hex digits of the id: 13 of the 15 bytes that a link's name may have.
+fn host_dev(id: Id) -> IfName {
+    let name = format!("nm{}", &id.hex(6)[..11]);
+    name.parse().unwrap_or_else(|_| unreachable!("hex digits make a link name"))
+}

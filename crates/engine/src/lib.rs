@@ -1,0 +1,32 @@
+//! The decisions of netmode.
+//!
+//! A request and the facts of the host become a [`netmode_model::Plan`] here, without a system call:
+//! [`bridge`] and [`modes`] say what a mode is made of, [`ruleset`] what the one nf_tables table holds,
+//! [`ipam`] and [`ports`] what is given to whom. [`Engine`] carries a request through: reserve, plan,
+//! record the intent, apply, record that it is ready. The kernel is reached through the traits of
+//! [`outside`] alone.
+#![forbid(unsafe_code)]
+
+pub mod attach;
+pub mod bridge;
+pub mod converge;
+pub mod endpoint;
+pub mod error;
+pub mod hosts;
+pub mod ipam;
+mod leases;
+pub mod modes;
+pub mod network;
+pub mod outside;
+pub mod ports;
+pub mod recorder;
+pub mod ruleset;
+pub mod settings;
+pub mod store;
+
+pub use attach::{Attach, Engine};
+pub use endpoint::{Endpoint, NetnsUse, Owner};
+pub use error::AttachError;
+pub use network::Network;
+pub use outside::{Apply, Hold, HoldFailure, Kept, Observe};
+pub use settings::Settings;

@@ -1,0 +1,118 @@
+//! The modes: what each takes, and what it is made of. The one place that tells them apart.
+
+use crate::bridge;
+use crate::endpoint::{Endpoint, NetnsUse};
+use crate::error::AttachError;
+use crate::settings::Settings;
+use netmode_model::api::NetOptions;
+use netmode_model::{Final, Mode, Op, Place, Plan};
+
+/// What a mode needs to have reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// An address and a link on the default bridge network.
+    pub link: bool,
+    /// A namespace of its own.
+    pub netns: bool,
+}
+
+/// What a mode needs.
+pub fn needs(mode: Mode) -> Needs {
+    match mode {
+        Mode::Bridge | Mode::Awsvpc => Needs { link: true, netns: true },
+        Mode::Host => Needs { link: false, netns: false },
+        Mode::None => Needs { link: false, netns: true },
+    }
+}
+
+/// Refuses what a mode cannot do.
+///
+/// # Errors
+/// The option, and why.
+pub fn admit(mode: Mode, net: &NetOptions) -> Result<(), AttachError> {
+    let refused = |what: &str, why| Err(AttachError::Refused { mode, what: what.into(), why });
+    let address =
+        [("--ip", net.ip.is_some()), ("--ip6", net.ip6.is_some()), ("--mac-address", net.mac_address.is_some())];
+    let address = address.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
+    match mode {
+        Mode::Awsvpc => refused("a task interface", "this release has bridge, host and none; awsvpc is being built"),
+        Mode::Bridge => match net.port_env {
+            Some(_) => refused("--port-env", "it reserves a port of the host; publish with -p instead"),
+            None => Ok(()),
+        },
+        Mode::Host => match (address, net.links.first(), net.publish_all) {
+            (Some(flag), _, _) => refused(flag, "the container uses the host's own interfaces; use bridge mode"),
+            (_, Some(_), _) => refused("--link", "the container has the host's names; use the host's addresses"),
+            (_, _, true) => refused("-P", "nothing is translated; declare ports with -p PORT"),
+            _ => net.ports.iter().try_for_each(|spec| match spec.host_ports {
+                Some(h) if h != spec.container => Err(AttachError::HostPortsDiffer { spec: *spec }),
+                _ => Ok(()),
+            }),
+        },
+        Mode::None => match (address, net.links.first(), net.ports.first()) {
+            (_, _, Some(_)) => refused(
+                "a port mapping",
+                "Port mappings are not supported when networkMode=none; leave out -p or use bridge mode",
+            ),
+            (Some(flag), ..) => refused(flag, "the container has no interface but lo; use bridge mode"),
+            (_, Some(_), _) => refused("--link", "the container reaches nothing; use bridge mode"),
+            _ if net.publish_all => refused("-P", "the container cannot be reached; use bridge mode"),
+            _ if net.port_env.is_some() => refused("--port-env", "the container cannot be reached; use host mode"),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// The plan that attaches an endpoint. Host mode's is empty.
+pub fn attach(ep: &Endpoint, settings: &Settings) -> Plan {
+    let Some(netns) = ep.netns.name() else { return Plan::default() };
+    let at = Place::Netns(netns.clone());
+    let mut plan = Plan::default();
+    if let NetnsUse::Own(netns) = &ep.netns {
+        plan.ops.push(Op::NetnsAdd { netns: netns.clone() });
+    }
+    if let Ok(dev) = "lo".parse() {
+        plan.ops.push(Op::LinkUp { at: at.clone(), dev });
+    }
+    if let Some(link) = &ep.link {
+        plan.ops.extend(bridge::attach(ep, link, &at, settings));
+        plan.then = bridge::attached(ep, link, &at);
+    }
+    plan
+}
+
+/// The plan that takes an endpoint away.
+///
+/// The namespace is dropped rather than the link deleted: 6 µs against 15–40 ms, and the kernel takes the
+/// link along. Only in a namespace of someone else the link itself is deleted.
+pub fn detach(ep: &Endpoint, settings: &Settings) -> Plan {
+    let mut plan = Plan::default();
+    if let Some(link) = &ep.link {
+        plan.ops = bridge::unpublish(ep, link, settings);
+        plan.then = bridge::flush(&ep.ports);
+    }
+    match (&ep.netns, &ep.link) {
+        (NetnsUse::Own(netns), _) => plan.then.push(Final::NetnsDrop { netns: netns.clone() }),
+        (NetnsUse::Foreign(netns), link) => {
+            let del = |dev| Op::LinkDel { at: Place::Host, dev };
+            plan.ops.extend(link.iter().map(|l| del(l.host_dev.clone())));
+            plan.then.push(Final::NetnsDrop { netns: netns.clone() });
+        }
+        (NetnsUse::Host, _) => {}
+    }
+    plan
+}
+
+/// What the person who starts a task in a mode should be told.
+pub fn warnings(mode: Mode, loopback_services: &[String]) -> Vec<String> {
+    match (mode, loopback_services) {
+        (Mode::Host, []) => {
+            vec!["host mode shares the host's network: the container reaches everything that the host reaches".into()]
+        }
+        (Mode::Host, services) => vec![format!(
+            "host mode shares the host's network: the container reaches these services of the host's loopback: {}",
+            services.join(", ")
+        )],
+        _ => vec![],
+    }
+}

@@ -1,0 +1,87 @@
+//! What the engine asks of the world. The agent joins these to the kernel; tests join them to a
+//! [`crate::recorder::Recorder`].
+
+use netmode_model::op::OpError;
+use netmode_model::{Final, HostAddr, Inverse, NetnsName, Observed, Op, PortRange, Protocol};
+
+/// Carries out operations.
+pub trait Apply: Send + Sync {
+    /// Carries the operations out in order.
+    ///
+    /// # Errors
+    /// The first refusal; everything before it has been taken back then, newest first.
+    fn apply(&self, ops: &[Op]) -> Result<Vec<Inverse>, OpError>;
+
+    /// Takes operations back, newest first; goes on past failures and returns all of them.
+    fn undo(&self, inverses: Vec<Inverse>) -> Vec<OpError>;
+
+    /// Carries out what cannot be taken back; goes on past failures and returns all of them.
+    fn finish(&self, steps: &[Final]) -> Vec<OpError>;
+}
+
+/// Reads the kernel's state.
+pub trait Observe: Send + Sync {
+    /// A snapshot of the host, of the namespaces named and of our table.
+    ///
+    /// # Errors
+    /// The kernel refused a dump.
+    fn observe(&self, namespaces: &[NetnsName]) -> Result<Observed, OpError>;
+}
+
+/// Holds ports against everybody else: the executor of reservations.
+pub trait Hold: Send + Sync {
+    /// Takes every port of a range, or none of them.
+    ///
+    /// # Errors
+    /// Why not, with the port that stands in the way.
+    fn hold(&self, protocol: Protocol, host: HostAddr, ports: PortRange) -> Result<Kept, HoldFailure>;
+}
+
+/// Sockets that are held; dropping it lets them go.
+pub struct Kept {
+    /// Whether sockets hold the ports, or only a record does (SCTP without its module).
+    pub by_socket: bool,
+    /// What holds them.
+    pub sockets: Box<dyn Send + Sync>,
+}
+
+impl Kept {
+    /// Ports that nothing but a record keeps.
+    pub fn by_record() -> Self {
+        Self { by_socket: false, sockets: Box::new(()) }
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kept {{ by_socket: {} }}", self.by_socket)
+    }
+}
+
+/// Why ports cannot be held.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HoldFailure {
+    /// A process outside of netmode has the port (EADDRINUSE).
+    #[error("port {port} is in use by {}", holder.as_deref().unwrap_or("another process"))]
+    Taken {
+        /// The port.
+        port: u16,
+        /// `process PID (COMMAND)`, where it could be found.
+        holder: Option<String>,
+    },
+    /// The host has no such address (EADDRNOTAVAIL).
+    #[error("this host has no such address")]
+    NoSuchAddress,
+    /// The limit of open files is reached (EMFILE, ENFILE).
+    #[error("the limit of {limit} open files is reached")]
+    Limit {
+        /// RLIMIT_NOFILE.
+        limit: u64,
+    },
+    /// Something else.
+    #[error("{}", std::io::Error::from_raw_os_error(*errno))]
+    Other {
+        /// The kernel's error number.
+        errno: i32,
+    },
+}

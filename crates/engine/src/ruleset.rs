@@ -1,0 +1,213 @@
+//! The one nf_tables table: static rules, and sets that endpoints are elements of.
+//!
+//! No rule is added when a container starts. A packet meets at most a handful of rules and hash
+//! look-ups, however many ports are published.
+
+use crate::settings::Settings;
+use netmode_model::nft::*;
+
+/// Names of the links that are our bridges.
+pub const BRIDGES: &str = "bridges";
+/// Pairs of a bridge with itself: traffic that comes and goes by the same bridge.
+pub const SAME_BRIDGE: &str = "same_bridge";
+
+/// The forms of publication, in the order in which their maps are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// One port to one port: a hash map.
+    Port,
+    /// A range to the same range: an interval map whose data is the address alone.
+    Range,
+    /// A range to a shifted range: an interval map whose data is an address and an offset.
+    Shift,
+}
+
+/// Every form, in order.
+pub const FORMS: [Form; 3] = [Form::Port, Form::Range, Form::Shift];
+
+/// Name of the set of our prefixes of a family.
+pub fn subnets(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "subnets4",
+        Family::V6 => "subnets6",
+    }
+}
+
+/// Name of the map of a form, for mappings with a host address or without.
+pub fn map(form: Form, with_address: bool, family: Family) -> &'static str {
+    match (form, with_address, family) {
+        (Form::Port, true, Family::V4) => "port_addr4",
+        (Form::Port, false, Family::V4) => "port_any4",
+        (Form::Range, true, Family::V4) => "range_addr4",
+        (Form::Range, false, Family::V4) => "range_any4",
+        (Form::Shift, true, Family::V4) => "shift_addr4",
+        (Form::Shift, false, Family::V4) => "shift_any4",
+        (Form::Port, true, Family::V6) => "port_addr6",
+        (Form::Port, false, Family::V6) => "port_any6",
+        (Form::Range, true, Family::V6) => "range_addr6",
+        (Form::Range, false, Family::V6) => "range_any6",
+        (Form::Shift, true, Family::V6) => "shift_addr6",
+        (Form::Shift, false, Family::V6) => "shift_any6",
+    }
+}
+
+/// The whole table.
+pub fn ruleset(settings: &Settings) -> Ruleset {
+    Ruleset {
+        table: settings.table.clone(),
+        owner: settings.own_table,
+        sets: sets(),
+        chains: vec![
+            loopback_shield(),
+            publish(),
+            hook("prerouting_nat", ChainKind::Nat, Hook::Prerouting, -100, to_publish()),
+            hook("output_nat", ChainKind::Nat, Hook::Output, -100, to_publish()),
+            guard_mark(settings.mark),
+            to_container(),
+            hook("forward", ChainKind::Filter, Hook::Forward, 0, vec![rule([oif_ours(false)], jump("to_container"))]),
+            masquerade(),
+        ],
+    }
+}
+
+fn address(family: Family) -> Type {
+    match family {
+        Family::V4 => Type::Ipv4Addr,
+        Family::V6 => Type::Ipv6Addr,
+    }
+}
+
+fn sets() -> Vec<Set> {
+    let set = |name: &str, key: Vec<Type>, data: Vec<Type>, interval| Set { name: name.into(), key, data, interval };
+    let mut sets = vec![
+        set(BRIDGES, vec![Type::IfName], vec![], false),
+        set(SAME_BRIDGE, vec![Type::IfName, Type::IfName], vec![], false),
+    ];
+    for family in [Family::V4, Family::V6] {
+        sets.push(set(subnets(family), vec![address(family)], vec![], true));
+        for form in FORMS {
+            for with_address in [true, false] {
+                let mut key = vec![Type::InetProto, Type::InetService];
+                if with_address {
+                    key.insert(1, address(family));
+                }
+                let mut data = vec![address(family)];
+                data.extend(vec![Type::InetService; ports_in_data(form)]);
+                sets.push(set(map(form, with_address, family), key, data, form != Form::Port));
+            }
+        }
+    }
+    sets
+}
+
+fn ports_in_data(form: Form) -> usize {
+    match form {
+        Form::Port => 1,
+        Form::Range => 0,
+        Form::Shift => 2,
+    }
+}
+
+fn rule(matches: impl IntoIterator<Item = Match>, action: Action) -> Rule {
+    Rule { matches: matches.into_iter().collect(), action }
+}
+
+fn jump(chain: &str) -> Action {
+    Action::Jump(chain.into())
+}
+
+fn hook(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { name: name.into(), base: Some(Base { kind, hook, priority }), rules }
+}
+
+fn iif_ours() -> Match {
+    Match::In { fields: vec![Field::Iifname], set: BRIDGES.into(), negate: false }
+}
+
+fn oif_ours(negate: bool) -> Match {
+    Match::In { fields: vec![Field::Oifname], set: BRIDGES.into(), negate }
+}
+
+fn same_bridge() -> Match {
+    Match::In { fields: vec![Field::Iifname, Field::Oifname], set: SAME_BRIDGE.into(), negate: false }
+}
+
+fn loopback(field: Field) -> Match {
+    Match::Prefix { field, addr: std::net::Ipv4Addr::new(127, 0, 0, 0), len: 8, negate: false }
+}
+
+/// Our bridges have `route_localnet`, so that 127.0.0.1 can be translated; without this rule a
+/// container could reach what listens on the host's loopback (CVE-2020-8558).
+fn loopback_shield() -> Chain {
+    let rules = vec![rule([iif_ours(), Match::Family(Family::V4), loopback(Field::Daddr(Family::V4))], Action::Drop)];
+    hook("loopback_shield", ChainKind::Filter, Hook::Prerouting, -300, rules)
+}
+
+fn to_publish() -> Vec<Rule> {
+    vec![rule([Match::DaddrLocal], jump("publish"))]
+}
+
+/// Asks the maps one after the other; a key that is not there passes on to the next.
+fn publish() -> Chain {
+    let mut rules = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        for form in FORMS {
+            for with_address in [true, false] {
+                let mut fields = vec![Field::L4Proto, Field::Dport];
+                if with_address {
+                    fields.insert(1, Field::Daddr(family));
+                }
+                let dnat = match form {
+                    Form::Port => DnatForm::AddrPort(family),
+                    Form::Range => DnatForm::Addr(family),
+                    Form::Shift => DnatForm::Shift(family),
+                };
+                let map = map(form, with_address, family).into();
+                rules.push(rule([Match::Family(family)], Action::DnatBy { fields, map, form: dnat }));
+            }
+        }
+    }
+    Chain { name: "publish".into(), base: None, rules }
+}
+
+/// Marks what the policy routing guard may let through to a container.
+fn guard_mark(bit: u32) -> Chain {
+    let mark = |m: Match| rule([m], Action::MarkOr(bit));
+    let rules = vec![mark(iif_ours()), mark(Match::Dnat), mark(Match::Established)];
+    hook("guard_mark", ChainKind::Filter, Hook::Prerouting, -90, rules)
+}
+
+/// What may be forwarded to a container: replies, published ports, neighbours on the same bridge.
+fn to_container() -> Chain {
+    let rules = vec![
+        rule([Match::Established], Action::Accept),
+        rule([Match::Dnat], Action::Accept),
+        rule([same_bridge()], Action::Accept),
+        rule([], Action::Drop),
+    ];
+    Chain { name: "to_container".into(), base: None, rules }
+}
+
+fn masquerade() -> Chain {
+    let from_us = |family| Match::In { fields: vec![Field::Saddr(family)], set: subnets(family).into(), negate: false };
+    let rules = vec![
+        rule([Match::Family(Family::V4), from_us(Family::V4), oif_ours(true)], Action::Masquerade),
+        rule([Match::Family(Family::V6), from_us(Family::V6), oif_ours(true)], Action::Masquerade),
+        // A container cannot answer to 127.0.0.1.
+        rule([Match::Family(Family::V4), loopback(Field::Saddr(Family::V4)), oif_ours(false)], Action::Masquerade),
+        // To a neighbour or to itself through a published port: the answer would go straight over
+        // the bridge, past the translation.
+        rule([Match::Dnat, same_bridge()], Action::Masquerade),
+    ];
+    hook("masquerade", ChainKind::Nat, Hook::Postrouting, 100, rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_as_text() {
+        insta::assert_snapshot!(ruleset(&Settings::default()).to_string());
+    }
+}
