@@ -1,0 +1,124 @@
+//! One operation at a time, with what takes it back.
+
+use crate::netns::Worker;
+use crate::route::Veth;
+use crate::sysctl;
+use crate::wire::Refused;
+use netmode_model::{IfName, Inverse, Op, Place};
+use nix::errno::Errno;
+use std::os::fd::AsFd;
+
+/// Whether an operation belongs into an nf_tables transaction.
+pub(crate) fn is_nft(op: &Op) -> bool {
+    matches!(op, Op::TableAdd(_) | Op::TableDel { .. } | Op::ElementAdd { .. } | Op::ElementDel { .. })
+}
+
+/// Carries out an operation that is not nf_tables'.
+pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused> {
+    match op {
+        Op::NetnsAdd { netns } => worker.create(netns)?,
+        Op::BridgeAdd { dev, mac, mtu, alias } => {
+            worker.route(&Place::Host)?.add_bridge(dev, *mac, *mtu, alias)?;
+            // IN6_ADDR_GEN_MODE_NONE: it has the addresses that it is given, and no others.
+            set_ipv6(worker, dev, "addr_gen_mode", "1")?;
+        }
+        Op::VethAdd { .. } => add_veth(worker, op)?,
+        Op::PortUp { dev, hairpin, isolated, alias } => {
+            worker.route(&Place::Host)?.port_up(dev, *hairpin, *isolated, alias)?;
+        }
+        Op::LinkDel { at, dev } => worker.route(at)?.delete_link(dev)?,
+        Op::LinkUp { at, dev } | Op::LinkDown { at, dev } => {
+            let up = matches!(op, Op::LinkUp { .. });
+            let route = worker.route(at)?;
+            let link = route.link(dev)?;
+            if link.up == up {
+                return Ok(Inverse::Nothing);
+            }
+            route.set_up(link, up)?;
+        }
+        Op::LinkMtu { at, dev, mtu } => {
+            let route = worker.route(at)?;
+            let link = route.link(dev)?;
+            if link.mtu == *mtu {
+                return Ok(Inverse::Nothing);
+            }
+            route.set_mtu(link, *mtu)?;
+            return Ok(Inverse::Op(Op::LinkMtu { at: at.clone(), dev: dev.clone(), mtu: link.mtu }));
+        }
+        Op::AddrAdd { at, dev, addr } => worker.route(at)?.add_address(dev, *addr)?,
+        Op::AddrDel { at, dev, addr } => worker.route(at)?.delete_address(dev, *addr)?,
+        Op::RouteAdd(route) => worker.route(&route.at)?.add_route(route)?,
+        Op::RouteDel(route) => worker.route(&route.at)?.delete_route(route)?,
+        Op::RuleAdd(rule) => worker.route(&Place::Host)?.add_rule(rule)?,
+        Op::RuleDel(rule) => worker.route(&Place::Host)?.delete_rule(rule)?,
+        Op::Sysctl { at, key, value } => {
+            worker.stand(at)?;
+            return Ok(match sysctl::exchange(key, value)? {
+                None => Inverse::Nothing,
+                Some(previous) => Inverse::Restore { at: at.clone(), key: key.clone(), ours: value.clone(), previous },
+            });
+        }
+        Op::TableAdd(_) | Op::TableDel { .. } | Op::ElementAdd { .. } | Op::ElementDel { .. } => {
+            return Err(Refused::new(Errno::EINVAL, "an nf_tables operation outside of a transaction"));
+        }
+    }
+    Ok(op.inverse())
+}
+
+fn add_veth(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
+    let Op::VethAdd { dev, bridge, peer_at, peer, peer_mac, mtu, group } = op else { return Ok(()) };
+    let entry = match peer_at {
+        Place::Host => None,
+        Place::Netns(name) => Some(worker.registry.get(name)?),
+    };
+    let route = worker.route(&Place::Host)?;
+    let bridge = route.link(bridge)?.index;
+    let peer_at = entry.as_ref().map(|entry| entry.fd.as_fd());
+    route.add_veth(&Veth { dev, bridge, group: *group, mtu: *mtu, peer, peer_mac: *peer_mac, peer_at })?;
+    // A bridge port needs no IPv6 of its own: without this it gets a link-local address when it comes up, and
+    // speaks MLD and neighbour discovery on everybody's network.
+    set_ipv6(worker, dev, "disable_ipv6", "1")
+}
+
+/// Sets an IPv6 variable of a link that was just made, and takes the link away if that fails.
+fn set_ipv6(worker: &mut Worker, dev: &IfName, key: &str, value: &str) -> Result<(), Refused> {
+    worker.stand(&Place::Host)?;
+    match sysctl::write(&format!("net/ipv6/conf/{dev}/{key}"), value) {
+        Ok(()) => Ok(()),
+        // A kernel without IPv6.
+        Err(e) if e.is(Errno::ENOENT) => Ok(()),
+        Err(e) => {
+            let _ = worker.route(&Place::Host)?.delete_link(dev);
+            Err(e)
+        }
+    }
+}
+
+/// Takes back one operation. What is gone already counts as done.
+pub(crate) fn take_back(worker: &mut Worker, inverse: &Inverse) -> Result<(), Refused> {
+    let result = match inverse {
+        Inverse::Nothing => Ok(()),
+        Inverse::Op(op) => carry_out(worker, op).map(drop),
+        Inverse::Restore { at, key, ours, previous } => {
+            worker.stand(at).and_then(|()| sysctl::restore(key, ours, previous))
+        }
+        Inverse::NetnsDrop { netns } => drop_netns(worker, netns),
+    };
+    match (result, inverse) {
+        (Err(e), Inverse::Op(Op::AddrAdd { .. } | Op::RouteAdd(_) | Op::RuleAdd(_))) if e.is(Errno::EEXIST) => Ok(()),
+        (Err(e), _) if is_gone(&e) => Ok(()),
+        (result, _) => result,
+    }
+}
+
+/// Errors that say: the object, or the namespace that it was in, is not there.
+pub(crate) fn is_gone(e: &Refused) -> bool {
+    const GONE: [Errno; 4] = [Errno::ENOENT, Errno::ENODEV, Errno::ESRCH, Errno::EADDRNOTAVAIL];
+    GONE.into_iter().any(|errno| e.is(errno))
+}
+
+/// Unpins a namespace and closes the agent's descriptor; the thread must not stand in it, or it lives on.
+pub(crate) fn drop_netns(worker: &mut Worker, netns: &netmode_model::NetnsName) -> Result<(), Refused> {
+    worker.leave();
+    worker.registry.remove(netns)
+}

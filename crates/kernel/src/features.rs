@@ -1,0 +1,77 @@
+//! What this kernel can do, by trial in a namespace that is thrown away.
+
+use crate::kernel::Kernel;
+use crate::nft::Owner;
+use crate::wire::Refused;
+use netmode_model::nft::Ruleset;
+use netmode_model::{IfName, Op};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+
+/// A part of the kernel that netmode uses where it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name.
+    pub name: &'static str,
+    /// Why it is missing; `None` if it is there.
+    pub missing: Option<String>,
+    /// What is done without it.
+    pub fallback: &'static str,
+}
+
+impl Kernel {
+    /// Tries every feature. The kernel may load modules for it.
+    ///
+    /// # Errors
+    /// No namespace can be made to try in.
+    pub fn features(&self) -> Result<Vec<Feature>, netmode_model::op::OpError> {
+        let tried = self.pool.run(|worker| {
+            worker.scratch(|route| {
+                let link = |name: &str| name.parse::<IfName>().map_err(|e| Refused::new(Errno::EINVAL, e.to_string()));
+                let parent = link("parent").and_then(|dev| route.add_parent(&dev));
+                let mut child = |kind| parent.clone().and_then(|index| route.add_child(kind, index));
+                vec![
+                    feature("nft-owner", own_table(), "the monitor repairs what others delete from the table"),
+                    feature("ipv6", open(AddressFamily::Inet6, SockType::Datagram, SockProtocol::Udp), "IPv4 only"),
+                    feature(
+                        "sctp",
+                        open(AddressFamily::Inet, SockType::Stream, SockProtocol::Sctp),
+                        "SCTP ports are reserved by record, not held",
+                    ),
+                    feature("macvlan", child(Child::MacVlan), "veth and bridge"),
+                    feature("ipvlan", child(Child::IpVlan), "macvlan"),
+                    feature("vlan", child(Child::Vlan), "one link per network"),
+                ]
+            })
+        });
+        tried.and_then(|tried| tried).map_err(|refused| refused.of(&"unshare --net"))
+    }
+}
+
+/// A link on top of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Child {
+    MacVlan,
+    IpVlan,
+    Vlan,
+}
+
+fn feature(name: &'static str, tried: Result<(), Refused>, fallback: &'static str) -> Feature {
+    let text = |refused: Refused| match refused.detail.as_str() {
+        "" => Errno::from_raw(refused.errno).desc().to_owned(),
+        detail => detail.to_owned(),
+    };
+    Feature { name, missing: tried.err().map(text), fallback }
+}
+
+/// A table that its owner leaves behind (Linux 6.9).
+fn own_table() -> Result<(), Refused> {
+    let ruleset = Ruleset { table: "trial".into(), owner: true, sets: Vec::new(), chains: Vec::new() };
+    let mut owner = Owner::open()?;
+    owner.transact(&[&Op::TableAdd(ruleset)]).map_err(|aborted| aborted.why)?;
+    if owner.persists() { Ok(()) } else { Err(Refused::new(Errno::EOPNOTSUPP, "tables cannot outlive their owner")) }
+}
+
+fn open(family: AddressFamily, kind: SockType, protocol: SockProtocol) -> Result<(), Refused> {
+    Ok(socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol).map(drop)?)
+}

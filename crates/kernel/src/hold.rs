@@ -1,0 +1,108 @@
+//! Ports kept from everybody else by sockets.
+//!
+//! A published port is translated before it reaches a socket of the host, so a socket that is bound to it does
+//! not disturb; it keeps strangers out (EADDRINUSE) and answers where no rule applies: TCP with RST, because
+//! it is bound but does not listen. UDP would collect what comes and never be read, so a filter drops it.
+
+mod holder;
+mod socket;
+
+pub use holder::{Holder, who_holds};
+
+use netmode_model::{HostAddr, PortRange, Protocol};
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// Descriptors that a request for ports leaves for everything else: connections, namespaces, log files.
+const HEADROOM: u64 = 256;
+
+/// A port that is held as long as this lives.
+#[derive(Debug)]
+pub enum Held {
+    /// By a socket.
+    Socket(OwnedFd),
+    /// By the agent's record alone: the kernel has no sockets of the protocol (SCTP without its module).
+    Recorded,
+}
+
+/// The port cannot be held.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HoldError {
+    /// Somebody has it; [`who_holds`] may tell who.
+    #[error("{protocol} {host}:{port} is in use")]
+    Taken {
+        /// The transport protocol.
+        protocol: Protocol,
+        /// The host's address, if one was named.
+        host: HostAddr,
+        /// The port.
+        port: u16,
+    },
+    /// The host lacks the address, or its whole family.
+    #[error("this host has no address {host}")]
+    NoSuchAddress {
+        /// The address.
+        host: HostAddr,
+    },
+    /// No descriptor to spare.
+    #[error(
+        "holding the ports needs more than the {limit} open files allowed (RLIMIT_NOFILE; {HEADROOM} are kept for other use)"
+    )]
+    Limit {
+        /// The limit in effect.
+        limit: u64,
+    },
+    /// Anything else.
+    #[error("cannot hold {protocol} {host}:{port}: {}", errno.desc())]
+    Other {
+        /// The transport protocol.
+        protocol: Protocol,
+        /// The host's address, if one was named.
+        host: HostAddr,
+        /// The port.
+        port: u16,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+}
+
+/// Holds a port of the namespace that the calling thread is in.
+///
+/// Without a host address one dual-stack socket holds it for both families; `0.0.0.0` and `::` hold one
+/// family; an address holds itself. Without IPv6 in the kernel the first is an IPv4 socket.
+///
+/// # Errors
+/// See [`HoldError`].
+pub fn hold(protocol: Protocol, host: HostAddr, port: u16) -> Result<Held, HoldError> {
+    hold_below(limit(), protocol, host, port)
+}
+
+/// Holds all ports of a range, or none.
+///
+/// # Errors
+/// Of the first port that cannot be held.
+pub fn hold_range(protocol: Protocol, host: HostAddr, ports: PortRange) -> Result<Vec<Held>, HoldError> {
+    let limit = limit();
+    ports.iter().map(|port| hold_below(limit, protocol, host, port)).collect()
+}
+
+fn limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+}
+
+fn hold_below(limit: u64, protocol: Protocol, host: HostAddr, port: u16) -> Result<Held, HoldError> {
+    let error = |errno| match errno {
+        Errno::EADDRINUSE => HoldError::Taken { protocol, host, port },
+        Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT => HoldError::NoSuchAddress { host },
+        Errno::EMFILE | Errno::ENFILE => HoldError::Limit { limit },
+        errno => HoldError::Other { protocol, host, port, errno },
+    };
+    match socket::bound(protocol, host, port) {
+        // The kernel gives the lowest free number, so the number tells how many are in use.
+        Ok(fd) if fd.as_raw_fd() as u64 + HEADROOM >= limit => Err(HoldError::Limit { limit }),
+        Ok(fd) => Ok(Held::Socket(fd)),
+        Err(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT) if protocol == Protocol::Sctp => Ok(Held::Recorded),
+        Err(errno) => Err(error(errno)),
+    }
+}

@@ -1,0 +1,69 @@
+//! The socket that holds a port.
+
+use netmode_model::{HostAddr, Protocol};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// A bound socket: TCP not listening, UDP deaf.
+pub(super) fn bound(protocol: Protocol, host: HostAddr, port: u16) -> Result<OwnedFd, Errno> {
+    match host {
+        HostAddr::Ip(ip) => open(protocol, ip, true, port),
+        HostAddr::Any => match open(protocol, IpAddr::V6(Ipv6Addr::UNSPECIFIED), false, port) {
+            // No IPv6 in this kernel.
+            Err(Errno::EAFNOSUPPORT) => open(protocol, IpAddr::V4(Ipv4Addr::UNSPECIFIED), true, port),
+            other => other,
+        },
+    }
+}
+
+fn open(protocol: Protocol, ip: IpAddr, one_family: bool, port: u16) -> Result<OwnedFd, Errno> {
+    let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SockType::Stream, SockProtocol::Tcp),
+        Protocol::Udp => (SockType::Datagram, SockProtocol::Udp),
+        Protocol::Sctp => (SockType::Stream, SockProtocol::Sctp),
+    };
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, number)?;
+    if ip.is_ipv6() {
+        // Said in both cases: net.ipv6.bindv6only may have changed what is usual.
+        setsockopt(&fd, sockopt::Ipv6V6Only, &one_family)?;
+    }
+    if protocol == Protocol::Udp {
+        // Before the port is ours, so that nothing is ever queued.
+        drop_everything(&fd)?;
+    }
+    let address = SockaddrStorage::from(SocketAddr::new(ip, port));
+    if protocol != Protocol::Tcp {
+        bind(fd.as_raw_fd(), &address)?;
+        return Ok(fd);
+    }
+    // Binds beside connections in TIME_WAIT; cleared after it, so that a stranger who sets it as well
+    // cannot bind beside us.
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    bind(fd.as_raw_fd(), &address)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &false)?;
+    Ok(fd)
+}
+
+/// Attaches a filter that keeps no byte of any packet.
+fn drop_everything(fd: &OwnedFd) -> Result<(), Errno> {
+    // BPF_RET | BPF_K with k = 0, linux/filter.h.
+    let mut code = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }];
+    let program = libc::sock_fprog { len: 1, filter: code.as_mut_ptr() };
+    // SAFETY: `program` and the one instruction it points to live until the call returns; the kernel copies
+    // them. The length given is that of the structure.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}

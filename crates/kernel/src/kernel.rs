@@ -1,0 +1,334 @@
+//! The crate's face: operations in, observations out.
+
+use crate::announce::announce;
+use crate::conntrack::{self, Target};
+use crate::executor::{carry_out, drop_netns, is_gone, is_nft, take_back};
+use crate::netns::{NetnsFd, Pool, Registry};
+use crate::nft::{self, Aborted, Owner};
+use crate::wire::{Netlink, Refused};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netmode_model::nft::{Element, Ruleset};
+use netmode_model::op::OpError;
+use netmode_model::{Final, IfName, Inverse, Mac, NetnsName, Observed, Op, Place};
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Threads that enter namespaces: enough to overlap waiting for the kernel, few enough not to queue on its
+/// own lock (RTNL).
+const WORKERS: std::ops::RangeInclusive<usize> = 2..=4;
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub struct KernelConfig {
+    /// Directory of the pins.
+    pub netns_dir: PathBuf,
+    /// Name of the table that [`Kernel::observe`] reads.
+    pub table: String,
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self { netns_dir: "/run/netns".into(), table: "netmode".into() }
+    }
+}
+
+/// The kernel's sockets could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// CAP_NET_ADMIN and CAP_SYS_ADMIN are needed.
+    #[error("netmode needs root: the kernel refused a privileged netlink socket")]
+    NoPrivilege,
+    /// Anything else.
+    #[error("cannot open {what}: {source}")]
+    Io {
+        /// A socket or a thread.
+        what: &'static str,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// An operation failed; what had been done before it was taken back, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}{}", if undo.is_empty() { String::new() } else { format!("; {} steps could not be taken back", undo.len()) })]
+pub struct Failed {
+    /// The step that the kernel refused.
+    pub error: OpError,
+    /// Errors of taking back.
+    pub undo: Vec<OpError>,
+}
+
+/// What to look at, besides the host's links, addresses, routes and rules.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scope<'a> {
+    /// Namespaces known by [`Op::NetnsAdd`], [`Kernel::adopt`] or [`Kernel::register`]. One that is not is left out.
+    pub namespaces: &'a [NetnsName],
+    /// Whether to read the table with all its elements.
+    pub table: bool,
+}
+
+/// Linux, as far as netmode changes it, seen from the namespace it was opened in: "the host".
+pub struct Kernel {
+    table: String,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) pool: Pool,
+    owner: Mutex<Owner>,
+    /// For dumps, so that a transaction does not wait for them.
+    reader: Mutex<Netlink>,
+}
+
+/// A panic elsewhere leaves sockets as usable as they were.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kernel {
+    /// Opens the kernel's sockets in the network namespace of the calling thread, and starts the threads that
+    /// enter others. Changes nothing.
+    ///
+    /// # Errors
+    /// Without privilege, or without a descriptor to spare.
+    pub fn open(config: KernelConfig) -> Result<Self, OpenError> {
+        let io = |what| move |source| OpenError::Io { what, source };
+        let registry = Arc::new(Registry::new(config.netns_dir));
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = cpus.clamp(*WORKERS.start(), *WORKERS.end());
+        let pool = Pool::start(workers, &registry).map_err(io("the namespace workers"))?;
+        let owner = Owner::open().map_err(|e| match e.kind() {
+            io::ErrorKind::PermissionDenied => OpenError::NoPrivilege,
+            _ => io("a netfilter socket")(e),
+        })?;
+        let reader = Netlink::open(NETLINK_NETFILTER).map_err(io("a netfilter socket"))?;
+        let (owner, reader) = (Mutex::new(owner), Mutex::new(reader));
+        Ok(Self { table: config.table, registry, pool, owner, reader })
+    }
+
+    /// Carries operations out in order and returns what takes them back, newest last.
+    ///
+    /// Operations on the table that follow each other are one transaction. Operations in one namespace that
+    /// follow each other are one visit.
+    ///
+    /// # Errors
+    /// The first operation that the kernel refuses, after everything before it was taken back.
+    pub fn apply(&self, ops: &[Op]) -> Result<Vec<Inverse>, Failed> {
+        let mut done = Vec::with_capacity(ops.len());
+        for run in ops.chunk_by(|a, b| is_nft(a) == is_nft(b)) {
+            let result =
+                if run.iter().all(is_nft) { self.transact(run, &mut done) } else { self.steps(run, &mut done) };
+            if let Err(error) = result {
+                return Err(Failed { error, undo: self.undo(done) });
+            }
+        }
+        Ok(done)
+    }
+
+    fn transact(&self, run: &[Op], done: &mut Vec<Inverse>) -> Result<(), OpError> {
+        let ops: Vec<&Op> = run.iter().collect();
+        locked(&self.owner).transact(&ops).map_err(|aborted| name(aborted, &ops))?;
+        done.extend(run.iter().map(Op::inverse));
+        Ok(())
+    }
+
+    fn steps(&self, run: &[Op], done: &mut Vec<Inverse>) -> Result<(), OpError> {
+        let ops = run.to_vec();
+        let job = move |worker: &mut _| {
+            let mut inverses = Vec::with_capacity(ops.len());
+            for op in &ops {
+                match carry_out(worker, op) {
+                    Ok(inverse) => inverses.push(inverse),
+                    Err(refused) => return (inverses, Some(refused.of(op))),
+                }
+            }
+            (inverses, None)
+        };
+        let (inverses, error) = self.pool.run(job).map_err(|refused| refused.of(&run[0]))?;
+        done.extend(inverses);
+        error.map_or(Ok(()), Err)
+    }
+
+    /// Takes operations back, newest (the last of the list) first. Goes on past failures and returns them all;
+    /// what is not there any more counts as done.
+    pub fn undo(&self, mut inverses: Vec<Inverse>) -> Vec<OpError> {
+        inverses.reverse();
+        let nft = |inverse: &Inverse| matches!(inverse, Inverse::Op(op) if is_nft(op));
+        let mut errors = Vec::new();
+        for run in inverses.chunk_by(|a, b| nft(a) == nft(b)) {
+            if run.iter().all(nft) {
+                errors.extend(self.undo_table(run));
+            } else {
+                errors.extend(self.undo_steps(run.to_vec()));
+            }
+        }
+        errors
+    }
+
+    /// All in one transaction; if something is missing, one by one.
+    fn undo_table(&self, run: &[Inverse]) -> Vec<OpError> {
+        let ops: Vec<&Op> = run
+            .iter()
+            .filter_map(|inverse| match inverse {
+                Inverse::Op(op) => Some(op),
+                _ => None,
+            })
+            .collect();
+        let mut owner = locked(&self.owner);
+        if owner.transact(&ops).is_ok() {
+            return Vec::new();
+        }
+        let one = |op: &&Op| match owner.transact(&[op]) {
+            Err(aborted) if !is_gone(&aborted.why) => Some(name(aborted, &[op])),
+            _ => None,
+        };
+        ops.iter().filter_map(one).collect()
+    }
+
+    fn undo_steps(&self, run: Vec<Inverse>) -> Vec<OpError> {
+        let first = run.first().map(ToString::to_string).unwrap_or_default();
+        let job = move |worker: &mut _| {
+            let one = |inverse: &Inverse| take_back(worker, inverse).err().map(|refused| refused.of(inverse));
+            run.iter().filter_map(one).collect()
+        };
+        self.pool.run(job).unwrap_or_else(|refused| vec![refused.of(&first)])
+    }
+
+    /// Carries out what cannot be taken back. Goes on past failures and returns them all.
+    ///
+    /// All [`Final::FlushConntrack`] steps of the list cost one reading of the connection table.
+    pub fn finish(&self, steps: &[Final]) -> Vec<OpError> {
+        let mut errors = Vec::new();
+        let mut flushed = false;
+        for step in steps {
+            let result = match step {
+                Final::FlushConntrack { .. } if flushed => Ok(()),
+                Final::FlushConntrack { .. } => {
+                    flushed = true;
+                    self.flush(steps)
+                }
+                Final::Announce { at, dev, ip, mac } => self.announce(at, dev, *ip, *mac),
+                Final::NetnsDrop { netns } => self.drop_netns(netns),
+            };
+            errors.extend(result.err().filter(|e| !is_gone(e)).map(|refused| refused.of(step)));
+        }
+        errors
+    }
+
+    /// The flows of all steps of a list at once.
+    fn flush(&self, steps: &[Final]) -> Result<(), Refused> {
+        let target = |step: &Final| match step {
+            Final::FlushConntrack { protocol, host, ports } => {
+                Some(Target { protocol: *protocol, host: *host, ports: *ports })
+            }
+            _ => None,
+        };
+        let targets: Vec<Target> = steps.iter().filter_map(target).collect();
+        conntrack::flush(&mut locked(&self.reader), &targets).map(drop)
+    }
+
+    fn announce(&self, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {
+        let (at, dev) = (at.clone(), dev.clone());
+        self.pool.run(move |worker| announce(worker, &at, &dev, ip, mac))?
+    }
+
+    fn drop_netns(&self, netns: &NetnsName) -> Result<(), Refused> {
+        let netns = netns.clone();
+        self.pool.run(move |worker| drop_netns(worker, &netns))?
+    }
+
+    /// Reads back what exists.
+    ///
+    /// # Errors
+    /// A dump that the kernel refused, or that changed faster than it could be read.
+    pub fn observe(&self, scope: Scope<'_>) -> Result<Observed, OpError> {
+        let mut places = vec![Place::Host];
+        places.extend(scope.namespaces.iter().cloned().map(Place::Netns));
+        // Each worker takes a share; the host's is the greatest, so its thread gets no other.
+        let share = places.len().saturating_sub(1).div_ceil(*WORKERS.start()).max(1);
+        let (host, others) = places.split_at(1);
+        let pending: Vec<_> = std::iter::once(host)
+            .chain(others.chunks(share))
+            .map(|places| {
+                let places = places.to_vec();
+                self.pool.begin(move |worker| -> Result<Vec<_>, Refused> {
+                    let mut facts = Vec::with_capacity(places.len());
+                    for place in &places {
+                        match worker.route(place) {
+                            Ok(route) => facts.push(route.facts(place)?),
+                            Err(e) if is_gone(&e) => {}
+                            Err(e) => return Err(e),
+                        }
+                    }
+                    Ok(facts)
+                })
+            })
+            .collect();
+        let mut observed = Observed::default();
+        for facts in pending {
+            let facts = facts.wait().and_then(|facts| facts).map_err(|e| e.of(&"ip -details address"))?;
+            for facts in facts {
+                observed.links.extend(facts.links);
+                observed.addrs.extend(facts.addrs);
+                observed.routes.extend(facts.routes);
+                observed.rules.extend(facts.rules);
+            }
+        }
+        observed.netns = self.registry.pins.list().map_err(|e| e.of(&"ip netns list"))?;
+        if scope.table {
+            let command = format!("nft list table inet {}", self.table);
+            observed.table = nft::read_table(&mut locked(&self.reader), &self.table).map_err(|e| e.of(&command))?;
+        }
+        Ok(observed)
+    }
+
+    /// Writes a table with its elements in the place of what is there under its name, in one transaction: no
+    /// packet sees a gap.
+    ///
+    /// # Errors
+    /// EPERM if another socket owns the table; whatever the kernel says to the ruleset.
+    pub fn replace_table(&self, ruleset: &Ruleset, elements: &[Element]) -> Result<(), OpError> {
+        let replaced = locked(&self.owner).replace(ruleset, elements);
+        replaced.map_err(|aborted| aborted.why.of(&Op::TableAdd(ruleset.clone())))
+    }
+
+    /// Owns a table that an agent before this one left behind, without touching what is in it. Returns whether
+    /// it is owned now: not on kernels before 6.9, nor if it was made without ownership.
+    ///
+    /// # Errors
+    /// ENOENT if there is no such table, EPERM if another live socket owns it.
+    pub fn own_table(&self, table: &str) -> Result<bool, OpError> {
+        locked(&self.owner)
+            .own(table)
+            .map_err(|e| e.of(&format!("nft add table inet {table} {{ flags owner,persist; }}")))
+    }
+
+    /// Name of the table that is observed and watched.
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The owner socket's address.
+    pub(crate) fn owner_port(&self) -> u32 {
+        locked(&self.owner).port()
+    }
+
+    /// Knows a namespace that an agent before this one pinned.
+    ///
+    /// # Errors
+    /// ENOENT if there is no such pin, EINVAL if it is no network namespace.
+    pub fn adopt(&self, netns: &NetnsName) -> Result<(), OpError> {
+        self.registry.adopt(netns).map_err(|e| e.of(&format!("ip netns attach {netns}")))
+    }
+
+    /// Has a name stand for a namespace that somebody else made and keeps. [`Final::NetnsDrop`] of it only
+    /// closes the descriptor.
+    pub fn register(&self, netns: &NetnsName, fd: NetnsFd) {
+        self.registry.register(netns, fd);
+    }
+}
+
+/// The error of a transaction by the operation that caused it.
+fn name(aborted: Aborted, ops: &[&Op]) -> OpError {
+    let step = aborted.at.and_then(|at| ops.get(at)).or_else(|| ops.first());
+    aborted.why.of(&step.map(ToString::to_string).unwrap_or_default())
+}

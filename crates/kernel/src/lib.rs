@@ -1,0 +1,35 @@
+//! What netmode does to Linux: the executor of [`netmode_model::Op`], and the observer.
+//!
+//! This crate knows no network mode. It carries out typed operations in order, keeps what takes them back,
+//! and reads back what exists. It is the only crate that talks to the kernel's network stack, and the only
+//! one with `unsafe`.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`Kernel`] | apply, undo, finish, observe |
+//! | `netns` | namespaces: the only place where threads change theirs |
+//! | `route` | links, addresses, routes, rules (rtnetlink) |
+//! | `nft` | tables and elements (nf_tables by netlink) |
+//! | [`hold`](mod@hold) | ports held by sockets |
+//! | [`monitor`] | what others change |
+//! | [`features`] | what this kernel can do, by trial |
+//!
+//! Everything waits: call it from threads that may block. Several callers proceed in parallel; only
+//! transactions on the table are one after the other, because only the socket that owns a table may write it.
+
+mod announce;
+mod conntrack;
+mod executor;
+mod facts;
+pub mod features;
+pub mod hold;
+mod kernel;
+pub mod monitor;
+mod netns;
+mod nft;
+mod route;
+mod sysctl;
+mod wire;
+
+pub use kernel::{Failed, Kernel, KernelConfig, OpenError, Scope};
+pub use netns::{NetnsError, NetnsFd, own_inode};

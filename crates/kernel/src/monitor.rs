@@ -1,0 +1,175 @@
+//! What others change on the host, as it happens.
+
+use crate::kernel::Kernel;
+use crate::wire::{Frame, Netlink, attr, frames, text_of, u32_at};
+use futures::stream::{self, Stream};
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netmode_model::IfName;
+use nix::errno::Errno;
+use std::collections::VecDeque;
+use std::io;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Something changed. Reading back what exists is the receiver's work: a message tells that, not what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A link came, changed or went.
+    Link {
+        /// Its number.
+        index: u32,
+        /// Its name.
+        name: Option<IfName>,
+        /// It is there no more.
+        gone: bool,
+    },
+    /// An address came or went.
+    Address,
+    /// A route came or went.
+    Route,
+    /// A policy routing rule came or went.
+    Rule,
+    /// Somebody else wrote our table.
+    Table,
+    /// Messages were lost because they came faster than they were read: anything may have changed.
+    Lost,
+}
+
+/// Messages of the route family, linux/rtnetlink.h; each has a NEW, and a DEL one higher.
+mod rtm {
+    pub(super) const NEWLINK: u16 = 16;
+    pub(super) const DELLINK: u16 = 17;
+    pub(super) const NEWADDR: u16 = 20;
+    pub(super) const DELADDR: u16 = 21;
+    pub(super) const NEWROUTE: u16 = 24;
+    pub(super) const DELROUTE: u16 = 25;
+    pub(super) const NEWRULE: u16 = 32;
+    pub(super) const DELRULE: u16 = 33;
+}
+
+/// `RTNLGRP_*`: links, IPv4 and IPv6 addresses, routes, rules.
+const ROUTE_GROUPS: [u32; 7] = [1, 5, 9, 7, 11, 8, 19];
+
+/// `NFNLGRP_NFTABLES`.
+const TABLE_GROUP: u32 = 7;
+
+/// A burst of changes must fit: 1,000 links that go send 6 MB.
+const BUFFER: usize = 8 << 20;
+
+/// Listens for changes.
+pub struct Monitor {
+    route: AsyncFd<Netlink>,
+    tables: AsyncFd<Netlink>,
+    own_port: u32,
+    table: String,
+    queue: VecDeque<Change>,
+}
+
+impl Monitor {
+    /// Begins to listen in the namespace of the calling thread, which must be the one that `kernel` was opened
+    /// in, within a tokio runtime. Changes of our table that `kernel` itself makes are left out.
+    ///
+    /// # Errors
+    /// The sockets cannot be opened.
+    pub fn open(kernel: &Kernel) -> io::Result<Self> {
+        Ok(Self {
+            route: listen(NETLINK_ROUTE, &ROUTE_GROUPS)?,
+            tables: listen(NETLINK_NETFILTER, &[TABLE_GROUP])?,
+            own_port: kernel.owner_port(),
+            table: kernel.table().to_owned(),
+            queue: VecDeque::new(),
+        })
+    }
+
+    /// The next change. Nothing is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// The sockets cannot be read any more.
+    pub async fn next(&mut self) -> io::Result<Change> {
+        loop {
+            if let Some(change) = self.queue.pop_front() {
+                return Ok(change);
+            }
+            let (own, table, queue) = (self.own_port, &self.table, &mut self.queue);
+            tokio::select! {
+                ready = self.route.readable_mut() => read(&mut ready?, queue, route_change)?,
+                ready = self.tables.readable_mut() => {
+                    read(&mut ready?, queue, |frame| table_change(frame, own, table))?;
+                }
+            }
+        }
+    }
+
+    /// The changes as a stream, which ends with the first error.
+    pub fn into_stream(self) -> impl Stream<Item = io::Result<Change>> {
+        stream::unfold(Some(self), |monitor| async {
+            let mut monitor = monitor?;
+            let change = monitor.next().await;
+            let rest = change.is_ok().then_some(monitor);
+            Some((change, rest))
+        })
+    }
+}
+
+fn listen(protocol: isize, groups: &[u32]) -> io::Result<AsyncFd<Netlink>> {
+    let netlink = Netlink::open(protocol)?;
+    netlink.set_buffers(BUFFER)?;
+    netlink.join(groups)?;
+    // SAFETY: `as_raw_fd` always gives the descriptor of the socket that the value owns, and the value is kept,
+    // never replaced, until it is dropped together with its registration.
+    let registered = unsafe { AsyncFd::register_with_interest(netlink, Interest::READABLE) };
+    registered.map_err(|e| io::Error::other(e.to_string()))
+}
+
+type Ready<'a> = tokio::io::unix::AsyncFdReadyMutGuard<'a, Netlink>;
+
+/// Reads all that is there; equal neighbours become one.
+fn read(
+    ready: &mut Ready<'_>,
+    queue: &mut VecDeque<Change>,
+    change: impl Fn(&Frame<'_>) -> Option<Change>,
+) -> io::Result<()> {
+    loop {
+        match ready.get_inner_mut().receive(libc::MSG_DONTWAIT) {
+            Ok(Some(bytes)) => {
+                for change in frames(bytes).filter_map(|frame| change(&frame)) {
+                    if queue.back() != Some(&change) {
+                        queue.push_back(change);
+                    }
+                }
+            }
+            Ok(None) => {
+                ready.clear_ready();
+                return Ok(());
+            }
+            Err(e) if e.raw_os_error() == Some(Errno::ENOBUFS as i32) => queue.push_back(Change::Lost),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn route_change(frame: &Frame<'_>) -> Option<Change> {
+    match frame.kind {
+        rtm::NEWLINK | rtm::DELLINK => {
+            let name = attr(frame.body.get(16..)?, libc::IFLA_IFNAME).and_then(|n| text_of(n).parse().ok());
+            // A DELLINK of family AF_BRIDGE says that the link is no port any more.
+            let gone = frame.kind == rtm::DELLINK && i32::from(frame.body[0]) == libc::AF_UNSPEC;
+            Some(Change::Link { index: u32_at(frame.body, 4), name, gone })
+        }
+        rtm::NEWADDR | rtm::DELADDR => Some(Change::Address),
+        rtm::NEWROUTE | rtm::DELROUTE => Some(Change::Route),
+        rtm::NEWRULE | rtm::DELRULE => Some(Change::Rule),
+        _ => None,
+    }
+}
+
+/// Every message of nf_tables but the closing NEWGEN begins with the table's name.
+fn table_change(frame: &Frame<'_>, own_port: u32, table: &str) -> Option<Change> {
+    /// `NFT_MSG_NEWGEN`.
+    const NEWGEN: u16 = 15;
+    if frame.port == own_port || frame.kind & 0xff == NEWGEN {
+        return None;
+    }
+    let name = attr(frame.body.get(4..)?, 1).map(text_of);
+    (name.as_deref() == Some(table)).then_some(Change::Table)
+}

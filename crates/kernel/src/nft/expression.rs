@@ -1,0 +1,257 @@
+//! Rules as the kernel's expressions (linux/netfilter/nf_tables.h).
+
+use super::padded;
+use netlink_packet_core::DefaultNla;
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, Expressions, Immediate, Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict,
+    VerdictAttribute,
+};
+use netmode_model::IfName;
+use netmode_model::nft::{Action, DnatForm, Family, Field, Match, Rule, Type};
+
+/// Registers of four bytes begin at this number (`NFT_REG32_00`).
+const FIRST: u32 = 8;
+
+/// Connection states and status bits, linux/netfilter/nf_conntrack_common.h.
+mod ct {
+    pub(super) const STATE: u32 = 0;
+    pub(super) const STATUS: u32 = 2;
+    pub(super) const ESTABLISHED_RELATED: u32 = 1 << 1 | 1 << 2;
+    pub(super) const NEW: u32 = 1 << 3;
+    pub(super) const DST_NAT: u32 = 1 << 5;
+}
+
+/// `NF_NAT_RANGE_*`, linux/netfilter/nf_nat.h.
+mod nat {
+    pub(super) const DNAT: u32 = 1;
+    pub(super) const RANDOM_FULLY: u32 = 0x10;
+    pub(super) const PROTO_OFFSET: u32 = 0x20;
+}
+
+/// `NFPROTO_*`, linux/netfilter.h.
+fn nfproto(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
+}
+
+/// The register that begins `slot` registers of four bytes after the first.
+fn register(slot: usize) -> Register {
+    Register::Other(FIRST + slot as u32)
+}
+
+fn be(kind: u16, value: u32) -> DefaultNla {
+    DefaultNla::new(kind, value.to_be_bytes().to_vec())
+}
+
+fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
+    Expressions::Other { expression_type: name.into(), attributes }
+}
+
+fn value(bytes: &[u8]) -> DataAttribute {
+    DataAttribute::Value(bytes.to_vec())
+}
+
+fn meta(key: MetaKey, to: Register) -> Expressions {
+    Expressions::Meta(vec![Meta::DestinationRegister(to), Meta::Key(key)])
+}
+
+fn cmp(negate: bool, bytes: &[u8]) -> Expressions {
+    let operator = if negate { Operator::NotEqual } else { Operator::Equal };
+    Expressions::Cmp(vec![Cmp::SourceRegister(register(0)), Cmp::Op(operator), Cmp::Data(value(bytes))])
+}
+
+/// `register & mask ^ xor`, four bytes.
+fn bitwise(mask: [u8; 4], xor: [u8; 4]) -> Expressions {
+    Expressions::Bitwise(vec![
+        Bitwise::SourceRegister(register(0)),
+        Bitwise::DestinationRegister(register(0)),
+        Bitwise::Length(4),
+        Bitwise::Mask(value(&mask)),
+        Bitwise::Xor(value(&xor)),
+    ])
+}
+
+fn payload(base: u32, offset: u32, len: u32, to: Register) -> Expressions {
+    Expressions::Payload(vec![
+        Payload::DestinationRegister(to),
+        Payload::Base(base),
+        Payload::Offset(offset),
+        Payload::Len(len),
+    ])
+}
+
+fn load(field: Field, to: Register) -> Expressions {
+    const NETWORK: u32 = 1;
+    const TRANSPORT: u32 = 2;
+    match field {
+        Field::Saddr(Family::V4) => payload(NETWORK, 12, 4, to),
+        Field::Daddr(Family::V4) => payload(NETWORK, 16, 4, to),
+        Field::Saddr(Family::V6) => payload(NETWORK, 8, 16, to),
+        Field::Daddr(Family::V6) => payload(NETWORK, 24, 16, to),
+        Field::L4Proto => meta(MetaKey::L4Proto, to),
+        Field::Dport => payload(TRANSPORT, 2, 2, to),
+        Field::Iifname => meta(MetaKey::Iifname, to),
+        Field::Oifname => meta(MetaKey::Oifname, to),
+    }
+}
+
+fn size(field: Field) -> usize {
+    match field {
+        Field::Saddr(Family::V4) | Field::Daddr(Family::V4) => Type::Ipv4Addr.size(),
+        Field::Saddr(Family::V6) | Field::Daddr(Family::V6) => Type::Ipv6Addr.size(),
+        Field::L4Proto => Type::InetProto.size(),
+        Field::Dport => Type::InetService.size(),
+        Field::Iifname | Field::Oifname => Type::IfName.size(),
+    }
+}
+
+/// The family whose header a field is part of.
+fn family(field: Field) -> Option<Family> {
+    match field {
+        Field::Saddr(family) | Field::Daddr(family) => Some(family),
+        _ => None,
+    }
+}
+
+/// A link's name as the kernel compares it: 16 bytes, zeros behind.
+pub(super) fn padded_name(name: &IfName) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..name.as_str().len()].copy_from_slice(name.as_str().as_bytes());
+    bytes
+}
+
+/// `dreg`: where a map's data goes; none for a set.
+fn lookup(set: &str, dreg: Option<Register>, negate: bool) -> Expressions {
+    /// `NFT_LOOKUP_F_INV`.
+    const INVERTED: u32 = 1;
+    let mut attributes = vec![Lookup::Set(set.into()), Lookup::SourceRegister(register(0))];
+    attributes.extend(dreg.map(Lookup::DestinationRegister));
+    attributes.extend(negate.then_some(Lookup::Flags(INVERTED)));
+    Expressions::Lookup(attributes)
+}
+
+fn verdict(attributes: Vec<VerdictAttribute>) -> Expressions {
+    let data = DataAttribute::Verdict(attributes);
+    Expressions::Immediate(vec![Immediate::DestinationRegister(Register::Verdict), Immediate::Data(data)])
+}
+
+/// Expressions of a rule, in order.
+pub(super) fn rule(rule: &Rule) -> Vec<Expressions> {
+    let mut encoder = Encoder { out: Vec::new(), family: None };
+    rule.matches.iter().for_each(|m| encoder.condition(m));
+    encoder.action(&rule.action);
+    encoder.out
+}
+
+struct Encoder {
+    out: Vec<Expressions>,
+    /// What `meta nfproto` is known to be.
+    family: Option<Family>,
+}
+
+impl Encoder {
+    /// In an inet table a field of the IPv4 header must not be looked for in an IPv6 packet. nft(8) adds
+    /// this condition of itself where the rule has none.
+    fn require(&mut self, family: Family) {
+        if self.family != Some(family) {
+            self.out.push(meta(MetaKey::Nfproto, register(0)));
+            self.out.push(cmp(false, &[nfproto(family)]));
+            self.family = Some(family);
+        }
+    }
+
+    /// Loads fields one behind the other, each padded to whole registers.
+    fn load(&mut self, fields: &[Field]) {
+        fields.iter().filter_map(|f| family(*f)).for_each(|f| self.require(f));
+        let mut slot = 0;
+        for field in fields {
+            self.out.push(load(*field, register(slot)));
+            slot += padded(size(*field)) / 4;
+        }
+    }
+
+    /// Any of the bits is set.
+    fn ct_bits(&mut self, key: u32, bits: u32) {
+        self.out.push(other("ct", vec![be(1, u32::from(register(0))), be(2, key)]));
+        self.out.push(bitwise(bits.to_ne_bytes(), [0; 4]));
+        self.out.push(cmp(true, &[0; 4]));
+    }
+
+    fn condition(&mut self, condition: &Match) {
+        match condition {
+            Match::Family(family) => self.require(*family),
+            Match::DaddrLocal => {
+                // NFTA_FIB_DREG, _RESULT (NFT_FIB_RESULT_ADDRTYPE), _FLAGS (NFTA_FIB_F_DADDR).
+                self.out.push(other("fib", vec![be(1, u32::from(register(0))), be(2, 3), be(3, 2)]));
+                self.out.push(cmp(false, &u32::from(libc::RTN_LOCAL).to_ne_bytes()));
+            }
+            Match::Prefix { field, addr, len, negate } => {
+                self.load(&[*field]);
+                let mask = u32::MAX.checked_shl(32 - u32::from(*len)).unwrap_or(0);
+                if *len < 32 {
+                    self.out.push(bitwise(mask.to_be_bytes(), [0; 4]));
+                }
+                self.out.push(cmp(*negate, &(u32::from(*addr) & mask).to_be_bytes()));
+            }
+            Match::Iif { name, negate } => {
+                self.load(&[Field::Iifname]);
+                self.out.push(cmp(*negate, &padded_name(name)));
+            }
+            Match::In { fields, set, negate } => {
+                self.load(fields);
+                self.out.push(lookup(set, None, *negate));
+            }
+            Match::Established => self.ct_bits(ct::STATE, ct::ESTABLISHED_RELATED),
+            Match::New => self.ct_bits(ct::STATE, ct::NEW),
+            Match::Dnat => self.ct_bits(ct::STATUS, ct::DST_NAT),
+        }
+    }
+
+    fn action(&mut self, action: &Action) {
+        /// `NF_DROP` and `NF_ACCEPT`, linux/netfilter.h.
+        const DROP: Verdict = Verdict::Other(0);
+        const ACCEPT: Verdict = Verdict::Other(1);
+        match action {
+            Action::Accept => self.out.push(verdict(vec![VerdictAttribute::Code(ACCEPT)])),
+            Action::Drop => {
+                let zero = |kind| DefaultNla::new(kind, vec![0; 8]);
+                self.out.push(other("counter", vec![zero(1), zero(2)]));
+                self.out.push(verdict(vec![VerdictAttribute::Code(DROP)]));
+            }
+            Action::Jump(chain) => {
+                let to = VerdictAttribute::Chain(chain.clone());
+                self.out.push(verdict(vec![VerdictAttribute::Code(Verdict::Jump), to]));
+            }
+            Action::MarkOr(bit) => {
+                self.out.push(meta(MetaKey::Mark, register(0)));
+                self.out.push(bitwise((!bit).to_ne_bytes(), bit.to_ne_bytes()));
+                self.out.push(Expressions::Meta(vec![Meta::Key(MetaKey::Mark), Meta::SourceRegister(register(0))]));
+            }
+            Action::Masquerade => self.out.push(other("masq", vec![be(1, nat::RANDOM_FULLY)])),
+            Action::DnatBy { fields, map, form } => self.dnat(fields, map, *form),
+        }
+    }
+
+    fn dnat(&mut self, fields: &[Field], map: &str, form: DnatForm) {
+        let (DnatForm::AddrPort(family) | DnatForm::Addr(family) | DnatForm::Shift(family)) = form;
+        self.require(family);
+        self.load(fields);
+        self.out.push(lookup(map, Some(register(0)), false));
+        let port = match family {
+            Family::V4 => Type::Ipv4Addr,
+            Family::V6 => Type::Ipv6Addr,
+        };
+        let port = port.size() / 4;
+        let at = |kind, slot| be(kind, u32::from(register(slot)));
+        // NFTA_NAT_TYPE, _FAMILY, _REG_ADDR_MIN, _REG_PROTO_MIN, _REG_PROTO_MAX, _FLAGS.
+        let mut attributes = vec![be(1, nat::DNAT), be(2, u32::from(nfproto(family))), at(3, 0)];
+        match form {
+            DnatForm::Addr(_) => {}
+            DnatForm::AddrPort(_) => attributes.push(at(5, port)),
+            DnatForm::Shift(_) => attributes.extend([at(5, port), at(6, port + 1), be(7, nat::PROTO_OFFSET)]),
+        }
+        self.out.push(other("nat", attributes));
+    }
+}

@@ -1,0 +1,33 @@
+//! nf_tables by netlink: one transaction for a run of operations, no forked program.
+
+mod dump;
+mod element;
+mod expression;
+mod owner;
+mod ruleset;
+
+pub(crate) use dump::table as read_table;
+pub(crate) use owner::{Aborted, Owner};
+
+use netlink_packet_netfilter::nftables::NfTablesMessage;
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+
+/// nftables' numbers of data types (`enum datatypes`, nft's datatype.h); six bits each in a concatenation.
+mod datatype {
+    pub(super) const IPV4_ADDR: u32 = 7;
+    pub(super) const IPV6_ADDR: u32 = 8;
+    pub(super) const INET_PROTO: u32 = 12;
+    pub(super) const INET_SERVICE: u32 = 13;
+    pub(super) const IFNAME: u32 = 41;
+    pub(super) const BITS: u32 = 6;
+}
+
+/// A message of the family of our table.
+fn inet(message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+}
+
+/// Length of a field within a concatenation: registers have four bytes.
+fn padded(size: usize) -> usize {
+    (size + 3) & !3
+}

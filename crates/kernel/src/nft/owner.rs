@@ -1,0 +1,202 @@
+//! The one socket that may write our table.
+
+use super::{dump, element, inet, ruleset};
+use crate::wire::{Frame, Netlink, Refused, frames};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLMSG_ERROR};
+use netlink_packet_netfilter::nftables::NfTablesMessage as Message;
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netmode_model::Op;
+use netmode_model::nft::{Element, Ruleset};
+use nix::errno::Errno;
+use std::collections::BTreeMap;
+use std::io;
+
+/// A transaction is one datagram: 15,000 elements are 3 MB.
+const BUFFER: usize = 32 << 20;
+
+/// `NFNL_SUBSYS_NFTABLES`: the subsystem that a batch is for.
+const SUBSYSTEM: u16 = 10;
+
+/// The owner socket, in the host's namespace.
+pub(crate) struct Owner {
+    netlink: Netlink,
+    port: u32,
+    /// Whether the kernel knows owned tables that persist (6.9+); assumed until it says no.
+    persists: bool,
+    /// Interval flags of the sets of our tables: an element of a range set is encoded differently.
+    intervals: BTreeMap<String, BTreeMap<String, bool>>,
+}
+
+/// Which of the operations failed, and why. Nothing of the transaction was done.
+pub(crate) struct Aborted {
+    /// Position in the list of operations; `None` if the transaction as such was refused.
+    pub(crate) at: Option<usize>,
+    pub(crate) why: Refused,
+}
+
+/// A transaction in the making: bytes, and the operation that each message belongs to.
+struct Batch {
+    bytes: Vec<u8>,
+    origin: Vec<(u32, usize)>,
+}
+
+impl Owner {
+    pub(crate) fn open() -> io::Result<Self> {
+        let netlink = Netlink::open(NETLINK_NETFILTER)?;
+        netlink.set_buffers(BUFFER)?;
+        let port = netlink.port()?;
+        Ok(Self { netlink, port, persists: true, intervals: BTreeMap::new() })
+    }
+
+    /// The socket's address, by which the monitor knows what we did ourselves.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Whether the kernel knows owned tables that persist, as far as it was asked.
+    pub(crate) fn persists(&self) -> bool {
+        self.persists
+    }
+
+    /// Carries out operations on tables and elements, all or none.
+    pub(crate) fn transact(&mut self, ops: &[&Op]) -> Result<(), Aborted> {
+        let refused = |why| Aborted { at: None, why };
+        self.learn(ops).map_err(refused)?;
+        let persists = self.persists;
+        match self.attempt(ops) {
+            // A kernel without PERSIST refuses the flags of NEWTABLE; then the table is nobody's.
+            Err(_) if persists && !self.persists => self.attempt(ops),
+            other => other,
+        }
+    }
+
+    fn attempt(&mut self, ops: &[&Op]) -> Result<(), Aborted> {
+        let mut batch = self.begin();
+        for (at, op) in ops.iter().enumerate() {
+            self.encode(&mut batch, at, op);
+        }
+        let result = self.commit(batch);
+        if let Err(Aborted { at: Some(at), why }) = &result
+            && matches!(ops[*at], Op::TableAdd(ruleset) if ruleset.owner)
+            && (why.is(Errno::EOPNOTSUPP) || why.is(Errno::EINVAL))
+        {
+            self.persists = false;
+        }
+        result
+    }
+
+    /// Puts a table with its elements in the place of what is there, in one transaction: no packet sees a gap.
+    pub(crate) fn replace(&mut self, ruleset: &Ruleset, elements: &[Element]) -> Result<(), Aborted> {
+        let there = dump::owner(&mut self.netlink, &ruleset.table).map_err(|why| Aborted { at: None, why })?;
+        let mut ops = Vec::with_capacity(elements.len() + 2);
+        ops.extend(there.map(|_| Op::TableDel { table: ruleset.table.clone() }));
+        ops.push(Op::TableAdd(ruleset.clone()));
+        let add = |e: &Element| Op::ElementAdd { table: ruleset.table.clone(), element: e.clone() };
+        ops.extend(elements.iter().map(add));
+        self.transact(&ops.iter().collect::<Vec<_>>())
+    }
+
+    /// Owns a table that a dead agent left, without touching what is in it.
+    pub(crate) fn own(&mut self, table: &str) -> Result<bool, Refused> {
+        match dump::owner(&mut self.netlink, table)? {
+            None => return Err(Refused::new(Errno::ENOENT, format!("there is no table {table}"))),
+            Some(owner) if owner == self.port => return Ok(true),
+            Some(_) => {}
+        }
+        let mut batch = self.begin();
+        let message = Message::NewTable(ruleset::table(table, true));
+        self.message(&mut batch, 0, inet(message), NLM_F_CREATE);
+        match self.commit(batch) {
+            Ok(()) => Ok(dump::owner(&mut self.netlink, table)? == Some(self.port)),
+            // A table that was made without PERSIST, or a kernel without it.
+            Err(Aborted { why, .. }) if why.is(Errno::EOPNOTSUPP) || why.is(Errno::EINVAL) => Ok(false),
+            Err(Aborted { why, .. }) => Err(why),
+        }
+    }
+
+    fn begin(&mut self) -> Batch {
+        let mut bytes = Vec::with_capacity(4096);
+        self.netlink.push(&mut bytes, control(ControlMessage::BatchBegin), 0);
+        Batch { bytes, origin: Vec::new() }
+    }
+
+    fn message(&mut self, batch: &mut Batch, at: usize, message: NetfilterMessage, flags: u16) {
+        let seq = self.netlink.push(&mut batch.bytes, message, flags);
+        batch.origin.push((seq, at));
+    }
+
+    fn encode(&mut self, batch: &mut Batch, at: usize, op: &Op) {
+        match op {
+            Op::TableAdd(ruleset) => {
+                for (message, flags) in ruleset::messages(ruleset, ruleset.owner && self.persists) {
+                    self.message(batch, at, inet(message), flags);
+                }
+            }
+            Op::TableDel { table } => {
+                self.message(batch, at, inet(Message::DeleteTable(ruleset::table(table, false))), 0);
+            }
+            Op::ElementAdd { table, element } => {
+                let interval = self.interval(table, element).unwrap_or_default();
+                let message = element::message(table, element, interval, true);
+                self.message(batch, at, inet(Message::NewSetElement(message)), NLM_F_CREATE | NLM_F_EXCL);
+            }
+            Op::ElementDel { table, element } => {
+                let interval = self.interval(table, element).unwrap_or_default();
+                let message = element::message(table, element, interval, false);
+                self.message(batch, at, inet(Message::DeleteSetElement(message)), 0);
+            }
+            // The executor sends only these four here.
+            _ => {}
+        }
+    }
+
+    /// Sends the batch. The kernel works it off inside `sendto()`, so whatever it has to say is queued when
+    /// that returns: no acknowledgements are needed.
+    fn commit(&mut self, mut batch: Batch) -> Result<(), Aborted> {
+        let whole = |why| Aborted { at: None, why };
+        self.netlink.push(&mut batch.bytes, control(ControlMessage::BatchEnd), 0);
+        self.netlink.send(&batch.bytes).map_err(|e| whole(e.into()))?;
+        let mut first = None;
+        while let Some(bytes) = self.netlink.receive(libc::MSG_DONTWAIT).map_err(|e| whole(e.into()))? {
+            let refused = |frame: Frame<'_>| Some((frame.seq, frame.outcome().err()?));
+            first = first.or_else(|| frames(bytes).filter(|f| f.kind == NLMSG_ERROR).find_map(refused));
+        }
+        match first {
+            None => Ok(()),
+            Some((failed, why)) => {
+                let at = batch.origin.iter().find(|(seq, _)| *seq == failed).map(|(_, at)| *at);
+                Err(Aborted { at, why })
+            }
+        }
+    }
+
+    /// Makes sure that the interval flags of all sets that the operations name are known.
+    fn learn(&mut self, ops: &[&Op]) -> Result<(), Refused> {
+        for op in ops {
+            match op {
+                Op::TableAdd(ruleset) => {
+                    let sets = ruleset.sets.iter().map(|s| (s.name.clone(), s.interval)).collect();
+                    self.intervals.insert(ruleset.table.clone(), sets);
+                }
+                Op::ElementAdd { table, element } | Op::ElementDel { table, element }
+                    if self.interval(table, element).is_none() =>
+                {
+                    let sets = dump::intervals(&mut self.netlink, table)?;
+                    self.intervals.insert(table.clone(), sets);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn interval(&self, table: &str, element: &Element) -> Option<bool> {
+        self.intervals.get(table)?.get(&element.set).copied()
+    }
+}
+
+fn control(message: ControlMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM), message)
+}

@@ -1,0 +1,123 @@
+//! Links.
+
+use super::{NEW, RouteSocket};
+use crate::wire::{Refused, attrs, u32_at};
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::link::{
+    BridgeStpState, InfoBridgePort, InfoData, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask,
+    LinkMessage,
+};
+use netmode_model::{IfName, Mac};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// The few facts that an operation needs to know of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinkHead {
+    pub(crate) index: u32,
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+}
+
+/// A pair of ends.
+pub(crate) struct Veth<'a> {
+    pub(crate) dev: &'a IfName,
+    pub(crate) bridge: u32,
+    pub(crate) group: u32,
+    pub(crate) mtu: u32,
+    pub(crate) peer: &'a IfName,
+    pub(crate) peer_mac: Mac,
+    /// Namespace of the peer; the socket's own if none.
+    pub(crate) peer_at: Option<BorrowedFd<'a>>,
+}
+
+impl RouteSocket {
+    /// A link by name; ENODEV if there is none.
+    pub(crate) fn link(&mut self, dev: &IfName) -> Result<LinkHead, Refused> {
+        let mut message = named(dev).build();
+        // Statistics make up most of the answer.
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        self.0.get(Message::GetLink(message), |answer| LinkHead {
+            index: u32_at(answer.body, 4),
+            up: u32_at(answer.body, 8) & libc::IFF_UP as u32 != 0,
+            mtu: attrs(answer.body.get(16..).unwrap_or_default())
+                .find(|(kind, _)| *kind == libc::IFLA_MTU)
+                .map_or(0, |(_, mtu)| u32_at(mtu, 0)),
+        })
+    }
+
+    pub(super) fn index(&mut self, dev: &IfName) -> Result<u32, Refused> {
+        self.link(dev).map(|link| link.index)
+    }
+
+    /// A bridge without spanning tree: a new port forwards at once.
+    pub(crate) fn add_bridge(&mut self, dev: &IfName, mac: Mac, mtu: u32, alias: &str) -> Result<(), Refused> {
+        let bridge = LinkBridge::new(dev.as_str()).stp_state(BridgeStpState::Disabled);
+        self.request(Message::NewLink(bridge.address(mac.octets().to_vec()).mtu(mtu).build()), NEW)?;
+        // RTM_NEWLINK with CREATE ignores IFLA_IFALIAS (`rtnl_create_link`).
+        let labelled = self.request(Message::SetLink(named(dev).alias(alias).build()), 0);
+        if labelled.is_err() {
+            let _ = self.delete_link(dev);
+        }
+        labelled
+    }
+
+    pub(crate) fn add_veth(&mut self, veth: &Veth<'_>) -> Result<(), Refused> {
+        let peer = named(veth.peer).address(veth.peer_mac.octets().to_vec()).mtu(veth.mtu);
+        let peer = match veth.peer_at {
+            Some(fd) => peer.setns_by_fd(fd.as_raw_fd()),
+            None => peer,
+        };
+        let link = LinkMessageBuilder::<LinkVeth>::new(veth.dev.as_str(), veth.peer.as_str())
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+            .controller(veth.bridge)
+            .link_group(veth.group)
+            .mtu(veth.mtu);
+        self.request(Message::NewLink(link.build()), NEW)
+    }
+
+    /// Port flags need RTM_NEWLINK: RTM_SETLINK ignores them without a word.
+    pub(crate) fn port_up(&mut self, dev: &IfName, hairpin: bool, isolated: bool, alias: &str) -> Result<(), Refused> {
+        let flags = vec![InfoBridgePort::HairpinMode(hairpin), InfoBridgePort::Isolated(isolated)];
+        let port = named(dev)
+            .set_port_kind(InfoPortKind::Bridge)
+            .set_port_data(InfoPortData::BridgePort(flags))
+            .alias(alias)
+            .up();
+        self.request(Message::NewLink(port.build()), 0)
+    }
+
+    pub(crate) fn set_up(&mut self, link: LinkHead, up: bool) -> Result<(), Refused> {
+        let message = LinkUnspec::new_with_index(link.index);
+        self.request(Message::SetLink(if up { message.up() } else { message.down() }.build()), 0)
+    }
+
+    pub(crate) fn set_mtu(&mut self, link: LinkHead, mtu: u32) -> Result<(), Refused> {
+        self.request(Message::SetLink(LinkUnspec::new_with_index(link.index).mtu(mtu).build()), 0)
+    }
+
+    pub(crate) fn delete_link(&mut self, dev: &IfName) -> Result<(), Refused> {
+        self.request(Message::DelLink(named(dev).build()), 0)
+    }
+
+    /// Sets the hardware address; the kernel tells everybody even if it is the same.
+    pub(crate) fn set_mac(&mut self, dev: &IfName, mac: Mac) -> Result<(), Refused> {
+        self.request(Message::SetLink(named(dev).address(mac.octets().to_vec()).build()), 0)
+    }
+
+    /// Gives a link another group.
+    pub(crate) fn set_group(&mut self, index: u32, group: u32) -> Result<(), Refused> {
+        self.request(Message::SetLink(LinkUnspec::new_with_index(index).link_group(group).build()), 0)
+    }
+
+    /// Deletes every link of a group in one go: 0.3–0.65 ms a link instead of 15–40.
+    pub(crate) fn delete_group(&mut self, group: u32) -> Result<(), Refused> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::Group(group));
+        self.request(Message::DelLink(message), 0)
+    }
+}
+
+fn named(dev: &IfName) -> LinkMessageBuilder<LinkUnspec> {
+    LinkUnspec::new_with_name(dev.as_str())
+}

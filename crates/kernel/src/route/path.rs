@@ -1,0 +1,57 @@
+//! Routes of the main table.
+
+use super::{NEW, RouteSocket};
+use crate::wire::Refused;
+use ipnetwork::IpNetwork;
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::route::{RouteMessage, RouteProtocol, RouteScope};
+use netmode_model::op::Route;
+use nix::errno::Errno;
+use rtnetlink::RouteMessageBuilder;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+impl RouteSocket {
+    pub(crate) fn add_route(&mut self, route: &Route) -> Result<(), Refused> {
+        let index = self.index(&route.dev)?;
+        self.request(Message::NewRoute(message(route, index)?), NEW)
+    }
+
+    pub(crate) fn delete_route(&mut self, route: &Route) -> Result<(), Refused> {
+        let index = self.index(&route.dev)?;
+        let mut message = message(route, index)?;
+        // Whoever added it; the kernel compares these only if they are given.
+        message.header.protocol = RouteProtocol::Unspec;
+        message.header.scope = RouteScope::NoWhere;
+        self.request(Message::DelRoute(message), 0)
+    }
+}
+
+fn message(route: &Route, index: u32) -> Result<RouteMessage, Refused> {
+    let mixed = || Refused::new(Errno::EINVAL, "destination and gateway are of different families");
+    let six = match (route.to, route.via) {
+        (Some(to), Some(via)) if to.is_ipv6() != via.is_ipv6() => return Err(mixed()),
+        (Some(to), _) => to.is_ipv6(),
+        (None, via) => matches!(via, Some(IpAddr::V6(_))),
+    };
+    if six {
+        let mut builder = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index);
+        if let Some(IpNetwork::V6(to)) = route.to {
+            builder = builder.destination_prefix(to.network(), to.prefix());
+        }
+        if let Some(IpAddr::V6(via)) = route.via {
+            builder = builder.gateway(via);
+        }
+        return Ok(builder.build());
+    }
+    let mut builder = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index);
+    if let Some(IpNetwork::V4(to)) = route.to {
+        builder = builder.destination_prefix(to.network(), to.prefix());
+    }
+    match route.via {
+        Some(IpAddr::V4(via)) => builder = builder.gateway(via),
+        // Without a gateway the destination is on the link; IPv4 refuses a wider scope only for a gateway,
+        // but shows and looks up this one as ip(8) makes it.
+        _ => builder = builder.scope(RouteScope::Link),
+    }
+    Ok(builder.build())
+}
