@@ -1,0 +1,372 @@
+//! The containers of this machine and what can be done with them.
+
+use crate::error::ContainerError;
+use crate::exits::Exits;
+use crate::image::{Image, ImageStore};
+use crate::layout::{Layout, Process, Record, write_mode};
+use crate::runtime::{self, Runtime};
+use crate::{Config, Exit, Prepared, State, rootfs};
+use netmode_model::Id;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Exit status that is reported where nobody saw the end.
+const UNSEEN: i32 = 255;
+
+/// How long conmon may take to write its last words after its container is gone.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often a container without a process is looked at by those who wait for its end.
+const NOT_YET: Duration = Duration::from_millis(100);
+
+/// All containers below one pair of directories. Cheap to clone; clones are the same.
+#[derive(Debug, Clone)]
+pub struct Containers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    layout: Layout,
+    runtime: Runtime,
+    images: ImageStore,
+    exits: Exits,
+}
+
+impl Containers {
+    /// Makes the directories where they are missing. No program is started or even looked for.
+    ///
+    /// # Errors
+    /// A directory that cannot be made or whose path cannot be used.
+    pub fn new(config: Config) -> Result<Self, ContainerError> {
+        let layout = Layout::new(&config.run_dir, &config.state_dir)?;
+        let images = ImageStore::new(layout.images(), config.skopeo.clone(), config.umoci.clone())
+            .map_err(ContainerError::file("use", layout.images()))?;
+        let runtime = Runtime {
+            runtime: config.runtime.clone(),
+            conmon: config.conmon.clone(),
+            limit: config.timeout,
+            systemd: crate::bundle::Machine::here().systemd,
+        };
+        let exits = Exits::new(layout.exits());
+        Ok(Self(Arc::new(Inner { config, layout, runtime, images, exits })))
+    }
+
+    /// The programs that are driven, and where each was found; a missing one says which package has it.
+    pub fn programs(&self) -> Vec<(String, Result<std::path::PathBuf, ContainerError>)> {
+        let config = self.config();
+        let names = [&config.runtime, &config.conmon, &config.skopeo, &config.umoci];
+        names.into_iter().map(|name| (name.clone(), crate::program::find(name).map_err(Into::into))).collect()
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    /// The image of a reference: a `docker save` tar or an OCI layout by absolute path, with or without
+    /// `docker-archive:`, `oci-archive:` or `oci:` before it and `:TAG` behind it. Unpacked once per content.
+    ///
+    /// # Errors
+    /// [`ContainerError::Image`].
+    pub fn image(&self, reference: &str) -> Result<Image, ContainerError> {
+        Ok(self.0.images.load(reference)?)
+    }
+
+    /// Starts conmon and lets the runtime make the container; its first process waits for [`Self::start`].
+    /// Answers with that process's pid.
+    ///
+    /// # Errors
+    /// What the runtime refused; a command that is missing or cannot be executed; a runtime that hangs.
+    /// The caller then calls [`Self::remove`].
+    pub fn create(&self, prepared: &Prepared) -> Result<i32, ContainerError> {
+        let (id, layout) = (prepared.id, self.layout());
+        let record = self.record(id)?;
+        let (init, monitor) = self.runtime().create(layout, id, record.tty, record.stdin)?;
+        layout.write_record(id, &Record { init: Some(init), monitor, ..record })?;
+        Ok(init.pid)
+    }
+
+    /// Lets the command begin.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn start(&self, id: Id) -> Result<(), ContainerError> {
+        let record = self.record(id)?;
+        let output = self.runtime().call(self.layout(), &["start", &id.to_string()])?;
+        if !output.status.success() {
+            return Err(runtime::classify("start", id, &output.text()));
+        }
+        self.layout().write_record(id, &Record { started: true, ..record })
+    }
+
+    /// Sends a signal to the first process.
+    ///
+    /// # Errors
+    /// [`ContainerError::NotRunning`] for a container that has ended or was not created.
+    pub fn kill(&self, id: Id, number: i32) -> Result<(), ContainerError> {
+        let record = self.record(id)?;
+        let init = record.init.ok_or(ContainerError::NotRunning(id))?;
+        let Some(named) = Signal::from_named_raw(number) else {
+            return self.kill_unnamed(id, number);
+        };
+        // The descriptor names the process for good; only then is it certain which one it names.
+        let fd = open_pidfd(init).ok_or(ContainerError::NotRunning(id))?;
+        match pidfd_send_signal(&fd, named) {
+            Err(rustix::io::Errno::SRCH) => Err(ContainerError::NotRunning(id)),
+            other => other.map_err(|e| ContainerError::File {
+                doing: "signal",
+                path: format!("/proc/{}", init.pid).into(),
+                source: e.into(),
+            }),
+        }
+    }
+
+    /// Realtime signals have no name in the library; the runtime takes numbers.
+    fn kill_unnamed(&self, id: Id, number: i32) -> Result<(), ContainerError> {
+        let output = self.runtime().call(self.layout(), &["kill", &id.to_string(), &number.to_string()])?;
+        if output.status.success() { Ok(()) } else { Err(runtime::classify("signal", id, &output.text())) }
+    }
+
+    /// Pid of the first process, while there is one.
+    pub fn pid(&self, id: Id) -> Option<i32> {
+        match self.state(id) {
+            Ok(State::Created(pid) | State::Running(pid)) => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// Where the container is in its life, from files and `/proc` alone.
+    ///
+    /// # Errors
+    /// [`ContainerError::NotFound`], or a record that cannot be read.
+    pub fn state(&self, id: Id) -> Result<State, ContainerError> {
+        let layout = self.layout();
+        if let Some(code) = layout.exit_code(id) {
+            return Ok(State::Ended(Exit { code, lost: false }));
+        }
+        let Some(record) = layout.read_record(id)? else {
+            // The bundle died with the machine, the state did not.
+            let there = layout.container(id).is_dir();
+            return if there { Ok(State::Ended(lost())) } else { Err(ContainerError::NotFound(id)) };
+        };
+        let Some(init) = record.init else { return Ok(State::Prepared) };
+        let is_watched = record.monitor.is_some_and(|m| m.is_alive());
+        // conmon still writes what the container left in its pipes: not over yet.
+        if init.is_alive() || is_watched {
+            return Ok(if record.started { State::Running(init.pid) } else { State::Created(init.pid) });
+        }
+        // Once more: it may have been written since.
+        let exit = layout.exit_code(id).map_or_else(lost, |code| Exit { code, lost: false });
+        Ok(State::Ended(exit))
+    }
+
+    /// How the container ended; `None` while it has not.
+    ///
+    /// # Errors
+    /// As [`Self::state`].
+    pub fn exit_status(&self, id: Id) -> Result<Option<Exit>, ContainerError> {
+        Ok(match self.state(id)? {
+            State::Ended(exit) => Some(exit),
+            _ => None,
+        })
+    }
+
+    /// Waits for the end. Any number may wait, before or after it, in this agent or the next.
+    ///
+    /// # Errors
+    /// [`ContainerError::NotFound`], also when the container is removed meanwhile.
+    pub async fn wait(&self, id: Id) -> Result<Exit, ContainerError> {
+        loop {
+            let noticed = self.0.exits.notice(id);
+            if let Some(exit) = self.exit_status(id)? {
+                return Ok(exit);
+            }
+            let record = self.record(id)?;
+            // While conmon lives its file is what counts; if it was killed, the container itself.
+            let watched = record.monitor.filter(Process::is_alive).or(record.init);
+            tokio::select! {
+                () = noticed => {}
+                () = ended(watched) => {}
+            }
+        }
+    }
+
+    /// Replaces `/etc/hosts` of a container that was given one, in place: it is seen at once.
+    ///
+    /// # Errors
+    /// [`ContainerError::NotFound`], or a file that cannot be written.
+    pub fn set_hosts(&self, id: Id, content: &str) -> Result<(), ContainerError> {
+        self.set_file(id, "hosts", content)
+    }
+
+    /// Replaces `/etc/resolv.conf` of a container that was given one.
+    ///
+    /// # Errors
+    /// As [`Self::set_hosts`].
+    pub fn set_resolv_conf(&self, id: Id, content: &str) -> Result<(), ContainerError> {
+        self.set_file(id, "resolv.conf", content)
+    }
+
+    fn set_file(&self, id: Id, name: &str, content: &str) -> Result<(), ContainerError> {
+        let path = self.layout().bundle(id).join(name);
+        if !path.exists() {
+            return Err(ContainerError::NotFound(id));
+        }
+        write_mode(&path, content.as_bytes(), 0o644)
+    }
+
+    /// Ids of which anything is on this machine, for recovery at start-up.
+    ///
+    /// # Errors
+    /// A directory that cannot be listed.
+    pub fn list(&self) -> Result<Vec<Id>, ContainerError> {
+        self.layout().ids()
+    }
+
+    pub(crate) fn record(&self, id: Id) -> Result<Record, ContainerError> {
+        self.layout().read_record(id)?.ok_or(ContainerError::NotFound(id))
+    }
+
+    /// Ends the container if it runs and removes all of it. Goes on past failures; what is gone already counts as
+    /// removed, so it can be called again.
+    ///
+    /// # Errors
+    /// [`ContainerError::Remove`] with everything that failed.
+    pub fn remove(&self, id: Id) -> Result<(), ContainerError> {
+        let layout = self.layout();
+        let mut errors = Vec::new();
+        let record = layout.read_record(id).unwrap_or_else(|e| {
+            errors.push(e);
+            None
+        });
+        if layout.runtime().join(id.to_string()).exists() {
+            errors.extend(self.delete(id).err());
+        }
+        if let Some(record) = record {
+            errors.extend(end_processes(id, &record));
+        }
+        runtime::kill_monitor(&layout.bundle(id));
+        errors.extend(self.remove_files(id));
+        if errors.is_empty() { Ok(()) } else { Err(ContainerError::Remove { id, errors }) }
+    }
+
+    fn delete(&self, id: Id) -> Result<(), ContainerError> {
+        let output = self.runtime().call(self.layout(), &["delete", "--force", &id.to_string()])?;
+        if output.status.success() { Ok(()) } else { Err(runtime::classify("delete", id, &output.text())) }
+    }
+
+    /// Mounts and files. The bundle goes last but the record, so that a half-removed container is still listed.
+    pub(crate) fn remove_files(&self, id: Id) -> Vec<ContainerError> {
+        let layout = self.layout();
+        let bundle = layout.bundle(id);
+        let mut errors = rootfs::unmount_below(&bundle);
+        if !errors.is_empty() {
+            // Never delete through a mount that is still there.
+            return errors;
+        }
+        for dir in [layout.container(id), bundle] {
+            errors.extend(gone(fs::remove_dir_all(&dir)).map(ContainerError::file("remove", &dir)));
+        }
+        let exit = layout.exits().join(id.to_string());
+        errors.extend(gone(fs::remove_file(&exit)).map(ContainerError::file("remove", &exit)));
+        self.0.exits.forget(id);
+        errors
+    }
+}
+
+fn lost() -> Exit {
+    Exit { code: UNSEEN, lost: true }
+}
+
+/// The error, unless it says that there is nothing.
+fn gone(result: io::Result<()>) -> Option<io::Error> {
+    result.err().filter(|e| e.kind() != io::ErrorKind::NotFound)
+}
+
+/// A descriptor of exactly this process; `None` when it is dead.
+fn open_pidfd(process: Process) -> Option<OwnedFd> {
+    let fd = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
+    process.is_alive().then_some(fd)
+}
+
+/// Completes when the process is dead.
+async fn ended(process: Option<Process>) {
+    let Some(process) = process else { return tokio::time::sleep(NOT_YET).await };
+    if let Some(fd) = open_pidfd(process)
+        && let Ok(fd) = crate::readable::register(fd)
+    {
+        let _ = fd.readable().await;
+    } else {
+        // Dead already; its reader may need a moment to write the end down.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits for conmon, which writes a file at the end that would otherwise appear after the removal.
+fn end_processes(id: Id, record: &Record) -> Option<ContainerError> {
+    let mut survivor = None;
+    for (process, grace) in [(record.init, Duration::ZERO), (record.monitor, LAST_WORDS)] {
+        let Some((process, fd)) = process.and_then(|p| Some((p, open_pidfd(p)?))) else { continue };
+        let wait = |limit| wait_for(&fd, limit);
+        if wait(grace) {
+            continue;
+        }
+        let _ = pidfd_send_signal(&fd, Signal::KILL);
+        if !wait(LAST_WORDS) {
+            survivor = Some(process.pid);
+        }
+    }
+    let text = format!("process {} does not end", survivor?);
+    Some(ContainerError::Runtime { doing: "end", id, text })
+}
+
+fn wait_for(fd: &OwnedFd, limit: Duration) -> bool {
+    use std::os::fd::AsFd;
+    matches!(crate::program::wait_readable(&[Some(fd.as_fd())], Instant::now() + limit), Ok(Some(_)))
+}
+
+/// The number of a signal: `TERM`, `SIGTERM`, `term`, `15`, `RTMIN+3`.
+///
+/// # Errors
+/// [`ContainerError::NoSuchSignal`].
+pub fn signal(text: &str) -> Result<i32, ContainerError> {
+    let unknown = || ContainerError::NoSuchSignal(text.chars().take(32).collect());
+    if let Ok(number) = text.parse::<i32>() {
+        return if (1..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        // glibc keeps the first two of the kernel's 32 for itself (signal(7)).
+        let offset = if rest.is_empty() { Some(0) } else { rest.strip_prefix('+').and_then(|n| n.parse().ok()) };
+        return offset.map(|n: i32| 34 + n).filter(|n| (34..=64).contains(n)).ok_or_else(unknown);
+    }
+    let known = nix::sys::signal::Signal::iterator().find(|s| s.as_str() == format!("SIG{name}"));
+    known.map(|s| s as i32).ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (text, number) in [("TERM", 15), ("SIGKILL", 9), ("int", 2), ("15", 15), ("RTMIN+3", 37), ("64", 64)] {
+            assert_eq!(signal(text).unwrap(), number, "{text}");
+        }
+        for bad in ["", "0", "65", "-1", "NOPE", "RTMIN+40", "SIG"] {
+            assert!(matches!(signal(bad), Err(ContainerError::NoSuchSignal(_))), "{bad}");
+        }
+    }
+}
