@@ -1,0 +1,233 @@
+//! The command line.
+
+use crate::run_args::RunArgs;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit status:
+  run, exec  the command's own; 125 netmode failed or a value is bad,
+             126 the command cannot be executed, 127 it does not exist
+  doctor     0 all well, 1 warnings, 2 failures
+  others     0 done, 1 failed or a value is bad
+  all        2 unknown command or flag, missing argument";
+
+/// The network modes of Amazon ECS on any Linux machine.
+#[derive(Debug, Parser)]
+#[command(name = "netmode", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The agent's socket
+    #[arg(long, global = true, env = "NETMODE_SOCKET", value_name = "PATH", default_value = netmode_client::DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// How data is printed; wide is a table with more columns
+    #[arg(short, long, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+    /// Ids only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    // No doc comments here: clap would blow every help text up to its long form.
+    Table,
+    Wide,
+    Json,
+    Yaml,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command in a new container
+    #[command(after_help = EXIT_CODES)]
+    Run(Box<RunArgs>),
+    /// List tasks
+    #[command(visible_alias = "ls")]
+    Ps {
+        /// Stopped ones, too
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Show everything about tasks, as a JSON array
+    Inspect {
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "TASK")]
+        tasks: Vec<String>,
+    },
+    /// Print what a task has written
+    Logs(LogsArgs),
+    /// Run a command in a running container
+    #[command(after_help = EXIT_CODES)]
+    Exec(ExecArgs),
+    /// Print the published ports of a task; `port ls` lists those of every task
+    #[command(override_usage = "netmode port [OPTIONS] TASK [PORT[/PROTOCOL]]\n       netmode port [OPTIONS] ls")]
+    Port {
+        /// A task, or "ls" for all (a task named "ls" is found by its id)
+        #[arg(value_name = "TASK")]
+        target: String,
+        /// Only this port of the container, as PORT[/PROTOCOL]
+        #[arg(value_name = "PORT")]
+        port: Option<String>,
+    },
+    /// End tasks: SIGTERM, and SIGKILL when the time is up
+    Stop {
+        /// Seconds before SIGKILL; 10 where none is given
+        #[arg(short = 't', long = "timeout", visible_alias = "time", value_name = "SECONDS")]
+        timeout: Option<u32>,
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "TASK")]
+        tasks: Vec<String>,
+    },
+    /// Send a signal to tasks
+    Kill {
+        /// Name or number of the signal
+        #[arg(short, long, default_value = "KILL")]
+        signal: String,
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "TASK")]
+        tasks: Vec<String>,
+    },
+    /// Wait for tasks to end and print their exit codes
+    Wait {
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "TASK")]
+        tasks: Vec<String>,
+    },
+    /// Remove tasks that have ended
+    Rm {
+        /// End running ones first
+        #[arg(short, long)]
+        force: bool,
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "TASK")]
+        tasks: Vec<String>,
+    },
+    /// Start tasks that have ended
+    Start {
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "TASK")]
+        tasks: Vec<String>,
+    },
+    /// List and show networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Give a network to a namespace that someone else made
+    Attach(AttachArgs),
+    /// Take back what `attach` gave
+    Detach {
+        /// Who attached it
+        #[arg(long)]
+        owner: String,
+        /// Name of the link inside of the namespace
+        #[arg(long, default_value = "eth0")]
+        interface: String,
+    },
+    /// Look for what is wrong on this machine; changes nothing
+    Doctor,
+    /// Show the versions of this program and of the agent
+    Version,
+    /// Print a completion script
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// `netmode logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Go on as the task writes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only so many lines from the end, or "all"
+    #[arg(short = 'n', long, value_name = "LINES", default_value = "all")]
+    pub(crate) tail: String,
+    /// Name, id or beginning of an id
+    #[arg(value_name = "TASK")]
+    pub(crate) task: String,
+}
+
+/// `netmode exec`.
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Set an environment variable: KEY=VALUE, or KEY to pass this shell's
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Working directory inside of the container
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// USER[:GROUP], names or numbers
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// The task, then the command and its arguments
+    // One list, so that everything behind the task's name belongs to the command, flags included.
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["TASK", "COMMAND"])]
+    pub(crate) words: Vec<String>,
+}
+
+/// `netmode network`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// List networks
+    Ls,
+    /// Show networks in the shape of `docker network inspect`
+    Inspect {
+        /// Names
+        #[arg(required = true, value_name = "NETWORK")]
+        networks: Vec<String>,
+    },
+}
+
+/// `netmode attach`.
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    /// The namespace: /run/netns/NAME, /proc/PID/ns/net
+    #[arg(long, value_name = "PATH")]
+    pub(crate) netns: PathBuf,
+    /// awsvpc, bridge, host, none or default
+    #[arg(long, visible_aliases = ["network", "net"], default_value = "default")]
+    pub(crate) mode: String,
+    /// Who asks, for `detach`; the last part of the path where none is given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
+    /// Name of the link inside of the namespace
+    #[arg(long, value_name = "LINK", default_value = "eth0")]
+    pub(crate) interface: String,
+    /// Publish a port: [[IP:][HOST]:]CONTAINER[/PROTOCOL]
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) publish: Vec<String>,
+    /// A wanted IPv4 address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Option<String>,
+    /// A wanted IPv6 address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip6: Option<String>,
+    /// A wanted hardware address
+    #[arg(long, value_name = "MAC")]
+    pub(crate) mac_address: Option<String>,
+    /// Set a kernel variable of the namespace, net.* only
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) sysctl: Vec<String>,
+}

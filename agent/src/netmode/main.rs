@@ -1,0 +1,110 @@
+//! `netmode`: the command line of the agent.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod caller;
+mod doctor;
+mod failure;
+mod foreground;
+mod network;
+mod output;
+mod ports;
+mod request;
+mod run_args;
+mod table;
+mod tasks;
+mod terminal;
+mod text;
+mod usage;
+mod values;
+mod version;
+
+use args::{Cli, Command, Format};
+use caller::Caller;
+use clap::{CommandFactory, Parser};
+use failure::Failure;
+use netmode_client::Client;
+use output::{Output, print};
+use run_args::RunArgs;
+use std::process::ExitCode;
+use text::plain_lines;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::tell(&error).into(),
+    };
+    let runs_a_command = matches!(cli.command, Command::Run(_) | Command::Exec(_));
+    match dispatch(&cli) {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            failure.print(Output::of(&cli.global, Format::Table).json());
+            failure.status(runs_a_command).into()
+        }
+    }
+}
+
+/// Carries the command out and returns the exit status.
+fn dispatch(cli: &Cli) -> Result<u8, Failure> {
+    let client = Client::new(cli.global.socket.clone());
+    let listed = Output::of(&cli.global, Format::Table);
+    let shown = Output::of(&cli.global, Format::Json);
+    match &cli.command {
+        Command::Run(args) => return run(&client, args, listed),
+        Command::Exec(args) => {
+            let (task, request) = request::exec(args, &Caller::this())?;
+            return foreground::exec(&client, tasks::some(&task)?, &request);
+        }
+        Command::Doctor => return doctor::doctor(&client, listed),
+        Command::Ps { all } => tasks::ps(&client, *all, listed),
+        Command::Inspect { tasks } => tasks::inspect(&client, tasks, shown),
+        Command::Logs(args) => tasks::logs(&client, args),
+        Command::Port { target, port: None } if target == "ls" => tasks::all_ports(&client, listed),
+        Command::Port { target, port } => tasks::port(&client, target, port.as_deref(), listed),
+        Command::Stop { timeout, tasks } => tasks::stop(&client, tasks, *timeout, listed),
+        Command::Kill { signal, tasks } => tasks::kill(&client, tasks, signal, listed),
+        Command::Wait { tasks } => tasks::wait(&client, tasks, listed),
+        Command::Rm { force, tasks } => tasks::remove(&client, tasks, *force, listed),
+        Command::Start { tasks } => tasks::start(&client, tasks, listed),
+        Command::Network(command @ args::NetworkCommand::Ls) => network::network(&client, command, listed),
+        Command::Network(command) => network::network(&client, command, shown),
+        Command::Attach(args) => network::attach(&client, args, listed),
+        Command::Detach { owner, interface } => network::detach(&client, owner, interface),
+        Command::Version => version::version(&client, listed),
+        Command::Completion { shell } => completion(*shell),
+    }?;
+    Ok(0)
+}
+
+/// `netmode run`: the plan, in the background, or in the foreground.
+fn run(client: &Client, args: &RunArgs, output: Output) -> Result<u8, Failure> {
+    let request = request::run(args, &Caller::this())?;
+    if args.plan {
+        let planned = client.plan(&request)?;
+        if output.structured() {
+            output.data(&planned)?;
+        } else {
+            output::print_lines(planned.commands.iter().map(|command| plain_lines(command.trim_end())))?;
+        }
+        return Ok(0);
+    }
+    if !args.detach {
+        return foreground::run(client, &request);
+    }
+    let created = client.create(&request, true)?;
+    created.warnings.iter().for_each(|warning| failure::warn(warning));
+    if output.structured() {
+        output.data(&created)?
+    } else {
+        print(&format!("{}\n", created.id))?
+    }
+    Ok(0)
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
+    // By way of memory: clap_complete panics where the reader of a pipe has gone.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "netmode", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}

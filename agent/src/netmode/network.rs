@@ -1,0 +1,93 @@
+//! `netmode network`, `attach` and `detach`.
+
+use crate::args::{AttachArgs, NetworkCommand};
+use crate::failure::Failure;
+use crate::output::{Output, print, print_lines};
+use crate::ports;
+use crate::request;
+use netmode_client::Client;
+use netmode_model::api::{AttachReply, NetworkView};
+use netmode_model::{Code, NetworkSummary};
+use nix::libc;
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// `netmode network ls|inspect`.
+pub(crate) fn network(client: &Client, command: &NetworkCommand, output: Output) -> Result<()> {
+    match command {
+        NetworkCommand::Ls => list(client, output),
+        NetworkCommand::Inspect { networks } => {
+            let name = |name: &String| {
+                if name.is_empty() {
+                    return Err(Failure::invalid("the name of a network cannot be empty"));
+                }
+                client.network(name).map_err(Failure::from)
+            };
+            output.data(&networks.iter().map(name).collect::<Result<Vec<_>>>()?)
+        }
+    }
+}
+
+fn list(client: &Client, output: Output) -> Result<()> {
+    let all = client.networks()?;
+    if output.quiet {
+        return print_lines(all.iter().map(|network| network.id.short()));
+    }
+    let row = |network: &NetworkSummary| {
+        let prefixes = network.v4.iter().map(ToString::to_string).chain(network.v6.iter().map(ToString::to_string));
+        let prefixes: Vec<String> = prefixes.collect();
+        let mtu = network.mtu.to_string();
+        let reason = network.pool_reason.clone().unwrap_or_default();
+        vec![network.id.short(), network.name.clone(), network.bridge.to_string(), prefixes.join(", "), mtu, reason]
+    };
+    output.listing(&all, &["ID", "NAME", "BRIDGE", "SUBNETS", "MTU", "NOTE"], || all.iter().map(row).collect())
+}
+
+/// `netmode attach`.
+pub(crate) fn attach(client: &Client, args: &AttachArgs, output: Output) -> Result<()> {
+    let request = request::attach(args)?;
+    let netns = open(&args.netns)?;
+    let reply = client.attach_netns(&request, netns.as_fd())?;
+    if output.quiet {
+        return print(&format!("{}\n", reply.id));
+    }
+    output.listing(&reply, &["INTERFACE", "ADDRESS", "GATEWAY", "MAC", "NETWORK", "PORTS"], || rows(&reply))
+}
+
+fn rows(reply: &AttachReply) -> Vec<Vec<String>> {
+    let ports: Vec<String> = ports::lines(&reply.network_bindings).iter().map(ports::Line::cell).collect();
+    let row = |network: &NetworkView| {
+        let addresses = network.ipv4_addresses.iter().chain(&network.ipv6_addresses);
+        let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+        let gateway = network.gateway.map(|ip| ip.to_string()).unwrap_or_default();
+        let mac = network.mac_address.to_string();
+        vec![network.interface.to_string(), addresses.join("\n"), gateway, mac, network.name.clone(), ports.join("\n")]
+    };
+    reply.networks.iter().map(row).collect()
+}
+
+/// Opens the namespace here and now: the path may mean something else, or nothing, to the agent.
+fn open(path: &Path) -> Result<File> {
+    let bad = |why: String| Failure::new(Code::BadNetns, format!("cannot attach {}: {why}", path.display()));
+    // O_NONBLOCK: a fifo in the place of a namespace must not stop us. std adds O_CLOEXEC.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| bad(error.to_string().split(" (os error").next().unwrap_or_default().into()))?;
+    let kind = fstatfs(&file).map_err(|errno| bad(errno.desc().into()))?.filesystem_type();
+    if kind != NSFS_MAGIC {
+        return Err(bad("it is not a namespace; give /run/netns/NAME or /proc/PID/ns/net".into()));
+    }
+    Ok(file)
+}
+
+/// `netmode detach`.
+pub(crate) fn detach(client: &Client, owner: &str, interface: &str) -> Result<()> {
+    if owner.is_empty() {
+        return Err(Failure::invalid("--owner cannot be empty: give the name that \"netmode attach\" had"));
+    }
+    Ok(client.detach(owner, interface)?)
+}

@@ -1,0 +1,267 @@
+//! From flags to requests. Pure but for the env-files and for looking whether an image is a file.
+
+use crate::args::{AttachArgs, ExecArgs};
+use crate::caller::Caller;
+use crate::failure::Failure;
+use crate::run_args::{LimitArgs, NetArgs, RunArgs};
+use crate::values::{self, refused};
+use netmode_model::api::{AttachRequest, ContainerSpec, ExecRequest, NetOptions, NetnsRef, NetworkRef, RunRequest};
+use netmode_model::{Code, IfName, Name};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// A value parsed by the model; the flag and the model's sentence on refusal.
+fn parsed<T: FromStr<Err: std::fmt::Display>>(code: Code, flag: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|error| Failure::new(code, format!("{flag}: {error}")))
+}
+
+fn option<T: FromStr<Err: std::fmt::Display>>(code: Code, flag: &str, text: &Option<String>) -> Result<Option<T>> {
+    text.as_deref().map(|text| parsed(code, flag, text)).transpose()
+}
+
+/// An address; std's own words ("invalid IPv4 address syntax") do not name the value.
+fn address<T: FromStr>(flag: &str, kind: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|_| Failure::invalid(format!("{flag}: {text:?} is not an {kind} address")))
+}
+
+fn checked<T>(flag: &str, text: &str, value: Option<T>, because: &str) -> Result<T> {
+    value.ok_or_else(|| Failure::invalid(refused(flag, text, because)))
+}
+
+fn pairs(flag: &str, given: &[String]) -> Result<BTreeMap<String, String>> {
+    given.iter().map(|text| checked(flag, text, values::key_value(text), "write KEY=VALUE")).collect()
+}
+
+/// The request of `netmode run`.
+pub(crate) fn run(args: &RunArgs, caller: &Caller) -> Result<RunRequest> {
+    later(args)?;
+    let mode = &args.net.mode;
+    let network = NetworkRef::from_str(mode).map_err(|error| {
+        let hint = "; container:TASK and ns:PATH are taken, too";
+        Failure::new(Code::UnknownMode, format!("{error}{hint}"))
+    })?;
+    let network = match network {
+        NetworkRef::Netns(path) => NetworkRef::Netns(caller.absolute(&path)),
+        other => other,
+    };
+    Ok(RunRequest {
+        name: option::<Name>(Code::Invalid, "--name", &args.name)?,
+        network,
+        net: net(&args.net)?,
+        container: container(args, caller)?,
+        auto_remove: args.rm,
+    })
+}
+
+/// What a later release brings is refused rather than left out silently.
+fn later(args: &RunArgs) -> Result<()> {
+    let refuse = |what: String, instead: &str| {
+        Err(Failure::invalid(format!("{what} comes with a later release of netmode; {instead}")))
+    };
+    match (args.process.restart.as_deref(), args.process.pull.as_deref()) {
+        (Some(policy), _) if policy != "no" => {
+            return refuse(format!("--restart {policy}"), "leave it out or write --restart no");
+        }
+        (_, Some(when)) if when != "never" => {
+            return refuse(format!("--pull {when}"), "give the image as a \"docker save\" tar or an OCI layout");
+        }
+        _ => {}
+    }
+    if !args.net.subnet.is_empty() {
+        return refuse("--subnet".into(), "it belongs to awsvpc mode; choose bridge, host or none");
+    }
+    if !args.net.security_group.is_empty() {
+        return refuse("--security-group".into(), "it belongs to awsvpc mode; choose bridge, host or none");
+    }
+    Ok(())
+}
+
+fn net(args: &NetArgs) -> Result<NetOptions> {
+    let mac = option(Code::Invalid, "--mac-address", &args.mac_address)?;
+    for text in &args.expose {
+        values::expose(text).map_err(|why| Failure::new(Code::InvalidPort, format!("--expose {text:?}: {why}")))?;
+    }
+    if let Some(name) = args.port_env.as_deref().filter(|name| !values::variable(name)) {
+        return Err(Failure::invalid(refused("--port-env", name, "it is no name of an environment variable")));
+    }
+    let host =
+        |text: &String| checked("--add-host", text, values::add_host(text), "write NAME:ADDRESS or NAME:host-gateway");
+    Ok(NetOptions {
+        ports: ports(&args.publish)?,
+        publish_all: args.publish_all,
+        expose: args.expose.clone(),
+        port_env: args.port_env.clone(),
+        ip: args.ip.as_deref().map(|ip| address("--ip", "IPv4", ip)).transpose()?,
+        ip6: args.ip6.as_deref().map(|ip| address("--ip6", "IPv6", ip)).transpose()?,
+        mac_address: mac,
+        hostname: args.hostname.clone(),
+        dns: args.dns.iter().map(|ip| address("--dns", "IP", ip)).collect::<Result<_>>()?,
+        dns_search: args.dns_search.clone(),
+        dns_options: args.dns_option.clone(),
+        add_hosts: args.add_host.iter().map(host).collect::<Result<_>>()?,
+        links: args.link.clone(),
+        network_aliases: args.network_alias.clone(),
+        sysctls: pairs("--sysctl", &args.sysctl)?,
+    })
+}
+
+fn ports(given: &[String]) -> Result<Vec<netmode_model::PortSpec>> {
+    let port = |text: &String| {
+        text.parse().map_err(|error| Failure::new(Code::InvalidPort, format!("cannot publish {text:?}: {error}")))
+    };
+    given.iter().map(port).collect()
+}
+
+fn container(args: &RunArgs, caller: &Caller) -> Result<ContainerSpec> {
+    let process = &args.process;
+    let (image, command) = match (&process.rootfs, args.words.split_first()) {
+        (None, Some((image, command))) => (Some(caller.image(image)), command.to_vec()),
+        _ => (None, args.words.clone()),
+    };
+    if image.as_deref() == Some("") {
+        return Err(Failure::invalid(
+            "the image has no name: give a \"docker save\" tar, an OCI layout, or --rootfs DIR",
+        ));
+    }
+    if let (Some(dir), true, None) = (&process.rootfs, command.is_empty(), &process.entrypoint) {
+        return Err(Failure::invalid(format!(
+            "--rootfs {dir} needs a command: write netmode run --rootfs {dir} COMMAND"
+        )));
+    }
+    let LimitArgs { memory, cpus, pids_limit, ulimit } = &args.limits;
+    for text in ulimit {
+        checked("--ulimit", text, values::ulimit(text).then_some(()), "write NAME=SOFT[:HARD], SOFT not above HARD")?;
+    }
+    let limit = |flag, text: &Option<String>, parse: fn(&str) -> Option<i64>, because| {
+        text.as_deref().map(|text| checked(flag, text, parse(text), because)).transpose()
+    };
+    Ok(ContainerSpec {
+        image,
+        rootfs: process.rootfs.as_deref().map(|dir| caller.absolute(dir)),
+        command,
+        // Docker: an empty one takes the image's away.
+        entrypoint: process.entrypoint.as_ref().map(|e| if e.is_empty() { Vec::new() } else { vec![e.clone()] }),
+        env: caller.environment(&process.env_file, &process.env)?,
+        volumes: process.volume.iter().map(|text| volume(text, caller)).collect::<Result<_>>()?,
+        tmpfs: process.tmpfs.iter().map(|text| tmpfs(text)).collect::<Result<_>>()?,
+        workdir: workdir(&process.workdir)?,
+        user: process.user.clone(),
+        stdin: args.interactive,
+        tty: args.tty,
+        cap_add: process.cap_add.clone(),
+        cap_drop: process.cap_drop.clone(),
+        privileged: process.privileged,
+        security_opt: process.security_opt.iter().map(|text| security(text, caller)).collect(),
+        read_only: process.read_only,
+        memory: limit("--memory", memory, values::size, "write a number with b, k, m or g, such as 512m")?,
+        cpus: cpus
+            .as_deref()
+            .map(|n| checked("--cpus", n, values::cpus(n), "write a number above 0, such as 1.5"))
+            .transpose()?,
+        pids_limit: limit("--pids-limit", pids_limit, values::pids_limit, "write a number above 0, or -1")?,
+        ulimits: ulimit.clone(),
+        init: process.init,
+        restart: None,
+        labels: process.label.iter().map(|text| label(text)).collect::<Result<_>>()?,
+    })
+}
+
+/// `SOURCE:TARGET[:OPTIONS]`, the source made absolute where it is a path.
+fn volume(text: &str, caller: &Caller) -> Result<String> {
+    let refuse = |because: &str| Err(Failure::invalid(refused("--volume", text, because)));
+    let Some((source, rest)) = text.split_once(':').filter(|(source, _)| !source.is_empty()) else {
+        return refuse("write SOURCE:TARGET[:ro]");
+    };
+    let target = rest.split(':').next().unwrap_or_default();
+    if !target.starts_with('/') {
+        return refuse("the target must be an absolute path");
+    }
+    if !source.starts_with(['/', '.']) {
+        return refuse("the source must be a path: begin it with \"/\" or \"./\"");
+    }
+    Ok(format!("{}:{rest}", caller.absolute(source)))
+}
+
+fn tmpfs(text: &str) -> Result<String> {
+    checked("--tmpfs", text, text.starts_with('/').then(|| text.to_string()), "the target must be an absolute path")
+}
+
+fn workdir(given: &Option<String>) -> Result<Option<String>> {
+    let check = |dir: &String| {
+        checked("--workdir", dir, dir.starts_with('/').then(|| dir.clone()), "it must be an absolute path")
+    };
+    given.as_ref().map(check).transpose()
+}
+
+fn label(text: &str) -> Result<(String, String)> {
+    let pair = values::key_value(text).or_else(|| (!text.contains('=')).then(|| (text.into(), String::new())));
+    checked("--label", text, pair.filter(|(key, _)| !key.is_empty()), "write KEY=VALUE")
+}
+
+/// `seccomp=FILE` names the caller's file.
+fn security(text: &str, caller: &Caller) -> String {
+    match text.strip_prefix("seccomp=") {
+        Some(file) if file != "unconfined" => format!("seccomp={}", caller.absolute(file)),
+        _ => text.into(),
+    }
+}
+
+/// The task and the request of `netmode exec`.
+pub(crate) fn exec(args: &ExecArgs, caller: &Caller) -> Result<(String, ExecRequest)> {
+    let Some((task, command)) = args.words.split_first().filter(|(_, command)| !command.is_empty()) else {
+        return Err(Failure::new(Code::BadRequest, "exec needs a task and a command"));
+    };
+    let request = ExecRequest {
+        command: command.to_vec(),
+        env: caller.environment(&args.env_file, &args.env)?,
+        workdir: workdir(&args.workdir)?,
+        user: args.user.clone(),
+        stdin: args.interactive,
+        tty: args.tty,
+    };
+    Ok((task.clone(), request))
+}
+
+/// The request of `netmode attach`; the namespace goes as the first descriptor.
+pub(crate) fn attach(args: &AttachArgs) -> Result<AttachRequest> {
+    let interface: IfName = parsed(Code::Invalid, "--interface", &args.interface)?;
+    let net_args = NetArgs {
+        publish: args.publish.clone(),
+        ip: args.ip.clone(),
+        ip6: args.ip6.clone(),
+        mac_address: args.mac_address.clone(),
+        sysctl: args.sysctl.clone(),
+        ..NetArgs::default()
+    };
+    Ok(AttachRequest {
+        owner: owner(args.owner.as_deref(), &args.netns)?,
+        netns: NetnsRef::Fd(0),
+        interface: Some(interface),
+        mode: args
+            .mode
+            .parse()
+            .map_err(|e: netmode_model::mode::UnknownMode| Failure::new(Code::UnknownMode, e.to_string()))?,
+        net: net(&net_args)?,
+    })
+}
+
+/// The owner: as given, else the file name of the pin. Below /proc every file name is "net".
+fn owner(given: Option<&str>, netns: &Path) -> Result<String> {
+    if let Some(owner) = given {
+        return checked("--owner", owner, (!owner.is_empty()).then(|| owner.into()), "it is empty");
+    }
+    let name = netns.file_name().and_then(|name| name.to_str()).filter(|_| !netns.starts_with("/proc"));
+    name.map(str::to_string).ok_or_else(|| {
+        Failure::invalid(format!(
+            "{} does not say who asks: give --owner NAME, the name for \"netmode detach\"",
+            netns.display()
+        ))
+    })
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

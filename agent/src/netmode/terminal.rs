@@ -1,0 +1,80 @@
+//! The caller's terminal: raw while a container has it, and as it was afterwards.
+
+use crate::failure::Failure;
+use netmode_model::Code;
+use netmode_model::api::Control;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use std::io::{self, IsTerminal};
+use terminal_size::{Height, Width, terminal_size_of};
+
+/// Raw mode; dropped, also by a panic that unwinds, the terminal is as before.
+#[derive(Debug)]
+pub(crate) struct RawMode {
+    before: Termios,
+}
+
+impl RawMode {
+    /// Every key goes to the container, Ctrl-C included.
+    pub(crate) fn enter() -> Result<Self, Failure> {
+        let failed = |errno| Failure::new(Code::State, format!("cannot set up the terminal: {errno}"));
+        let before = tcgetattr(io::stdin()).map_err(failed)?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        // Drain: what was printed so far is printed in the old mode.
+        tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw).map_err(failed)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        // A terminal that has gone needs no mode.
+        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.before);
+    }
+}
+
+/// Refuses `-it` without a terminal: the container would wait for keys nobody can press.
+pub(crate) fn check(stdin: bool, tty: bool) -> Result<(), Failure> {
+    if stdin && tty && !io::stdin().is_terminal() {
+        return Err(Failure::new(Code::Conflict, "-t with -i needs a terminal on standard input; leave -t out"));
+    }
+    Ok(())
+}
+
+/// The size of the terminal, as the message that tells it.
+pub(crate) fn size() -> Option<Control> {
+    let (Width(cols), Height(rows)) = terminal_size_of(io::stdout()).or_else(|| terminal_size_of(io::stdin()))?;
+    Some(Control::Resize { rows, cols })
+}
+
+/// Signals that are passed on, and the one that tells of a new terminal size.
+const SIGNALS: [Signal; 7] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+];
+
+/// Signals that wait until they are taken.
+///
+/// They are blocked, not handled, so no code runs in signal context; threads started later inherit that.
+#[derive(Debug)]
+pub(crate) struct Signals(SigSet);
+
+impl Signals {
+    /// Blocks them in this thread and those that it starts.
+    pub(crate) fn block() -> Result<Self, Failure> {
+        let set: SigSet = SIGNALS.into_iter().collect();
+        set.thread_block().map_err(|errno| Failure::new(Code::State, format!("cannot block signals: {errno}")))?;
+        Ok(Self(set))
+    }
+
+    /// Waits for the next one.
+    pub(crate) fn next(&self) -> Option<Signal> {
+        self.0.wait().ok()
+    }
+}

@@ -1,0 +1,130 @@
+//! What can be refused before anything is made.
+
+use crate::agent::Agent;
+use crate::clock;
+use crate::identity;
+use crate::task::{Joined, TaskRecord, VERSION};
+use netmode_container::Containers;
+use netmode_kernel::NetnsFd;
+use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
+use netmode_model::{ApiError, Code, Mode, Name, RequestedMode};
+use std::path::Path;
+
+/// Turns a request into the record of a task that may be made.
+///
+/// # Errors
+/// The first thing that cannot be; nothing has changed.
+pub fn admit(agent: &Agent, request: RunRequest) -> Result<TaskRecord, ApiError> {
+    let id = clock::fresh_id().map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
+    let name = match &request.name {
+        Some(name) => name.clone(),
+        None => format!("task-{}", id.short()).parse::<Name>().map_err(|e| ApiError::new(Code::Invalid, e.to_string()))?,
+    };
+    let (requested, netns) = network(agent, &request)?;
+    let record = TaskRecord {
+        v: VERSION,
+        id,
+        name,
+        request,
+        requested,
+        netns,
+        endpoint: None,
+        state: TaskState::Pending,
+        created_at: clock::now(),
+        started_at: None,
+        stopped_at: None,
+        exit_code: None,
+        stopped_reason: None,
+    };
+    hostname(&record)?;
+    sysctls(&record)?;
+    if record.netns == Joined::Own {
+        netmode_engine::modes::admit(record.mode(), &record.request.net)?;
+    }
+    identity::check(&record, &agent.tasks, &agent.engine)?;
+    Containers::validate(&record.request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
+    Ok(record)
+}
+
+/// The mode, and whose namespace is used.
+fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined), ApiError> {
+    match &request.network {
+        NetworkRef::Mode(mode) => Ok((*mode, Joined::Own)),
+        NetworkRef::Container(name) => {
+            own_network_only(&request.network, &request.net)?;
+            let task = agent.tasks.find(name)?.now();
+            if task.stopped() {
+                return Err(ApiError::new(
+                    Code::WrongState,
+                    format!("cannot join the network of task {name}: it is {}; start it first", task.state),
+                ));
+            }
+            let netns = if task.netns == Joined::Own { Joined::Task(task.id) } else { task.netns };
+            Ok((task.requested, netns))
+        }
+        NetworkRef::Netns(path) => {
+            own_network_only(&request.network, &request.net)?;
+            NetnsFd::open(Path::new(path)).map_err(|e| ApiError::new(Code::BadNetns, format!("{e}; name a network namespace such as /run/netns/NAME")))?;
+            Ok((RequestedMode::None, Joined::Path(path.into())))
+        }
+    }
+}
+
+/// Options of a network of one's own make no sense in somebody else's.
+fn own_network_only(network: &NetworkRef, net: &NetOptions) -> Result<(), ApiError> {
+    let given = [
+        ("-p", !net.ports.is_empty()),
+        ("-P", net.publish_all),
+        ("--expose", !net.expose.is_empty()),
+        ("--ip", net.ip.is_some()),
+        ("--ip6", net.ip6.is_some()),
+        ("--mac-address", net.mac_address.is_some()),
+        ("--hostname", net.hostname.is_some()),
+        ("--link", !net.links.is_empty()),
+        ("--add-host", !net.add_hosts.is_empty()),
+        ("--dns", !net.dns.is_empty()),
+        ("--dns-search", !net.dns_search.is_empty()),
+        ("--dns-option", !net.dns_options.is_empty()),
+        ("--network-alias", !net.network_aliases.is_empty()),
+        ("--sysctl", !net.sysctls.is_empty()),
+        ("--port-env", net.port_env.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(ApiError::new(
+            Code::Conflict,
+            format!("{flag} cannot be used with --network {network}: that network belongs to another task; give {flag} to that one"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// RFC 1123 §2.1 labels, 63 bytes each as Linux's `sethostname` takes 64 in all.
+fn hostname(record: &TaskRecord) -> Result<(), ApiError> {
+    let Some(name) = &record.request.net.hostname else { return Ok(()) };
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    let ends = name.starts_with(['-', '.']) || name.ends_with(['-', '.']);
+    if plain && !ends && (1..=63).contains(&name.len()) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    let text = format!("the host name {shown:?} is not allowed: 1 to 63 letters, digits, \"-\", \"_\" and \".\"");
+    Err(ApiError::new(Code::Invalid, text))
+}
+
+/// Kernel variables: those of a network namespace, and only in one of the container's own.
+fn sysctls(record: &TaskRecord) -> Result<(), ApiError> {
+    let refuse = |key: &str, why: &str| Err(ApiError::new(Code::Invalid, format!("--sysctl {key}: {why}")));
+    for (key, value) in &record.request.net.sysctls {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
+        if !key.starts_with("net.") || !key.bytes().all(plain) || key.contains("..") {
+            return refuse(&key.chars().take(80).collect::<String>(), "only variables below net. belong to a network namespace");
+        }
+        if record.mode() == Mode::Host {
+            return refuse(key, "in host mode it would change the host; set it on the host, or use bridge mode");
+        }
+        if value.contains('\n') || value.len() > 256 {
+            return refuse(key, "the value must be one line of at most 256 characters");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Routes of endpoints in namespaces that someone else made.
+
+use super::Peer;
+use super::answer::{Answer, Body, Failed, Json};
+use crate::agent::{Agent, blocking};
+use crate::foreign;
+use axum::extract::connect_info::ConnectInfo;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use netmode_model::api::{AttachReply, AttachRequest, NetnsRef};
+use netmode_model::{ApiError, Code};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Options of DELETE /v1/endpoints.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetachQuery {
+    /// Who asked for it.
+    owner: String,
+    /// The link inside; `eth0` where none is given.
+    interface: Option<String>,
+}
+
+#[utoipa::path(post, path = "/v1/endpoints", request_body = AttachRequest, responses((status = 201, body = AttachReply), (status = "default", body = ApiError)))]
+/// Attaches a namespace.
+pub async fn attach(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Body(request): Body<AttachRequest>,
+) -> Answer<(StatusCode, Json<AttachReply>)> {
+    if matches!(request.netns, NetnsRef::Path(_)) && peer.uid != 0 {
+        let text = format!("a namespace by path is for root: user {} must hand it over as a descriptor", peer.uid);
+        return Err(Failed(ApiError::new(Code::Forbidden, text)));
+    }
+    let reply = blocking(move || foreign::attach(&agent, request, None)).await??;
+    Ok((StatusCode::CREATED, Json(reply)))
+}
+
+#[utoipa::path(delete, path = "/v1/endpoints", params(("owner" = String, Query, description = "Who asked for it"), ("interface" = Option<String>, Query, description = "The link inside; eth0 where none is given")), responses((status = 204), (status = "default", body = ApiError)))]
+/// Detaches a namespace; one that is not attached is done already.
+pub async fn detach(State(agent): State<Arc<Agent>>, Query(query): Query<DetachQuery>) -> Answer<StatusCode> {
+    let interface = query.interface.unwrap_or_else(|| "eth0".into());
+    blocking(move || foreign::detach(&agent, &query.owner, &interface)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,59 @@
+//! The OpenAPI document, made from the routes and types.
+
+use super::{endpoints, networks, streams, tasks};
+use axum::Json;
+use utoipa::OpenApi;
+
+/// The document's root.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "netmode", description = "The network modes of Amazon ECS on any Linux machine", license(name = "Apache-2.0")),
+    paths(
+        networks::version,
+        networks::doctor,
+        networks::list,
+        networks::inspect,
+        networks::ports,
+        tasks::create,
+        tasks::plan,
+        tasks::list,
+        tasks::inspect,
+        tasks::start,
+        tasks::stop,
+        tasks::kill,
+        tasks::wait,
+        tasks::remove,
+        streams::logs,
+        streams::attach,
+        streams::exec,
+        endpoints::attach,
+        endpoints::detach,
+    )
+)]
+struct Document;
+
+/// The document.
+pub async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}
+
+/// The document as the repository keeps it.
+pub fn text() -> String {
+    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    /// `UPDATE_OPENAPI=1 cargo test -p netmode-agent` writes it anew.
+    #[test]
+    fn the_document_in_the_repository_is_of_this_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+        if std::env::var_os("UPDATE_OPENAPI").is_some() {
+            std::fs::write(path, super::text()).expect("docs/openapi.json can be written");
+        }
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(kept == super::text(), "docs/openapi.json is stale: run UPDATE_OPENAPI=1 cargo test -p netmode-agent");
+    }
+}

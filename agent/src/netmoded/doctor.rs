@@ -1,0 +1,98 @@
+//! The doctor: one line for each thing that should be as it is. It only reads.
+
+use crate::agent::Agent;
+use netmode_engine::{Observe, bridge, converge, modes, ruleset};
+use netmode_model::api::{Finding, Level};
+use netmode_model::{NetnsName, Op};
+
+fn finding(level: Level, object: &str, message: impl Into<String>, fix: Option<&str>) -> Finding {
+    Finding { level, object: object.into(), message: message.into(), fix: fix.map(Into::into) }
+}
+
+/// Examines the host and the agent.
+pub fn examine(agent: &Agent) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(kernel(agent));
+    findings.extend(programs(agent));
+    findings.push(forwarding());
+    findings.extend(drift(agent));
+    findings.extend(ports(agent));
+    findings
+}
+
+fn kernel(agent: &Agent) -> Vec<Finding> {
+    let row = |feature: netmode_kernel::features::Feature| {
+        let object = format!("kernel {}", feature.name);
+        match feature.missing {
+            None => finding(Level::Ok, &object, "there", None),
+            Some(why) => finding(Level::Warn, &object, format!("missing ({why}); instead: {}", feature.fallback), None),
+        }
+    };
+    match agent.kernel.features() {
+        Ok(features) => features.into_iter().map(row).collect(),
+        Err(error) => vec![finding(Level::Fail, "kernel", error.to_string(), None)],
+    }
+}
+
+fn programs(agent: &Agent) -> Vec<Finding> {
+    let row = |(program, found): (String, Result<std::path::PathBuf, netmode_container::ContainerError>)| match found {
+        Ok(path) => finding(Level::Ok, &format!("program {program}"), path.display().to_string(), None),
+        Err(missing) => finding(Level::Warn, &format!("program {program}"), missing.to_string(), Some("apt-get install runc conmon skopeo umoci")),
+    };
+    agent.containers.programs().into_iter().map(row).collect()
+}
+
+fn forwarding() -> Finding {
+    match std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward") {
+        Ok(text) if text.trim() == "1" => finding(Level::Ok, "sysctl net.ipv4.ip_forward", "1", None),
+        _ => finding(
+            Level::Fail,
+            "sysctl net.ipv4.ip_forward",
+            "is off: containers reach nothing beyond the bridge",
+            Some("sysctl -w net.ipv4.ip_forward=1"),
+        ),
+    }
+}
+
+/// What the records say and the kernel does not.
+fn drift(agent: &Agent) -> Vec<Finding> {
+    let endpoints = agent.engine.endpoints();
+    let names: Vec<NetnsName> = endpoints.iter().filter_map(|e| e.netns.name().cloned()).collect();
+    let linux = crate::join::Linux(agent.kernel.clone());
+    let seen = match linux.observe(&names) {
+        Ok(seen) => seen,
+        Err(error) => return vec![finding(Level::Fail, "kernel state", error.to_string(), None)],
+    };
+    let settings = agent.engine.settings();
+    let mut wanted = vec![("table".to_owned(), vec![Op::TableAdd(ruleset::ruleset(settings))])];
+    wanted.extend(agent.engine.networks().iter().map(|n| (format!("network {}", n.name), bridge::network_up(n, settings))));
+    wanted.extend(endpoints.iter().map(|e| (format!("task {}", e.owner.name), modes::attach(e, settings).ops)));
+    let examine = |(object, ops): (String, Vec<Op>)| {
+        let missing = converge::missing(&ops, &seen);
+        let missing: Vec<_> = missing.iter().filter(|op| !matches!(op, Op::Sysctl { .. })).collect();
+        match missing.first() {
+            None => finding(Level::Ok, &object, "as recorded", None),
+            Some(op) => finding(
+                Level::Fail,
+                &object,
+                format!("{} steps are missing, the first: {op}", missing.len()),
+                Some("systemctl restart netmode"),
+            ),
+        }
+    };
+    wanted.into_iter().map(examine).collect()
+}
+
+fn ports(agent: &Agent) -> Vec<Finding> {
+    let published = |e: &netmode_engine::Endpoint| e.link.is_some() && !e.ports.is_empty();
+    let lost = agent.engine.endpoints().into_iter().filter(|e| published(e) && !agent.engine.held(e.id));
+    let row = |e: netmode_engine::Endpoint| {
+        finding(
+            Level::Warn,
+            &format!("ports of task {}", e.owner.name),
+            "not every published port is held by a socket: another process may have one",
+            Some("netmode port ls"),
+        )
+    };
+    lost.map(row).collect()
+}

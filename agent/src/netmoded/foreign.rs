@@ -1,0 +1,75 @@
+//! Namespaces that someone else made: attached by descriptor or path, kept by owner and interface.
+
+use crate::agent::Agent;
+use crate::clock;
+use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
+use netmode_engine::{Attach, Endpoint};
+use netmode_kernel::NetnsFd;
+use netmode_model::api::{AttachReply, AttachRequest, NetnsRef};
+use netmode_model::{ApiError, Code, NetnsName};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Attaches a namespace. A second call for the same owner and interface answers what stands.
+///
+/// # Errors
+/// Why not; nothing has changed.
+pub fn attach(agent: &Agent, request: AttachRequest, handed: Option<OwnedFd>) -> Result<AttachReply, ApiError> {
+    let failed = |e: String| ApiError::new(Code::Unavailable, e);
+    let interface = match request.interface {
+        Some(name) => name,
+        None => "eth0".parse().map_err(|_| failed("no name for a link".into()))?,
+    };
+    if let Some(endpoint) = find(agent, &request.owner, interface.as_str()) {
+        return Ok(reply(&endpoint));
+    }
+    let netns = open(&request.netns, handed)?;
+    let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
+    let name: NetnsName = format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()))?;
+    agent.kernel.register(&name, netns);
+    let attached = agent.engine.attach(&Attach {
+        id,
+        owner: Owner { kind: OwnerKind::Netns, name: request.owner },
+        netns: NetnsUse::Foreign(name.clone()),
+        interface,
+        requested: request.mode,
+        net: request.net,
+        now: clock::now(),
+    });
+    if attached.is_err() {
+        agent.kernel.finish(&[netmode_model::Final::NetnsDrop { netns: name }]);
+    }
+    Ok(reply(&attached?))
+}
+
+fn open(netns: &NetnsRef, handed: Option<OwnedFd>) -> Result<NetnsFd, ApiError> {
+    let checked = match (netns, handed) {
+        (NetnsRef::Path(path), _) => NetnsFd::open(Path::new(path)),
+        (NetnsRef::Fd(_), Some(fd)) => NetnsFd::from_fd(fd),
+        (NetnsRef::Fd(n), None) => {
+            let text = format!("no descriptor {n} came with the connection; send it with the first bytes (SCM_RIGHTS)");
+            return Err(ApiError::new(Code::BadNetns, text));
+        }
+    };
+    checked.map_err(|e| ApiError::new(Code::BadNetns, format!("{e}; name a network namespace such as /run/netns/NAME")))
+}
+
+/// Detaches what the owner has on the interface; nothing is no error.
+pub fn detach(agent: &Agent, owner: &str, interface: &str) {
+    if let Some(endpoint) = find(agent, owner, interface) {
+        for failure in agent.engine.detach(endpoint.id) {
+            tracing::warn!(endpoint = %endpoint.id, %failure, "could not be taken back");
+        }
+    }
+}
+
+fn find(agent: &Agent, owner: &str, interface: &str) -> Option<Endpoint> {
+    agent.engine.endpoints().into_iter().find(|e| {
+        let link = e.link.as_ref().map_or("eth0", |l| l.interface.as_str());
+        e.owner.kind == OwnerKind::Netns && e.owner.name == owner && link == interface
+    })
+}
+
+fn reply(endpoint: &Endpoint) -> AttachReply {
+    AttachReply { id: endpoint.id, networks: endpoint.views(), network_bindings: endpoint.bindings() }
+}

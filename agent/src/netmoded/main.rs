@@ -1,0 +1,167 @@
+//! `netmoded`: the agent. It owns namespaces, links, addresses, the firewall table and port reservations.
+#![forbid(unsafe_code)]
+
+mod admit;
+mod agent;
+mod api;
+mod clock;
+mod config;
+mod doctor;
+mod foreign;
+mod identity;
+mod join;
+mod leaving;
+mod life;
+mod loopback;
+mod recover;
+mod registry;
+mod socket;
+mod startup;
+mod task;
+
+use agent::Agent;
+use anyhow::Context;
+use clap::Parser;
+use config::Config;
+use netmode_container::Containers;
+use netmode_kernel::{Kernel, KernelConfig};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The agent of netmode. The network namespace it is started in is "the host".
+#[derive(Debug, Parser)]
+#[command(name = "netmoded", version)]
+struct Args {
+    /// Configuration file; drop-ins are read from netmode.d beside it.
+    #[arg(long, default_value = "/etc/netmode/netmode.toml")]
+    config: PathBuf,
+    /// Unix socket of the API.
+    #[arg(long)]
+    socket: Option<PathBuf>,
+    /// Directory of what dies with the machine.
+    #[arg(long, default_value = "/run/netmode")]
+    run_dir: PathBuf,
+    /// Directory of what outlives a reboot.
+    #[arg(long, default_value = "/var/lib/netmode")]
+    state_dir: PathBuf,
+    /// Form of the log on standard error.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// Print the OpenAPI document and end.
+    #[arg(long, hide = true)]
+    print_openapi: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn main() -> std::process::ExitCode {
+    let args = Args::parse();
+    if args.print_openapi {
+        print!("{}", api::openapi::text());
+        return std::process::ExitCode::SUCCESS;
+    }
+    log_to_stderr(args.log_format);
+    match run(args) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("netmoded: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("NETMODE_LOG").unwrap_or_else(|_| "info".into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
+    let config = Config::load(&args.config)?;
+    let kernel = Arc::new(Kernel::open(KernelConfig::default())?);
+    let netns = netmode_kernel::own_inode().context("cannot read the agent's own network namespace")?;
+    let lock = socket::lock(&args.run_dir, netns)?;
+    let path = args.socket.clone().unwrap_or_else(|| args.run_dir.join("netmode.sock"));
+    let listener = match activated()? {
+        Some(listener) => listener,
+        None => socket::listen(&path, &config.api.group)?,
+    };
+    let started = startup::start(&config, &kernel, &args.run_dir, &args.state_dir)?;
+    let containers = Arc::new(Containers::new(netmode_container::Config {
+        runtime: config.container.runtime.clone(),
+        conmon: config.container.conmon.clone(),
+        skopeo: config.container.skopeo.clone(),
+        umoci: config.container.umoci.clone(),
+        seccomp_profile: config.container.seccomp.clone(),
+        run_dir: args.run_dir.clone(),
+        state_dir: args.state_dir.clone(),
+        ..netmode_container::Config::default()
+    })?);
+    let agent = Arc::new(Agent {
+        config: RwLock::new(config),
+        config_path: args.config,
+        engine: started.engine,
+        kernel,
+        containers,
+        tasks: registry::Registry::default(),
+        store: started.store,
+        netns,
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(serve(agent, listener));
+    // Requests that wait for a container would keep the runtime from ending.
+    runtime.shutdown_background();
+    drop(lock);
+    ended
+}
+
+/// The socket that systemd hands over, if it does (sd_listen_fds(3)).
+fn activated() -> anyhow::Result<Option<std::os::unix::net::UnixListener>> {
+    let mut handed = listenfd::ListenFd::from_env();
+    handed.take_unix_listener(0).context("cannot use the socket that was handed over")
+}
+
+async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) -> anyhow::Result<()> {
+    recover::tasks(&agent).await?;
+    leaving::watch(&agent)?;
+    listener.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(listener)?;
+    let service = api::router(agent.clone()).into_make_service_with_connect_info::<api::Peer>();
+    let server = tokio::spawn(async move { axum::serve(listener, service).await });
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    let (mut term, mut int, mut hup) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            _ = hup.recv() => reload(&agent),
+        }
+    }
+    // Containers, links and ports stay; a successor adopts them.
+    tracing::info!("ends; containers and their networks stay");
+    server.abort();
+    Ok(())
+}
+
+fn reload(agent: &Agent) {
+    match Config::load(&agent.config_path) {
+        Ok(config) => {
+            *agent.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+            tracing::info!("configuration read anew; bridge, ports, firewall and container take effect with the next start");
+        }
+        Err(error) => tracing::error!(%error, "the configuration before stays"),
+    }
+}

@@ -1,0 +1,104 @@
+//! Every task of the agent: found by name, id or the beginning of an id.
+
+use crate::task::TaskRecord;
+use netmode_model::{ApiError, Code, Id, Name};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// A task, and the lock that keeps its changes in order.
+#[derive(Debug)]
+pub struct Task {
+    /// The newest record; every change goes through it, and `wait` watches it.
+    pub record: watch::Sender<TaskRecord>,
+    /// Held while the task is started, stopped or removed.
+    pub life: tokio::sync::Mutex<()>,
+}
+
+impl Task {
+    /// A task of a record.
+    pub fn new(record: TaskRecord) -> Self {
+        Self { record: watch::Sender::new(record), life: tokio::sync::Mutex::default() }
+    }
+
+    /// A copy of the newest record.
+    pub fn now(&self) -> TaskRecord {
+        self.record.borrow().clone()
+    }
+}
+
+/// Tasks by id, with the names that are taken.
+#[derive(Debug, Default)]
+pub struct Registry(Mutex<BTreeMap<Id, Arc<Task>>>);
+
+impl Registry {
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<Id, Arc<Task>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a task and takes its name.
+    ///
+    /// # Errors
+    /// The name is taken; the sentence says by whom.
+    pub fn add(&self, record: TaskRecord) -> Result<Arc<Task>, ApiError> {
+        let mut tasks = self.tasks();
+        if let Some(other) = tasks.values().find(|t| t.record.borrow().name == record.name) {
+            let other = other.record.borrow();
+            return Err(ApiError::new(
+                Code::NameTaken,
+                format!(
+                    "the name {} is taken by task {} ({}); choose another one or remove that task with \"netmode rm {}\"",
+                    other.name,
+                    other.id.short(),
+                    other.state,
+                    other.name
+                ),
+            ));
+        }
+        let task = Arc::new(Task::new(record));
+        tasks.insert(task.now().id, task.clone());
+        Ok(task)
+    }
+
+    /// Forgets a task.
+    pub fn forget(&self, id: Id) {
+        self.tasks().remove(&id);
+    }
+
+    /// Every task, oldest first.
+    pub fn all(&self) -> Vec<Arc<Task>> {
+        let mut all: Vec<_> = self.tasks().values().cloned().collect();
+        all.sort_by_cached_key(|t| t.record.borrow().created_at.clone());
+        all
+    }
+
+    /// The task of an id.
+    pub fn get(&self, id: Id) -> Option<Arc<Task>> {
+        self.tasks().get(&id).cloned()
+    }
+
+    /// The task that a person means: by name, by id, or by the beginning of an id.
+    ///
+    /// # Errors
+    /// There is none, or the beginning fits several.
+    pub fn find(&self, reference: &str) -> Result<Arc<Task>, ApiError> {
+        let tasks = self.tasks();
+        let named = reference.parse::<Name>().ok();
+        if let Some(task) = named.and_then(|n| tasks.values().find(|t| t.record.borrow().name == n)) {
+            return Ok(task.clone());
+        }
+        let hex = !reference.is_empty() && reference.bytes().all(|b| b.is_ascii_hexdigit());
+        let mut fits = tasks.iter().filter(|(id, _)| hex && id.to_string().starts_with(reference));
+        match (fits.next(), fits.next()) {
+            (Some((_, task)), None) => Ok(task.clone()),
+            (Some(_), Some(_)) => Err(ApiError::new(
+                Code::Invalid,
+                format!("several tasks have an id that begins with {reference}; give more digits (see \"netmode ps -a\")"),
+            )),
+            _ => {
+                let shown: String = reference.chars().take(64).collect();
+                Err(ApiError::new(Code::NotFound, format!("no task {shown:?}; \"netmode ps -a\" lists the tasks")))
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The start: what is recorded and what exists are compared and made equal.
+//!
+//! Attachments that are complete are adopted without touching them; those that are half-made are removed;
+//! records of namespaces that a reboot took are dropped. Nothing is removed that no record and no mark of
+//! this instance names.
+
+use crate::clock;
+use crate::config::Config;
+use crate::join::Linux;
+use netmode_engine::endpoint::{self, NetnsUse, Progress};
+use netmode_engine::network::DEFAULT_NETWORK;
+use netmode_engine::settings::HostFacts;
+use netmode_engine::store::{self, FileStore, Kind, Store};
+use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, bridge, converge, modes, ruleset};
+use ipnetwork::IpNetwork;
+use netmode_kernel::{Kernel, Scope};
+use netmode_model::nft::Element;
+use netmode_model::{Id, Inverse, NetnsName, Observed, Op, Place};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is ready when the agent is.
+pub struct Started {
+    /// Decisions.
+    pub engine: Arc<Engine>,
+    /// Records.
+    pub store: Arc<dyn Store>,
+}
+
+/// The settings of a configuration on this host.
+///
+/// # Errors
+/// The kernel's port range cannot be read.
+pub fn settings(config: &Config, kernel: &Kernel) -> anyhow::Result<Settings> {
+    let dynamic = config.dynamic(kernel.local_port_range()?, kernel.reserved_ports()?);
+    let default = Settings::default();
+    Ok(Settings {
+        instance: config.instance.clone().unwrap_or(default.instance),
+        own_table: config.firewall.owner,
+        mark: config.firewall.mark,
+        rule_pref: config.firewall.rule_pref,
+        bridge: config.bridge(),
+        kernel_ipv6: Path::new("/proc/sys/net/ipv6").exists(),
+        dynamic,
+        ..Settings::default()
+    })
+}
+
+/// Brings the host into the state that the records describe.
+///
+/// # Errors
+/// Records that a newer agent wrote, no free pool, or a kernel that refuses a step.
+pub fn start(config: &Config, kernel: &Arc<Kernel>, run_dir: &Path, state_dir: &Path) -> anyhow::Result<Started> {
+    let settings = settings(config, kernel)?;
+    let linux = Linux(kernel.clone());
+    let store: Arc<dyn Store> = Arc::new(FileStore::open(run_dir, state_dir)?);
+    let networks = networks(&settings, kernel, &*store)?;
+    let records = store::list::<Endpoint>(&*store, Kind::Endpoint, endpoint::VERSION.into())?;
+    told(&records.set_aside);
+    let pins: Vec<NetnsName> = records.records.iter().filter_map(|e| e.netns.name().cloned()).collect();
+    let known: Vec<NetnsName> = pins.into_iter().filter(|p| kernel.adopt(p).is_ok()).collect();
+    let mut seen = linux.observe(&known)?;
+    let (standing, gone) = sort(records.records, &seen);
+    table(kernel, &settings, &networks, &standing, &seen)?;
+    seen = linux.observe(&known)?;
+    for network in &networks {
+        repair(&linux, &bridge::network_up(network, &settings), &seen)?;
+    }
+    for endpoint in &standing {
+        repair(&linux, &modes::attach(endpoint, &settings).ops, &seen)?;
+    }
+    let engine = Engine::new(settings, networks, Arc::new(linux.clone()), Arc::new(linux.clone()), store.clone());
+    for endpoint in gone {
+        clear(&engine, &linux, &*store, &endpoint);
+    }
+    orphans(&engine, &linux, &seen, &standing);
+    for endpoint in standing {
+        adopt(&engine, endpoint);
+    }
+    Ok(Started { engine: Arc::new(engine), store })
+}
+
+fn told(set_aside: &[String]) {
+    for sentence in set_aside {
+        tracing::error!("{sentence}");
+    }
+}
+
+fn networks(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> anyhow::Result<Vec<Network>> {
+    let listing = store::list::<Network>(store, Kind::Network, 1)?;
+    told(&listing.set_aside);
+    let mut networks = listing.records;
+    if !networks.iter().any(|n| n.name == DEFAULT_NETWORK) {
+        let facts = HostFacts { prefixes: prefixes(kernel)?, egress_mtu: kernel.egress_mtu()? };
+        let network = Network::default_bridge(settings, &facts, clock::fresh_id()?, clock::now())?;
+        if let Some(reason) = &network.pool_reason {
+            tracing::warn!(pool = %network.v4, reason, "the first pool is not free");
+        }
+        store::put(store, Kind::Network, &network.name, &network)?;
+        networks.push(network);
+    }
+    Ok(networks)
+}
+
+/// What the host has addresses in and routes to, with the link; routes of other tables are a VPN's, say.
+fn prefixes(kernel: &Kernel) -> anyhow::Result<Vec<(IpNetwork, String)>> {
+    let seen = kernel.observe(Scope::default())?;
+    let addrs = seen.addrs.iter().map(|a| (a.addr, a.dev.to_string()));
+    let routes = seen.routes.iter().filter_map(|r| Some((r.to?, r.dev.to_string())));
+    let mut known: Vec<_> = addrs.chain(routes).collect();
+    for to in kernel.host_routes()? {
+        if !known.iter().any(|(p, _)| *p == to) {
+            known.push((to, "a route of another table".into()));
+        }
+    }
+    Ok(known)
+}
+
+/// Those whose namespace lives and that were complete, and the others.
+fn sort(records: Vec<Endpoint>, seen: &Observed) -> (Vec<Endpoint>, Vec<Endpoint>) {
+    records.into_iter().partition(|e| {
+        let alive = e.netns.name().is_none_or(|name| seen.netns.contains(name));
+        e.progress == Progress::Ready && alive && !matches!(e.netns, NetnsUse::Foreign(_))
+    })
+}
+
+/// Makes the table what it should be: left as it is if it is right, else replaced in one transaction, so that
+/// no packet sees a gap.
+fn table(
+    kernel: &Kernel,
+    settings: &Settings,
+    networks: &[Network],
+    standing: &[Endpoint],
+    seen: &Observed,
+) -> anyhow::Result<()> {
+    let rules = ruleset::ruleset(settings);
+    let of_endpoint = |e: &Endpoint| e.link.as_ref().map(|l| bridge::published(&e.ports, l)).unwrap_or_default();
+    let elements: BTreeSet<Element> =
+        networks.iter().flat_map(bridge::network_elements).chain(standing.iter().flat_map(of_endpoint)).collect();
+    let whole = converge::holds(&Op::TableAdd(rules.clone()), seen);
+    let same = seen.table.as_ref().is_some_and(|t| t.elements == elements);
+    if whole && same {
+        kernel.own_table(&settings.table)?;
+        return Ok(());
+    }
+    if seen.table.is_some() {
+        tracing::warn!("the table was not as recorded and is made anew");
+    }
+    let elements: Vec<Element> = elements.into_iter().collect();
+    kernel.replace_table(&rules, &elements)?;
+    Ok(())
+}
+
+fn repair(linux: &Linux, desired: &[Op], seen: &Observed) -> anyhow::Result<()> {
+    let missing = converge::missing(desired, seen);
+    if missing.iter().any(|op| !matches!(op, Op::Sysctl { .. })) {
+        tracing::info!(steps = missing.len(), "made what was missing");
+    }
+    linux.apply(&missing)?;
+    Ok(())
+}
+
+/// Removes what is left of an attachment that is not whole.
+fn clear(engine: &Engine, linux: &Linux, store: &dyn Store, endpoint: &Endpoint) {
+    let plan = modes::detach(endpoint, engine.settings());
+    // Its elements went with the table's replacement; what else is not there is done already.
+    let steps = plan.ops.into_iter().filter(|op| matches!(op, Op::LinkDel { .. })).map(Inverse::Op).collect();
+    for failure in linux.undo(steps).into_iter().chain(linux.finish(&plan.then)) {
+        tracing::warn!(endpoint = %endpoint.id, %failure, "could not be removed");
+    }
+    let _ = store.remove(Kind::Endpoint, &endpoint.id.to_string());
+    tracing::info!(endpoint = %endpoint.id, owner = endpoint.owner.name, "removed what was not whole");
+}
+
+/// Deletes links that bear our mark and that no record names.
+fn orphans(engine: &Engine, linux: &Linux, seen: &Observed, standing: &[Endpoint]) {
+    let mark = format!("netmode/{}/endpoint/", engine.settings().instance);
+    for link in seen.links.iter().filter(|l| l.at == Place::Host) {
+        let id = link.alias.as_deref().and_then(|a| a.strip_prefix(&mark)).and_then(|id| id.parse::<Id>().ok());
+        if id.is_some_and(|id| !standing.iter().any(|e| e.id == id)) {
+            tracing::info!(link = %link.name, "deleted a link without a record");
+            linux.undo(vec![Inverse::Op(Op::LinkDel { at: Place::Host, dev: link.name.clone() })]);
+        }
+    }
+}
+
+fn adopt(engine: &Engine, endpoint: Endpoint) {
+    let owner = endpoint.owner.name.clone();
+    for (port, why) in engine.adopt(endpoint) {
+        tracing::error!(owner, %port, why, "a published port was lost while no agent held it; its mapping stays");
+    }
+}

@@ -1,0 +1,123 @@
+//! A task: what is recorded of it, and what is shown of it.
+
+use netmode_engine::{Endpoint, Engine};
+use netmode_model::api::{ContainerView, NetworkInterface, RunRequest, TaskState, TaskView};
+use netmode_model::{Id, Mode, Name, RequestedMode};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Version of the record that this agent writes.
+pub const VERSION: u32 = 1;
+
+/// What is recorded of a task. It outlives the agent and the machine's reboot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskRecord {
+    /// Version of the record.
+    pub v: u32,
+    /// The id; the container has the same.
+    pub id: Id,
+    /// The name.
+    pub name: Name,
+    /// What was asked for.
+    pub request: RunRequest,
+    /// The mode asked for.
+    pub requested: RequestedMode,
+    /// Whose namespace it uses, unless its own endpoint's or the host's.
+    pub netns: Joined,
+    /// Its endpoint, while it has one.
+    pub endpoint: Option<Id>,
+    /// Where it is in its life.
+    pub state: TaskState,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339.
+    pub started_at: Option<String>,
+    /// RFC 3339.
+    pub stopped_at: Option<String>,
+    /// Exit status.
+    pub exit_code: Option<i32>,
+    /// Why it stopped.
+    pub stopped_reason: Option<String>,
+}
+
+/// How a task comes by its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Joined {
+    /// Its own endpoint's; the host's in host mode.
+    Own,
+    /// That of another task (`container:NAME`).
+    Task(Id),
+    /// One that someone else made (`ns:PATH`).
+    Path(PathBuf),
+}
+
+impl TaskRecord {
+    /// The mode in effect.
+    pub fn mode(&self) -> Mode {
+        self.requested.effective()
+    }
+
+    /// The host name: what was asked for, else the short id; in host mode the host's own.
+    pub fn hostname(&self) -> Option<String> {
+        match (&self.request.net.hostname, self.mode()) {
+            (Some(name), _) => Some(name.clone()),
+            (None, Mode::Host) => None,
+            (None, _) => Some(self.id.short()),
+        }
+    }
+
+    /// The image or root directory, as it was named.
+    pub fn image(&self) -> String {
+        let spec = &self.request.container;
+        spec.image.clone().or_else(|| spec.rootfs.clone()).unwrap_or_default()
+    }
+
+    /// Whether it has ended.
+    pub fn stopped(&self) -> bool {
+        self.state == TaskState::Stopped
+    }
+
+    /// The task as `inspect` shows it.
+    pub fn view(&self, engine: &Engine, pid: i32) -> TaskView {
+        let endpoint = self.endpoint.and_then(|id| engine.endpoint(id));
+        let pin = endpoint.as_ref().and_then(|e| e.netns.name());
+        TaskView {
+            id: self.id,
+            name: self.name.clone(),
+            network_mode: self.mode(),
+            requested_mode: self.requested,
+            state: self.state,
+            netns: pin.map(|name| format!("/run/netns/{name}")),
+            pid,
+            containers: vec![self.container(endpoint.as_ref())],
+            networks: endpoint.as_ref().map(Endpoint::views).unwrap_or_default(),
+            created_at: self.created_at.clone(),
+            started_at: self.started_at.clone(),
+            stopped_at: self.stopped_at.clone(),
+            stopped_reason: self.stopped_reason.clone(),
+            labels: self.request.container.labels.clone(),
+        }
+    }
+
+    fn container(&self, endpoint: Option<&Endpoint>) -> ContainerView {
+        let interface = endpoint.and_then(|e| {
+            let link = e.link.as_ref()?;
+            let text = |v4| link.addr(v4).map(|ip| ip.to_string());
+            Some(NetworkInterface {
+                attachment_id: e.id.to_string(),
+                private_ipv4_address: text(true),
+                ipv6_address: text(false),
+            })
+        });
+        ContainerView {
+            name: self.name.clone(),
+            image: self.image(),
+            command: self.request.container.command.clone(),
+            exit_code: self.exit_code,
+            network_bindings: endpoint.map(Endpoint::bindings).unwrap_or_default(),
+            network_interfaces: interface.into_iter().collect(),
+        }
+    }
+}

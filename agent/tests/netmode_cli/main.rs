@@ -1,0 +1,6 @@
+//! The command line as a black box, before a scripted agent.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod commands;
+mod fake;
+mod streams;

@@ -1,0 +1,240 @@
+//! A typed method for each route of the API.
+
+use crate::call::{Pending, Request, Way};
+use crate::error::ClientError;
+use crate::path::{encode, task};
+use crate::session::Session;
+use netmode_model::NetworkSummary;
+use netmode_model::api::{
+    Created, ExecRequest, Exited, Finding, KillRequest, Planned, PortView, RunRequest, StopRequest, TaskView,
+    VersionReply,
+};
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the agent listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/netmode/netmode.sock";
+
+/// Time for an answer that needs no container: the agent works in milliseconds.
+const QUICK: Duration = Duration::from_secs(30);
+
+/// Time for the making of a task: a large image is unpacked on the way.
+const LONG: Duration = Duration::from_secs(900);
+
+/// Seconds between SIGTERM and SIGKILL where a stop names none ([`StopRequest`]).
+const STOP: u32 = 10;
+
+/// The agent, by its socket.
+///
+/// Nothing is opened before the first call; every call is a connection of its own, so one client
+/// can be used from many threads.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+    connect: Duration,
+    quick: Duration,
+}
+
+impl Client {
+    /// A client of the agent that listens at `socket`. Connecting may take 5 s, a quick answer 30 s.
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket, connect: Duration::from_secs(5), quick: QUICK }
+    }
+
+    /// With other limits: for the connection, and for the answers of calls that start, stop or wait for nothing.
+    pub fn with_timeouts(mut self, connect: Duration, answer: Duration) -> Self {
+        self.connect = connect;
+        self.quick = answer;
+        self
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn way(&self, answer: Option<Duration>) -> Way<'_> {
+        Way { socket: &self.socket, connect: self.connect, answer }
+    }
+
+    fn get<T: DeserializeOwned>(&self, target: impl Into<String>) -> Result<T, ClientError> {
+        Pending::send(&self.way(Some(self.quick)), &Request::new("GET", target))?.answer()
+    }
+
+    fn act(&self, request: &Request, limit: Duration) -> Result<(), ClientError> {
+        Pending::<()>::send(&self.way(Some(limit)), request)?.done()
+    }
+
+    fn stream(&self, request: Request) -> Result<Session, ClientError> {
+        Pending::<()>::send(&self.way(Some(self.quick)), &request.upgrade())?.session()
+    }
+
+    /// Who answers: `GET /v1/version`.
+    ///
+    /// # Errors
+    /// Every call: [`ClientError::Unreachable`] when nobody listens, [`ClientError::Api`] when the agent refuses,
+    /// [`ClientError::Protocol`] when the connection breaks, the time is up, or the answer makes no sense.
+    pub fn version(&self) -> Result<VersionReply, ClientError> {
+        self.get("/v1/version")
+    }
+
+    /// Makes a task with its network; `start` runs its container, too.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn create(&self, request: &RunRequest, start: bool) -> Result<Created, ClientError> {
+        let request = Request::new("POST", format!("/v1/tasks?start={start}")).json(request)?;
+        Pending::send(&self.way(Some(LONG)), &request)?.answer()
+    }
+
+    /// What [`Client::create`] would do to the kernel.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn plan(&self, request: &RunRequest) -> Result<Planned, ClientError> {
+        let request = Request::new("POST", "/v1/tasks/plan").json(request)?;
+        Pending::send(&self.way(Some(LONG)), &request)?.answer()
+    }
+
+    /// The tasks; `all` also shows those that have ended.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn tasks(&self, all: bool) -> Result<Vec<TaskView>, ClientError> {
+        self.get(format!("/v1/tasks?all={all}"))
+    }
+
+    /// A task by its name, id, or the unique beginning of its id; as in every call below.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn task(&self, reference: &str) -> Result<TaskView, ClientError> {
+        self.get(task(reference, ""))
+    }
+
+    /// Starts the container of a task that was made without starting it, or has ended.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn start(&self, reference: &str) -> Result<(), ClientError> {
+        self.act(&Request::new("POST", task(reference, "/start")), LONG)
+    }
+
+    /// Ends a task: SIGTERM, and SIGKILL when its time is up.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn stop(&self, reference: &str, how: StopRequest) -> Result<(), ClientError> {
+        let patience = Duration::from_secs(u64::from(how.timeout.unwrap_or(STOP)));
+        self.act(&Request::new("POST", task(reference, "/stop")).json(&how)?, self.quick + patience)
+    }
+
+    /// Sends a signal to the container's first process.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn kill(&self, reference: &str, how: &KillRequest) -> Result<(), ClientError> {
+        self.act(&Request::new("POST", task(reference, "/kill")).json(how)?, self.quick)
+    }
+
+    /// Asks for the end of a task's container; the answer comes when it ends, without a limit of time.
+    ///
+    /// The request is on its way when this returns, so nothing is missed by what is asked next.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn wait(&self, reference: &str) -> Result<Pending<Exited>, ClientError> {
+        Pending::send(&self.way(None), &Request::new("GET", task(reference, "/wait")))
+    }
+
+    /// Removes a task; `force` ends it first.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn remove(&self, reference: &str, force: bool) -> Result<(), ClientError> {
+        let limit = self.quick + Duration::from_secs(u64::from(STOP));
+        self.act(&Request::new("DELETE", task(reference, &format!("?force={force}"))), limit)
+    }
+
+    /// What a task has written: standard output and standard error; `tail` is the number of lines from the end.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn logs(&self, reference: &str, follow: bool, tail: Option<u64>) -> Result<Session, ClientError> {
+        let tail = tail.map(|lines| format!("&tail={lines}")).unwrap_or_default();
+        self.stream(Request::new("GET", task(reference, &format!("/logs?follow={follow}{tail}"))))
+    }
+
+    /// The standard streams of a task's container.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn attach(&self, reference: &str) -> Result<Session, ClientError> {
+        self.stream(Request::new("GET", task(reference, "/attach")))
+    }
+
+    /// Runs a command in a running container.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn exec(&self, reference: &str, what: &ExecRequest) -> Result<Session, ClientError> {
+        self.stream(Request::new("POST", task(reference, "/exec")).json(what)?)
+    }
+
+    /// The networks.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn networks(&self) -> Result<Vec<NetworkSummary>, ClientError> {
+        self.get("/v1/networks")
+    }
+
+    /// A network in the shape of `docker network inspect`.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn network(&self, name: &str) -> Result<serde_json::Value, ClientError> {
+        self.get(format!("/v1/networks/{}", encode(name)))
+    }
+
+    /// Every published port.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn ports(&self) -> Result<Vec<PortView>, ClientError> {
+        self.get("/v1/ports")
+    }
+
+    /// The agent's look at its machine.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn doctor(&self) -> Result<Vec<Finding>, ClientError> {
+        self.get("/v1/doctor")
+    }
+
+    /// Attaches a namespace, handed over as a descriptor; `request.netns` must be
+    /// [`NetnsRef::Fd(0)`](netmode_model::api::NetnsRef::Fd).
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    #[cfg(feature = "fd")]
+    pub fn attach_netns(
+        &self,
+        request: &netmode_model::api::AttachRequest,
+        netns: std::os::fd::BorrowedFd<'_>,
+    ) -> Result<netmode_model::api::AttachReply, ClientError> {
+        let request = Request::new("POST", "/v1/endpoints").json(request)?;
+        Pending::send_with_fd(&self.way(Some(self.quick)), &request, netns)?.answer()
+    }
+
+    /// Takes an attachment back; one that is not there is done already, the agent decides.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn detach(&self, owner: &str, interface: &str) -> Result<(), ClientError> {
+        let target = format!("/v1/endpoints?owner={}&interface={}", encode(owner), encode(interface));
+        self.act(&Request::new("DELETE", target), self.quick)
+    }
+}
