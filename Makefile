@@ -1,0 +1,89 @@
+# `make help` lists what can be made. A machine with nothing installed starts with ./bootstrap.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+# Programs run in the Debian 12 sandbox and on any user's machine whatever the builder's C library:
+# they are linked statically. An explicit target keeps those flags away from procedural macros.
+TRIPLE := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
+STATIC := $(if $(findstring -gnu,$(TRIPLE)),CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUSTFLAGS="-C target-feature=+crt-static")
+export NETMODE_BIN := $(CARGO_TARGET_DIR)/$(TRIPLE)/release
+
+CARGO_DENY_VERSION := 0.20.2
+TOOLS := $(CARGO_TARGET_DIR)/tools/bin
+
+BINARIES := netmode netmoded netmode-cni
+UNITS := netmode.service netmode.socket
+BINDIR := $(DESTDIR)$(PREFIX)/bin
+UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
+
+.PHONY: help privilege build demo test check bench vm-test install uninstall deb clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+build: ## the programs, statically linked, release profile
+	@echo 'netmode: building (release, $(TRIPLE))'
+	@$(STATIC) cargo build --quiet --release --locked --target $(TRIPLE) --workspace --bins
+
+# Before the build, not after it.
+privilege:
+	@tests/sandbox/as-root true
+
+demo: privilege build ## the main job, in a sandbox: containers in every mode, fetched from a neighbour
+	@tests/sandbox/as-root tests/sandbox/enter --name demo --bind "$(CURDIR)/tests/demo:/demo:ro" -- sh /demo
+
+test: privilege build ## every test this machine can run; STRICT=1: a skip is a failure
+	@tests/sandbox/run-tests
+
+check: $(TOOLS)/cargo-deny ## formatting, lints, licences and sources of dependencies, docs
+	cargo fmt --all --check
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	$(TOOLS)/cargo-deny --locked --log-level error check licenses bans sources
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps
+
+# Unoptimised: it runs for a second and would take minutes more to build.
+$(TOOLS)/cargo-deny:
+	@echo 'netmode: building cargo-deny $(CARGO_DENY_VERSION), once'
+	@env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --no-default-features \
+	    --version $(CARGO_DENY_VERSION) --root $(CARGO_TARGET_DIR)/tools cargo-deny
+
+bench: privilege build ## speed and memory beside Debian's docker, podman and CNI plugins
+	@if [ -x tests/bench ]; then \
+	    NETMODE_SANDBOX_ROOT=$$(tests/sandbox/as-root tests/sandbox/root peers) tests/sandbox/as-root tests/bench; \
+	else echo 'netmode: the benchmarks are not written yet (tests/bench)' >&2; exit 1; fi
+
+vm-test: ## the tests in a virtual machine with other kernels (a later release)
+	@echo 'netmode: the virtual-machine tests come with a later release' >&2; exit 1
+
+deb: ## a Debian package (a later release)
+	@echo 'netmode: the Debian package comes with a later release; use make install' >&2; exit 1
+
+install: ## programs and systemd units to PREFIX (/usr/local), below DESTDIR; after make build
+	@for b in $(BINARIES); do \
+	    [ -e $(NETMODE_BIN)/$$b ] || [ $$b = netmode-cni ] || { echo "netmode: $(NETMODE_BIN)/$$b is missing; run make build first" >&2; exit 1; }; \
+	done
+	@install -d $(BINDIR) $(UNITDIR)
+	@for b in $(BINARIES); do \
+	    [ ! -e $(NETMODE_BIN)/$$b ] || install -m 755 $(NETMODE_BIN)/$$b $(BINDIR)/$$b; \
+	done
+	@for u in $(UNITS); do \
+	    [ ! -e agent/systemd/$$u ] || sed 's|/usr/local/bin/|$(PREFIX)/bin/|' agent/systemd/$$u >$(UNITDIR)/$$u; \
+	done
+	@if [ -z '$(DESTDIR)' ]; then \
+	    getent group netmode >/dev/null || groupadd --system netmode; \
+	    [ ! -d /run/systemd/system ] || systemctl daemon-reload; \
+	fi
+	@echo 'netmode: installed in $(DESTDIR)$(PREFIX); start it with: systemctl enable --now netmode.socket netmode'
+
+uninstall: ## what install put there; configuration, state and running containers stay
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --quiet --now $(UNITS) 2>/dev/null || :; fi
+	@rm -f $(addprefix $(BINDIR)/,$(BINARIES)) $(addprefix $(UNITDIR)/,$(UNITS))
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@echo 'netmode: removed; /etc/netmode and /var/lib/netmode stay'
+
+clean: ## everything under target/
+	@tests/sandbox/as-root rm -rf --one-file-system $(CARGO_TARGET_DIR)
