@@ -6,7 +6,7 @@ use crate::failure::{Failure, say, warn};
 use crate::terminal::{self, RawMode, Signals};
 use netmode_client::{Client, ClientError, Frame, FrameReader, FrameWriter, Pending, ProtocolError, Session};
 use netmode_model::Code;
-use netmode_model::api::{Control, ExecRequest, Exited, KillRequest, RunRequest};
+use netmode_model::api::{Control, ExecRequest, Exited, KillRequest, RunRequest, TaskState};
 use nix::sys::signal::Signal;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -65,8 +65,8 @@ pub(crate) fn run(client: &Client, request: &RunRequest) -> Result<u8> {
     let mut attached = Attached::begin(session, signals, stdin, tty).map_err(discard)?;
     attached.watch(pending).map_err(discard)?;
     match client.start(&id) {
-        // An agent that died on the way may have started it: the loop finds out.
-        Err(error) if error.is_connection_lost() => {}
+        // An agent that died on the way may have started it.
+        Err(error) if error.is_connection_lost() => was_started(client, &id, error)?,
         started => started.map_err(|e| discard(e.into()))?,
     }
     // What was told before the start may have found no terminal yet.
@@ -228,6 +228,21 @@ fn reconnect(client: &Client, id: &str, name: &str) -> Result<u8> {
                 thread::sleep(Duration::from_millis(200));
             }
             Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Finds out whether a start whose answer was lost took place; if not, the error is that of the start.
+fn was_started(client: &Client, id: &str, error: ClientError) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match client.task(id) {
+            Ok(task) if task.state == TaskState::Pending => return Err(error.into()),
+            Ok(_) => return Ok(()),
+            Err(again) if again.is_connection_lost() && begun.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(200));
+            }
+            Err(_) => return Err(error.into()),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::agent::Agent;
 use crate::clock;
-use crate::identity;
 use crate::task::{Joined, TaskRecord, VERSION};
+use crate::{exposed, identity};
 use netmode_container::Containers;
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
@@ -14,13 +14,18 @@ use std::path::Path;
 ///
 /// # Errors
 /// The first thing that cannot be; nothing has changed.
-pub fn admit(agent: &Agent, request: RunRequest) -> Result<TaskRecord, ApiError> {
+pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiError> {
     let id = clock::fresh_id().map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
     let name = match &request.name {
         Some(name) => name.clone(),
-        None => format!("task-{}", id.short()).parse::<Name>().map_err(|e| ApiError::new(Code::Invalid, e.to_string()))?,
+        None => {
+            format!("task-{}", id.short()).parse::<Name>().map_err(|e| ApiError::new(Code::Invalid, e.to_string()))?
+        }
     };
     let (requested, netns) = network(agent, &request)?;
+    Containers::validate(&request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
+    let exposed = image_ports(agent, &request)?;
+    exposed::publish(&mut request, exposed)?;
     let record = TaskRecord {
         v: VERSION,
         id,
@@ -42,8 +47,16 @@ pub fn admit(agent: &Agent, request: RunRequest) -> Result<TaskRecord, ApiError>
         netmode_engine::modes::admit(record.mode(), &record.request.net)?;
     }
     identity::check(&record, &agent.tasks, &agent.engine)?;
-    Containers::validate(&record.request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
     Ok(record)
+}
+
+/// The ports that the image exposes, where they are wanted.
+fn image_ports(agent: &Agent, request: &RunRequest) -> Result<Vec<String>, ApiError> {
+    let Some(reference) = request.container.image.as_ref().filter(|_| request.net.publish_all) else {
+        return Ok(Vec::new());
+    };
+    let image = agent.containers.image(reference).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
+    Ok(image.config.exposed_ports.unwrap_or_default().into_keys().collect())
 }
 
 /// The mode, and whose namespace is used.
@@ -64,7 +77,9 @@ fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined
         }
         NetworkRef::Netns(path) => {
             own_network_only(&request.network, &request.net)?;
-            NetnsFd::open(Path::new(path)).map_err(|e| ApiError::new(Code::BadNetns, format!("{e}; name a network namespace such as /run/netns/NAME")))?;
+            NetnsFd::open(Path::new(path)).map_err(|e| {
+                ApiError::new(Code::BadNetns, format!("{e}; name a network namespace such as /run/netns/NAME"))
+            })?;
             Ok((RequestedMode::None, Joined::Path(path.into())))
         }
     }
@@ -92,7 +107,9 @@ fn own_network_only(network: &NetworkRef, net: &NetOptions) -> Result<(), ApiErr
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(ApiError::new(
             Code::Conflict,
-            format!("{flag} cannot be used with --network {network}: that network belongs to another task; give {flag} to that one"),
+            format!(
+                "{flag} cannot be used with --network {network}: that network belongs to another task; give {flag} to that one"
+            ),
         )),
         None => Ok(()),
     }
@@ -117,7 +134,10 @@ fn sysctls(record: &TaskRecord) -> Result<(), ApiError> {
     for (key, value) in &record.request.net.sysctls {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
         if !key.starts_with("net.") || !key.bytes().all(plain) || key.contains("..") {
-            return refuse(&key.chars().take(80).collect::<String>(), "only variables below net. belong to a network namespace");
+            return refuse(
+                &key.chars().take(80).collect::<String>(),
+                "only variables below net. belong to a network namespace",
+            );
         }
         if record.mode() == Mode::Host {
             return refuse(key, "in host mode it would change the host; set it on the host, or use bridge mode");

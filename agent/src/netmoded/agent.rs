@@ -2,14 +2,16 @@
 
 use crate::config::Config;
 use crate::registry::{Registry, Task};
+use crate::relay::Relays;
 use crate::task::TaskRecord;
 use netmode_container::Containers;
 use netmode_engine::store::{self, Kind, Store};
-use netmode_engine::Engine;
+use netmode_engine::{Attach, Endpoint, Engine};
 use netmode_kernel::Kernel;
-use netmode_model::{ApiError, Code};
+use netmode_model::{ApiError, Code, Id};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
+use std::time::Instant;
 
 /// What all requests share.
 pub struct Agent {
@@ -25,6 +27,8 @@ pub struct Agent {
     pub containers: Arc<Containers>,
     /// Tasks.
     pub tasks: Registry,
+    /// What is carried from the host's `::1`.
+    pub relays: Relays,
     /// Records.
     pub store: Arc<dyn Store>,
     /// Inode number of the namespace that is the host.
@@ -51,6 +55,30 @@ impl Agent {
     pub fn write(&self, record: &TaskRecord) -> Result<(), ApiError> {
         store::put(&*self.store, Kind::Task, &record.id.to_string(), record)
             .map_err(|e| ApiError::new(Code::State, e.to_string()))
+    }
+
+    /// Attaches an endpoint, and tells the log how long it took.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed.
+    pub fn attach(&self, request: &Attach) -> Result<Endpoint, ApiError> {
+        let begun = Instant::now();
+        let endpoint = self.engine.attach(request)?;
+        self.relays.begin(&self.engine, endpoint.id);
+        let micros = begun.elapsed().as_micros() as u64;
+        tracing::debug!(endpoint = %endpoint.id, owner = endpoint.owner.name, mode = %endpoint.mode, micros, "attached");
+        Ok(endpoint)
+    }
+
+    /// Detaches an endpoint; what could not be taken back goes to the log.
+    pub fn detach(&self, endpoint: Id) {
+        let begun = Instant::now();
+        self.relays.end(endpoint);
+        for failure in self.engine.detach(endpoint) {
+            tracing::warn!(%endpoint, %failure, "could not be taken back");
+        }
+        let micros = begun.elapsed().as_micros() as u64;
+        tracing::debug!(%endpoint, micros, "detached");
     }
 
     /// The process of a task's container, 0 if there is none.

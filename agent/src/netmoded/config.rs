@@ -188,7 +188,7 @@ impl Config {
             // Each file is checked alone, so that the line of an error is its own.
             let malformed = |e: toml::de::Error| ConfigError::Malformed {
                 path: file.clone(),
-                line: e.span().map_or(1, |s| text[..s.start].lines().count().max(1)),
+                line: 1 + e.span().map_or(0, |s| text[..s.start].matches('\n').count()),
                 message: e.message().to_owned(),
             };
             toml::from_str::<Self>(&text).map_err(malformed)?;

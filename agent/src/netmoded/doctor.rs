@@ -37,7 +37,12 @@ fn kernel(agent: &Agent) -> Vec<Finding> {
 fn programs(agent: &Agent) -> Vec<Finding> {
     let row = |(program, found): (String, Result<std::path::PathBuf, netmode_container::ContainerError>)| match found {
         Ok(path) => finding(Level::Ok, &format!("program {program}"), path.display().to_string(), None),
-        Err(missing) => finding(Level::Warn, &format!("program {program}"), missing.to_string(), Some("apt-get install runc conmon skopeo umoci")),
+        Err(missing) => finding(
+            Level::Warn,
+            &format!("program {program}"),
+            missing.to_string(),
+            Some("apt-get install runc conmon skopeo umoci"),
+        ),
     };
     agent.containers.programs().into_iter().map(row).collect()
 }
@@ -65,7 +70,9 @@ fn drift(agent: &Agent) -> Vec<Finding> {
     };
     let settings = agent.engine.settings();
     let mut wanted = vec![("table".to_owned(), vec![Op::TableAdd(ruleset::ruleset(settings))])];
-    wanted.extend(agent.engine.networks().iter().map(|n| (format!("network {}", n.name), bridge::network_up(n, settings))));
+    wanted.extend(
+        agent.engine.networks().iter().map(|n| (format!("network {}", n.name), bridge::network_up(n, settings))),
+    );
     wanted.extend(endpoints.iter().map(|e| (format!("task {}", e.owner.name), modes::attach(e, settings).ops)));
     let examine = |(object, ops): (String, Vec<Op>)| {
         let missing = converge::missing(&ops, &seen);

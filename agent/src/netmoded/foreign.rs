@@ -27,9 +27,9 @@ pub fn attach(agent: &Agent, request: AttachRequest, handed: Option<OwnedFd>) ->
     let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
     let name: NetnsName = format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()))?;
     agent.kernel.register(&name, netns);
-    let attached = agent.engine.attach(&Attach {
+    let attached = agent.attach(&Attach {
         id,
-        owner: Owner { kind: OwnerKind::Netns, name: request.owner },
+        owner: Owner { kind: OwnerKind::Netns, id, name: request.owner },
         netns: NetnsUse::Foreign(name.clone()),
         interface,
         requested: request.mode,
@@ -57,9 +57,7 @@ fn open(netns: &NetnsRef, handed: Option<OwnedFd>) -> Result<NetnsFd, ApiError> 
 /// Detaches what the owner has on the interface; nothing is no error.
 pub fn detach(agent: &Agent, owner: &str, interface: &str) {
     if let Some(endpoint) = find(agent, owner, interface) {
-        for failure in agent.engine.detach(endpoint.id) {
-            tracing::warn!(endpoint = %endpoint.id, %failure, "could not be taken back");
-        }
+        agent.detach(endpoint.id);
     }
 }
 

@@ -72,7 +72,10 @@ pub fn check(record: &TaskRecord, registry: &Registry, engine: &Engine) -> Resul
 /// `NAME:IP`; the IP may be IPv6, or `host-gateway`.
 fn add_host(text: &str, gateway: Option<IpAddr>) -> Result<HostLine, ApiError> {
     let bad = |why: &str| {
-        invalid(Code::Invalid, format!("--add-host {text:?} {why}: write NAME:IP, such as db:192.0.2.7 or host:host-gateway"))
+        invalid(
+            Code::Invalid,
+            format!("--add-host {text:?} {why}: write NAME:IP, such as db:192.0.2.7 or host:host-gateway"),
+        )
     };
     let (name, ip) = text.split_once(':').ok_or_else(|| bad("has no address"))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
@@ -111,7 +114,9 @@ fn linked(text: &str, record: &TaskRecord, registry: &Registry, engine: &Engine)
         )));
     };
     if alias.parse::<netmode_model::Name>().is_err() {
-        return Err(bad(format!("the alias {alias:?} of the link to {target} is not a name; use letters, digits and \"-\"")));
+        return Err(bad(format!(
+            "the alias {alias:?} of the link to {target} is not a name; use letters, digits and \"-\""
+        )));
     }
     let mut names = vec![alias.to_owned()];
     names.extend(other.hostname());

@@ -37,10 +37,14 @@ impl Observe for Linux {
 }
 
 impl Hold for Linux {
-    fn hold(&self, protocol: Protocol, host: HostAddr, ports: PortRange) -> Result<Kept, HoldFailure> {
-        let held = hold::hold_range(protocol, host, ports).map_err(|e| failure(protocol, e))?;
+    fn hold(&self, protocol: Protocol, host: HostAddr, ports: PortRange, answering: bool) -> Result<Kept, HoldFailure> {
+        let (held, answering) = match answering {
+            true => hold::hold_range_answering(protocol, host, ports),
+            false => hold::hold_range(protocol, host, ports).map(|held| (held, Vec::new())),
+        }
+        .map_err(|e| failure(protocol, e))?;
         let by_socket = held.iter().all(|h| !matches!(h, Held::Recorded));
-        Ok(Kept { by_socket, sockets: Box::new(held) })
+        Ok(Kept { by_socket, sockets: Box::new(held), answering })
     }
 }
 

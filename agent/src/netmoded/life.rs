@@ -71,13 +71,7 @@ fn give_back(agent: &Agent, container: Id, endpoint: Option<&Endpoint>) {
         tracing::warn!(%container, %failure, "left behind");
     }
     if let Some(endpoint) = endpoint {
-        report(endpoint.id, agent.engine.detach(endpoint.id));
-    }
-}
-
-fn report(endpoint: Id, failures: Vec<netmode_model::op::OpError>) {
-    for failure in failures {
-        tracing::warn!(%endpoint, %failure, "could not be taken back");
+        agent.detach(endpoint.id);
     }
 }
 
@@ -94,7 +88,7 @@ pub fn attachment(record: &TaskRecord) -> Result<Attach, ApiError> {
     };
     Ok(Attach {
         id,
-        owner: Owner { kind: OwnerKind::Task, name: record.name.to_string() },
+        owner: Owner { kind: OwnerKind::Task, id: record.id, name: record.name.to_string() },
         netns,
         interface: "eth0".parse().map_err(|_| failed("no name for a link".into()))?,
         requested: record.requested,
@@ -107,7 +101,7 @@ fn attach(agent: &Agent, record: &TaskRecord) -> Result<Option<Endpoint>, ApiErr
     if record.netns != Joined::Own {
         return Ok(None);
     }
-    Ok(Some(agent.engine.attach(&attachment(record)?)?))
+    Ok(Some(agent.attach(&attachment(record)?)?))
 }
 
 fn make_container(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Result<(), ApiError> {
@@ -141,7 +135,12 @@ fn netns(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Res
         Joined::Path(path) => Ok(Netns::Path(path.clone())),
         Joined::Task(id) => {
             let other = agent.tasks.get(*id).and_then(|t| t.now().endpoint).and_then(|e| agent.engine.endpoint(e));
-            let gone = || ApiError::new(Code::WrongState, format!("the task {} whose network is shared has ended; start it first", id.short()));
+            let gone = || {
+                ApiError::new(
+                    Code::WrongState,
+                    format!("the task {} whose network is shared has ended; start it first", id.short()),
+                )
+            };
             other.as_ref().map(pinned).ok_or_else(gone)
         }
     }
@@ -209,7 +208,7 @@ async fn end(agent: &Arc<Agent>, task: &Arc<Task>, code: Option<i32>, reason: St
     let (shared, record) = (agent.clone(), task.now());
     let detached = blocking(move || {
         if let Some(endpoint) = record.endpoint {
-            report(endpoint, shared.engine.detach(endpoint));
+            shared.detach(endpoint);
         }
     });
     if let Err(error) = detached.await {
@@ -279,7 +278,10 @@ pub async fn wait(task: &Task) -> i32 {
 pub async fn kill(agent: &Arc<Agent>, task: &Task, signal: String) -> Result<(), ApiError> {
     let record = task.now();
     if record.stopped() {
-        let text = format!("cannot signal task {}: it is {}; start it with \"netmode start {}\"", record.name, record.state, record.name);
+        let text = format!(
+            "cannot signal task {}: it is {}; start it with \"netmode start {}\"",
+            record.name, record.state, record.name
+        );
         return Err(ApiError::new(Code::WrongState, text));
     }
     let shared = agent.clone();

@@ -7,6 +7,7 @@ mod api;
 mod clock;
 mod config;
 mod doctor;
+mod exposed;
 mod foreign;
 mod identity;
 mod join;
@@ -15,6 +16,7 @@ mod life;
 mod loopback;
 mod recover;
 mod registry;
+mod relay;
 mod socket;
 mod startup;
 mod task;
@@ -113,6 +115,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         kernel,
         containers,
         tasks: registry::Registry::default(),
+        relays: relay::Relays::default(),
         store: started.store,
         netns,
     });
@@ -131,12 +134,15 @@ fn activated() -> anyhow::Result<Option<std::os::unix::net::UnixListener>> {
 }
 
 async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) -> anyhow::Result<()> {
+    for endpoint in agent.engine.endpoints() {
+        agent.relays.begin(&agent.engine, endpoint.id);
+    }
     recover::tasks(&agent).await?;
     leaving::watch(&agent)?;
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let service = api::router(agent.clone()).into_make_service_with_connect_info::<api::Peer>();
-    let server = tokio::spawn(async move { axum::serve(listener, service).await });
+    let server = tokio::spawn(async move { axum::serve(api::Door(listener), service).await });
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "the service manager could not be told");
     }
@@ -160,7 +166,9 @@ fn reload(agent: &Agent) {
     match Config::load(&agent.config_path) {
         Ok(config) => {
             *agent.config.write().unwrap_or_else(PoisonError::into_inner) = config;
-            tracing::info!("configuration read anew; bridge, ports, firewall and container take effect with the next start");
+            tracing::info!(
+                "configuration read anew; bridge, ports, firewall and container take effect with the next start"
+            );
         }
         Err(error) => tracing::error!(%error, "the configuration before stays"),
     }

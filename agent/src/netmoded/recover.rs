@@ -3,6 +3,7 @@
 use crate::agent::{Agent, blocking};
 use crate::task::{TaskRecord, VERSION};
 use crate::{clock, life};
+use netmode_container::State;
 use netmode_engine::store::{self, Kind};
 use netmode_model::ApiError;
 use netmode_model::api::TaskState;
@@ -33,7 +34,17 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
         match record.state {
             TaskState::Stopped => {}
             // An exit while no agent was there is found by the watch, which reads the exit file.
-            TaskState::Running | TaskState::Stopping if lives || matches!(agent.containers.exit_status(id), Ok(Some(_))) => {
+            TaskState::Running | TaskState::Stopping
+                if lives || matches!(agent.containers.exit_status(id), Ok(Some(_))) =>
+            {
+                life::watch(agent.clone(), task);
+            }
+            TaskState::Pending if matches!(agent.containers.state(id), Ok(State::Running(_))) => {
+                // The agent ended after the start and before its record.
+                agent.update(&task, |r| {
+                    r.state = TaskState::Running;
+                    r.started_at = Some(clock::now());
+                })?;
                 life::watch(agent.clone(), task);
             }
             TaskState::Pending if lives => {}
@@ -48,7 +59,7 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
 async fn lost(agent: &Arc<Agent>, record: &TaskRecord) -> Result<(), ApiError> {
     let Some(task) = agent.tasks.get(record.id) else { return Ok(()) };
     let (shared, endpoint) = (agent.clone(), record.endpoint);
-    blocking(move || endpoint.map(|id| shared.engine.detach(id))).await?;
+    blocking(move || endpoint.map(|id| shared.detach(id))).await?;
     agent.update(&task, |r| {
         r.state = TaskState::Stopped;
         r.endpoint = None;
@@ -65,7 +76,7 @@ async fn forsaken(agent: &Arc<Agent>, owned: &[netmode_model::Id]) -> Result<(),
     for id in left.into_iter().filter(|id| !owned.contains(id)) {
         let shared = agent.clone();
         tracing::info!(endpoint = %id, "detached what no task names");
-        blocking(move || shared.engine.detach(id)).await?;
+        blocking(move || shared.detach(id)).await?;
     }
     Ok(())
 }

@@ -93,7 +93,9 @@ impl Registry {
             (Some((_, task)), None) => Ok(task.clone()),
             (Some(_), Some(_)) => Err(ApiError::new(
                 Code::Invalid,
-                format!("several tasks have an id that begins with {reference}; give more digits (see \"netmode ps -a\")"),
+                format!(
+                    "several tasks have an id that begins with {reference}; give more digits (see \"netmode ps -a\")"
+                ),
             )),
             _ => {
                 let shown: String = reference.chars().take(64).collect();

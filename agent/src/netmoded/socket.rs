@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Another agent answers there, or holds the lock.
-    #[error("another agent is running ({what}): end it first, or give this one its own --socket, --run-dir and --state-dir")]
+    #[error(
+        "another agent is running ({what}): end it first, or give this one its own --socket, --run-dir and --state-dir"
+    )]
     SecondAgent {
         /// What shows it.
         what: String,

@@ -7,12 +7,12 @@
 use crate::clock;
 use crate::config::Config;
 use crate::join::Linux;
+use ipnetwork::IpNetwork;
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
 use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::settings::HostFacts;
 use netmode_engine::store::{self, FileStore, Kind, Store};
 use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, bridge, converge, modes, ruleset};
-use ipnetwork::IpNetwork;
 use netmode_kernel::{Kernel, Scope};
 use netmode_model::nft::Element;
 use netmode_model::{Id, Inverse, NetnsName, Observed, Op, Place};

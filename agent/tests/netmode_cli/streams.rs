@@ -205,11 +205,17 @@ fn an_agent_that_restarts_is_asked_again() {
     }
 }
 
+fn running() -> serde_json::Value {
+    json!({"id": ID, "name": "job", "networkMode": "none", "requestedMode": "none", "state": "RUNNING", "pid": 1,
+        "containers": [], "networks": [], "createdAt": "2020-01-01T00:00:00Z", "labels": {}})
+}
+
 fn restarts(answers_the_start: bool) {
     let broken = Mutex::new(false);
     let agent = Fake::new(move |asked, stream| match asked.line.as_str() {
         "POST /v1/tasks?start=false" => reply(stream, 201, &json!({"id": ID, "name": "job"}).to_string()),
         line if line.ends_with("/start") && !answers_the_start => {}
+        line if line == format!("GET /v1/tasks/{ID}") => reply(stream, 200, &running().to_string()),
         line if line.ends_with("/start") => reply(stream, 204, ""),
         // Both connections break; the second wait is answered.
         line if line.ends_with("/attach") => upgrade(stream),

@@ -244,21 +244,49 @@ impl Containers {
     /// # Errors
     /// [`ContainerError::Remove`] with everything that failed.
     pub fn remove(&self, id: Id) -> Result<(), ContainerError> {
+        let mut errors = self.end_all(id);
+        errors.extend(self.remove_files(id));
+        if errors.is_empty() { Ok(()) } else { Err(ContainerError::Remove { id, errors }) }
+    }
+
+    /// Ends every process of a container and makes the runtime forget it.
+    fn end_all(&self, id: Id) -> Vec<ContainerError> {
         let layout = self.layout();
         let mut errors = Vec::new();
         let record = layout.read_record(id).unwrap_or_else(|e| {
             errors.push(e);
             None
         });
-        if layout.runtime().join(id.to_string()).exists() {
+        let known = layout.runtime().join(id.to_string());
+        if known.exists() {
             errors.extend(self.delete(id).err());
         }
-        if let Some(record) = record {
-            errors.extend(end_processes(id, &record));
-        }
+        let survivor = record.and_then(|r| end_processes(id, &r));
         runtime::kill_monitor(&layout.bundle(id));
-        errors.extend(self.remove_files(id));
-        if errors.is_empty() { Ok(()) } else { Err(ContainerError::Remove { id, errors }) }
+        if survivor.is_none() && known.exists() {
+            // The runtime could not; nothing runs any more, so what it keeps means nothing.
+            let _ = fs::remove_dir_all(&known);
+            remove_cgroups(id);
+        }
+        errors.extend(survivor);
+        errors
+    }
+
+    /// Makes place for a container of the same id that ended before: its log and its files stay.
+    ///
+    /// Answers whether there was none.
+    pub(crate) fn make_place(&self, id: Id) -> Result<bool, ContainerError> {
+        match self.state(id) {
+            Err(ContainerError::NotFound(_)) => return Ok(true),
+            Ok(State::Created(_) | State::Running(_)) => return Err(ContainerError::Running(id)),
+            Ok(State::Prepared | State::Ended(_)) => {}
+            Err(e) => return Err(e),
+        }
+        let mut errors = self.end_all(id);
+        errors.extend(self.remove_bundle(id));
+        let kept = self.layout().container(id).join("exit");
+        errors.extend(gone(fs::remove_file(&kept)).map(ContainerError::file("remove", &kept)));
+        if errors.is_empty() { Ok(false) } else { Err(ContainerError::Remove { id, errors }) }
     }
 
     fn delete(&self, id: Id) -> Result<(), ContainerError> {
@@ -266,8 +294,19 @@ impl Containers {
         if output.status.success() { Ok(()) } else { Err(runtime::classify("delete", id, &output.text())) }
     }
 
-    /// Mounts and files. The bundle goes last but the record, so that a half-removed container is still listed.
+    /// Mounts and files.
     pub(crate) fn remove_files(&self, id: Id) -> Vec<ContainerError> {
+        let mut errors = self.remove_bundle(id);
+        if errors.is_empty() {
+            let dir = self.layout().container(id);
+            errors.extend(gone(fs::remove_dir_all(&dir)).map(ContainerError::file("remove", &dir)));
+        }
+        self.0.exits.forget(id);
+        errors
+    }
+
+    /// What dies with the machine: mounts, bundle, exit file.
+    pub(crate) fn remove_bundle(&self, id: Id) -> Vec<ContainerError> {
         let layout = self.layout();
         let bundle = layout.bundle(id);
         let mut errors = rootfs::unmount_below(&bundle);
@@ -275,13 +314,31 @@ impl Containers {
             // Never delete through a mount that is still there.
             return errors;
         }
-        for dir in [layout.container(id), bundle] {
-            errors.extend(gone(fs::remove_dir_all(&dir)).map(ContainerError::file("remove", &dir)));
-        }
+        errors.extend(gone(fs::remove_dir_all(&bundle)).map(ContainerError::file("remove", &bundle)));
         let exit = layout.exits().join(id.to_string());
         errors.extend(gone(fs::remove_file(&exit)).map(ContainerError::file("remove", &exit)));
-        self.0.exits.forget(id);
         errors
+    }
+
+    /// What is not installed and will be needed, for `doctor`.
+    pub fn missing(&self) -> Vec<ContainerError> {
+        let config = self.config();
+        let programs = [&config.runtime, &config.conmon, &config.skopeo, &config.umoci];
+        let mut all: Vec<ContainerError> =
+            programs.iter().filter_map(|p| crate::program::find(p).err()).map(ContainerError::from).collect();
+        if !config.seccomp_profile.exists() {
+            all.push(crate::spec::BadSpec::NoSeccomp(config.seccomp_profile.clone()).into());
+        }
+        all
+    }
+}
+
+/// Control groups that the runtime left behind, one per hierarchy of version 1 or the one of version 2.
+fn remove_cgroups(id: Id) {
+    let root = std::path::PathBuf::from("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(&root).into_iter().flatten().flatten().map(|e| e.path());
+    for hierarchy in std::iter::once(root.clone()).chain(hierarchies) {
+        let _ = fs::remove_dir(hierarchy.join("netmode").join(id.to_string()));
     }
 }
 

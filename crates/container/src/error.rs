@@ -54,6 +54,9 @@ pub enum ContainerError {
     /// The container has ended, or has not been started.
     #[error("container {} is not running; start it with \"netmode start\" first", .0.short())]
     NotRunning(Id),
+    /// The container is there and runs.
+    #[error("container {} runs already; stop it with \"netmode stop\" first", .0.short())]
+    Running(Id),
     /// A signal that does not exist.
     #[error("there is no signal {0:?}; give a name such as TERM or a number from 1 to 64")]
     NoSuchSignal(String),
@@ -118,7 +121,7 @@ impl ContainerError {
             Self::CommandNotExecutable { .. } => Code::CommandNotExecutable,
             Self::Runtime { .. } | Self::Monitor { .. } | Self::Remove { .. } => Code::Runtime,
             Self::NotFound(_) => Code::NotFound,
-            Self::NotRunning(_) => Code::WrongState,
+            Self::NotRunning(_) | Self::Running(_) => Code::WrongState,
             Self::NoSuchSignal(_) | Self::Directory { .. } => Code::Invalid,
             Self::Mount { .. } => Code::Kernel,
             Self::File { source, .. } if is_limit(source) => Code::Limit,

@@ -27,7 +27,8 @@ impl Containers {
 
     /// Makes the root file system and the bundle. What was made is taken back if it fails.
     ///
-    /// The namespace of [`Netns::Path`] need not exist yet.
+    /// The namespace of [`Netns::Path`] need not exist yet. A container that ended can be prepared again: it keeps
+    /// its log and, made of an image, its files.
     ///
     /// # Errors
     /// Whatever is wrong with the request, its image, its user or its command; a program that is missing; a disk
@@ -42,10 +43,12 @@ impl Containers {
             RootSource::Image(reference) => Some(self.image(reference)?),
             _ => None,
         };
+        let is_new = self.make_place(new.id)?;
         let made = self.prepare_files(new, &checked, needs, image);
         if made.is_err() {
-            // Only what this call made: nothing of a running container is there.
-            for error in self.remove_files(new.id) {
+            // Only what this call made.
+            let errors = if is_new { self.remove_files(new.id) } else { self.remove_bundle(new.id) };
+            for error in errors {
                 tracing::warn!(id = %new.id, %error, "a failed container leaves something behind");
             }
         }

@@ -11,13 +11,18 @@ use crate::program::{self, Output, ProgramError};
 use netmode_model::Id;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Deserialize;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+/// How long a killed process may take to be gone.
+const END: Duration = Duration::from_secs(2);
 
 /// The programs and how long they may take.
 #[derive(Debug, Clone)]
@@ -133,13 +138,16 @@ fn read_pid(path: &Path) -> Option<i32> {
     fs::read_to_string(path).ok()?.trim().parse().ok().filter(|pid| *pid > 1)
 }
 
-/// Ends a conmon that does not answer; runc, its child, goes with it (PR_SET_PDEATHSIG).
+/// Ends a conmon that does not answer, and waits until it is gone; runc, its child, goes with it (PR_SET_PDEATHSIG).
 pub(crate) fn kill_monitor(dir: &Path) {
-    if let Some(pid) = read_pid(&dir.join("conmon.pid")) {
-        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if comm.trim() == "conmon" {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        }
+    let pid = read_pid(&dir.join("conmon.pid")).and_then(rustix::process::Pid::from_raw);
+    let Some((pid, Ok(fd))) = pid.map(|p| (p, pidfd_open(p, PidfdFlags::empty()))) else { return };
+    // The number may be another process's by now, even another container's conmon: it must name our directory.
+    // Asked after the descriptor was had, which from then on means the process that was asked about.
+    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
+    let is_ours = line.split(|b| *b == 0).any(|arg| arg == dir.as_os_str().as_bytes());
+    if is_ours && pidfd_send_signal(&fd, Signal::KILL).is_ok() {
+        let _ = program::wait_readable(&[Some(fd.as_fd())], Instant::now() + END);
     }
 }
 

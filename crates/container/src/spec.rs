@@ -272,7 +272,7 @@ fn check_text(spec: &ContainerSpec) -> Result<(), BadSpec> {
 
 /// Every entry must be `KEY=VALUE`.
 pub(crate) fn check_env(env: &[String]) -> Result<(), BadSpec> {
-    match env.iter().find(|e| !e.find('=').is_some_and(|at| at > 0) || e.contains('\0')) {
+    match env.iter().find(|e| e.find('=').is_none_or(|at| at == 0) || e.contains('\0')) {
         Some(bad) => Err(BadSpec::Env(bad.clone())),
         None => Ok(()),
     }

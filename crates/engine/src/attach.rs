@@ -13,6 +13,8 @@ use netmode_model::api::NetOptions;
 use netmode_model::op::OpError;
 use netmode_model::{HostAddr, Id, IfName, Inverse, Plan, PortRange, PortSpec, Protocol, Published, RequestedMode};
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A request to attach. Everything random or clocked comes in with it.
@@ -32,6 +34,17 @@ pub struct Attach {
     pub net: NetOptions,
     /// RFC 3339, for the record.
     pub now: String,
+}
+
+/// A socket on the host's `[::1]`, and where it leads.
+#[derive(Debug)]
+pub struct Answering {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Address and port in the container.
+    pub to: SocketAddr,
+    /// Bound; TCP listens. Not blocking.
+    pub socket: OwnedFd,
 }
 
 /// A standing endpoint with what holds its ports.
@@ -98,6 +111,22 @@ impl Engine {
         lock(&self.live)
             .get(&id)
             .is_some_and(|l| l.kept.len() == l.record.ports.len() && l.kept.iter().all(|(_, k)| k.by_socket))
+    }
+
+    /// Takes the sockets on the host's `[::1]` that an endpoint's ports came with, each with the address in the
+    /// container that it leads to. Whoever takes them serves them.
+    pub fn answering(&self, id: Id) -> Vec<Answering> {
+        let mut live = lock(&self.live);
+        let Some(live) = live.get_mut(&id) else { return Vec::new() };
+        let Some(ip) = live.record.link.as_ref().and_then(|l| l.addr(false)) else { return Vec::new() };
+        let mut taken = Vec::new();
+        for (published, kept) in &mut live.kept {
+            for (port, socket) in kept.answering.drain(..) {
+                let inside = published.container.first() + (port - published.host_ports.first());
+                taken.push(Answering { protocol: published.protocol, to: (ip, inside).into(), socket });
+            }
+        }
+        taken
     }
 
     /// What [`Engine::attach`] would do, without doing it.
@@ -197,7 +226,7 @@ impl Engine {
                 kept.push((*p, Kept::by_record()));
                 continue;
             }
-            match self.hold.hold(p.protocol, p.host, p.host_ports) {
+            match self.hold.hold(p.protocol, p.host, p.host_ports, answers(&record, p.host)) {
                 Ok(k) => kept.push((*p, k)),
                 Err(why) => lost.push((*p, why.to_string())),
             }
@@ -282,7 +311,7 @@ impl Reserved<'_> {
         let mut leases = self.engine.leases();
         leases.take_ports(&published, &endpoint)?;
         drop(leases);
-        match self.engine.hold.hold(spec.protocol, spec.host, host_ports) {
+        match self.engine.hold.hold(spec.protocol, spec.host, host_ports, answers(&endpoint, spec.host)) {
             Ok(kept) => {
                 self.add(published, kept);
                 Ok(())
@@ -302,14 +331,15 @@ impl Reserved<'_> {
         count: u32,
         container: Option<PortRange>,
     ) -> Result<(), AttachError> {
-        let id = self.endpoint().id;
+        let endpoint = self.endpoint();
+        let (id, answering) = (endpoint.id, answers(&endpoint, host));
         let dynamic = &self.engine.settings.dynamic;
         let within = Within { protocol, host, range: dynamic.range, skip: &dynamic.skip };
         let hold = &self.engine.hold;
         // Binding waits for nothing, so the order of choice may be kept under the lock.
         let chosen = self.engine.leases().ports.choose(&within, count, |ports, run| {
             let published = Published { host, host_ports: run, container: container.unwrap_or(run), protocol };
-            match hold.hold(protocol, host, run) {
+            match hold.hold(protocol, host, run, answering) {
                 Ok(kept) => match ports.take(&published, id) {
                     Ok(()) => Ok(Ok((published, kept))),
                     Err(clash) => Ok(Err(clash.port)),
@@ -341,6 +371,12 @@ impl Drop for Reserved<'_> {
             leases.release_link(&endpoint);
         }
     }
+}
+
+/// Whether the host's `::1` leads to the container by this mapping.
+fn answers(endpoint: &Endpoint, host: HostAddr) -> bool {
+    let reached = host.specific().is_none_or(|ip| ip.is_loopback());
+    endpoint.has_v6() && host.has_v6() && reached
 }
 
 fn mapping(spec: &PortSpec, host_ports: PortRange) -> Published {

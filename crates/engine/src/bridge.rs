@@ -47,7 +47,9 @@ pub fn network_elements(net: &Network) -> Vec<Element> {
     let mut elements = vec![set(ruleset::BRIDGES, vec![name()]), set(ruleset::SAME_BRIDGE, vec![name(), name()])];
     for prefix in net.prefixes() {
         let span = Span::Range(Datum::ip(prefix.network()), Datum::ip(prefix.broadcast()));
-        elements.push(set(ruleset::subnets(Family::of(prefix.ip())), vec![span]));
+        let family = Family::of(prefix.ip());
+        elements.push(set(ruleset::subnets(family), vec![span.clone()]));
+        elements.push(set(ruleset::home(family), vec![span, name()]));
     }
     elements
 }

@@ -15,6 +15,8 @@ pub const VERSION: u32 = 1;
 pub struct Owner {
     /// `task`, or `netns` for a namespace that someone else made.
     pub kind: OwnerKind,
+    /// The task's id; the endpoint's own for a namespace.
+    pub id: Id,
     /// The name people know.
     pub name: String,
 }

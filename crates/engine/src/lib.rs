@@ -24,7 +24,7 @@ pub mod ruleset;
 pub mod settings;
 pub mod store;
 
-pub use attach::{Attach, Engine};
+pub use attach::{Answering, Attach, Engine};
 pub use endpoint::{Endpoint, NetnsUse, Owner};
 pub use error::AttachError;
 pub use network::Network;

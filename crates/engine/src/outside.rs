@@ -3,6 +3,7 @@
 
 use netmode_model::op::OpError;
 use netmode_model::{Final, HostAddr, Inverse, NetnsName, Observed, Op, PortRange, Protocol};
+use std::os::fd::OwnedFd;
 
 /// Carries out operations.
 pub trait Apply: Send + Sync {
@@ -30,11 +31,12 @@ pub trait Observe: Send + Sync {
 
 /// Holds ports against everybody else: the executor of reservations.
 pub trait Hold: Send + Sync {
-    /// Takes every port of a range, or none of them.
+    /// Takes every port of a range, or none of them. With `answering` also a socket on `[::1]` for each port,
+    /// for traffic that the kernel cannot translate.
     ///
     /// # Errors
     /// Why not, with the port that stands in the way.
-    fn hold(&self, protocol: Protocol, host: HostAddr, ports: PortRange) -> Result<Kept, HoldFailure>;
+    fn hold(&self, protocol: Protocol, host: HostAddr, ports: PortRange, answering: bool) -> Result<Kept, HoldFailure>;
 }
 
 /// Sockets that are held; dropping it lets them go.
@@ -43,12 +45,14 @@ pub struct Kept {
     pub by_socket: bool,
     /// What holds them.
     pub sockets: Box<dyn Send + Sync>,
+    /// Sockets on the host's `[::1]`, by host port: TCP listens. They are the agent's to serve.
+    pub answering: Vec<(u16, OwnedFd)>,
 }
 
 impl Kept {
     /// Ports that nothing but a record keeps.
     pub fn by_record() -> Self {
-        Self { by_socket: false, sockets: Box::new(()) }
+        Self { by_socket: false, sockets: Box::new(()), answering: Vec::new() }
     }
 }
 

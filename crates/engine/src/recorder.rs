@@ -149,14 +149,24 @@ impl Apply for Recorder {
 }
 
 impl Hold for Recorder {
-    fn hold(&self, protocol: Protocol, host: HostAddr, ports: PortRange) -> Result<Kept, HoldFailure> {
+    fn hold(
+        &self,
+        protocol: Protocol,
+        host: HostAddr,
+        ports: PortRange,
+        _answering: bool,
+    ) -> Result<Kept, HoldFailure> {
         let mut paper = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let clash = paper.held.iter().find(|(p, h, r)| *p == protocol && h.overlaps(host) && r.overlaps(ports));
         if let Some((_, _, range)) = clash {
             return Err(HoldFailure::Taken { port: range.first().max(ports.first()), holder: None });
         }
         paper.held.push((protocol, host, ports));
-        Ok(Kept { by_socket: true, sockets: Box::new(Held(self.clone(), (protocol, host, ports))) })
+        Ok(Kept {
+            by_socket: true,
+            sockets: Box::new(Held(self.clone(), (protocol, host, ports))),
+            ..Kept::by_record()
+        })
     }
 }
 

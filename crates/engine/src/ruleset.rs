@@ -4,7 +4,9 @@
 //! look-ups, however many ports are published.
 
 use crate::settings::Settings;
+use ipnetwork::Ipv4Network;
 use netmode_model::nft::*;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Names of the links that are our bridges.
 pub const BRIDGES: &str = "bridges";
@@ -30,6 +32,14 @@ pub fn subnets(family: Family) -> &'static str {
     match family {
         Family::V4 => "subnets4",
         Family::V6 => "subnets6",
+    }
+}
+
+/// Name of the set of our prefixes of a family, each with its bridge.
+pub fn home(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "home4",
+        Family::V6 => "home6",
     }
 }
 
@@ -61,7 +71,7 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
             loopback_shield(),
             publish(),
             hook("prerouting_nat", ChainKind::Nat, Hook::Prerouting, -100, to_publish()),
-            hook("output_nat", ChainKind::Nat, Hook::Output, -100, to_publish()),
+            hook("output_nat", ChainKind::Nat, Hook::Output, -100, to_publish_from_here()),
             guard_mark(settings.mark),
             to_container(),
             hook("forward", ChainKind::Filter, Hook::Forward, 0, vec![rule([oif_ours(false)], jump("to_container"))]),
@@ -85,6 +95,7 @@ fn sets() -> Vec<Set> {
     ];
     for family in [Family::V4, Family::V6] {
         sets.push(set(subnets(family), vec![address(family)], vec![], true));
+        sets.push(set(home(family), vec![address(family), Type::IfName], vec![], true));
         for form in FORMS {
             for with_address in [true, false] {
                 let mut key = vec![Type::InetProto, Type::InetService];
@@ -132,8 +143,20 @@ fn same_bridge() -> Match {
     Match::In { fields: vec![Field::Iifname, Field::Oifname], set: SAME_BRIDGE.into(), negate: false }
 }
 
+/// From a prefix to the bridge that has it. Which link the packet came by is not known here: a bridge that
+/// passes its frames through iptables (`bridge-nf-call-iptables`) does not tell.
+fn at_home(family: Family) -> Match {
+    Match::In { fields: vec![Field::Saddr(family), Field::Oifname], set: home(family).into(), negate: false }
+}
+
 fn loopback(field: Field) -> Match {
-    Match::Prefix { field, addr: std::net::Ipv4Addr::new(127, 0, 0, 0), len: 8, negate: false }
+    let prefix = Ipv4Network::new(Ipv4Addr::new(127, 0, 0, 0), 8).unwrap_or_else(|_| unreachable!("a constant prefix"));
+    Match::Prefix { field, prefix: prefix.into(), negate: false }
+}
+
+fn not_loopback6() -> Match {
+    let field = Field::Daddr(Family::V6);
+    Match::Prefix { field, prefix: IpAddr::from(Ipv6Addr::LOCALHOST).into(), negate: true }
 }
 
 /// Our bridges have `route_localnet`, so that 127.0.0.1 can be translated; without this rule a
@@ -145,6 +168,14 @@ fn loopback_shield() -> Chain {
 
 fn to_publish() -> Vec<Rule> {
     vec![rule([Match::DaddrLocal], jump("publish"))]
+}
+
+/// As what arrives, but not what is for `::1`: a container cannot be reached from there, so the agent carries it.
+fn to_publish_from_here() -> Vec<Rule> {
+    vec![
+        rule([Match::Family(Family::V4), Match::DaddrLocal], jump("publish")),
+        rule([Match::Family(Family::V6), not_loopback6(), Match::DaddrLocal], jump("publish")),
+    ]
 }
 
 /// Asks the maps one after the other; a key that is not there passes on to the next.
@@ -197,7 +228,8 @@ fn masquerade() -> Chain {
         rule([Match::Family(Family::V4), loopback(Field::Saddr(Family::V4)), oif_ours(false)], Action::Masquerade),
         // To a neighbour or to itself through a published port: the answer would go straight over
         // the bridge, past the translation.
-        rule([Match::Dnat, same_bridge()], Action::Masquerade),
+        rule([Match::Dnat, at_home(Family::V4)], Action::Masquerade),
+        rule([Match::Dnat, at_home(Family::V6)], Action::Masquerade),
     ];
     hook("masquerade", ChainKind::Nat, Hook::Postrouting, 100, rules)
 }

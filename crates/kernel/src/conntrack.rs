@@ -1,28 +1,27 @@
 //! Tracked connections to published ports.
 
-use crate::wire::{Netlink, Refused, attr, attrs, frames};
+use crate::wire::{Netlink, Refused, attr, attrs, frames, u32_be};
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLMSG_ERROR};
 use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_sys::protocols::NETLINK_NETFILTER;
 use netmode_model::{HostAddr, PortRange, Protocol};
 use nix::errno::Errno;
+use std::io;
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// `CTA_*`, linux/netfilter/nfnetlink_conntrack.h.
 mod cta {
     pub(super) const TUPLE_ORIG: u16 = 1;
     pub(super) const ID: u16 = 12;
     pub(super) const ZONE: u16 = 18;
-    pub(super) const FILTER: u16 = 25;
-    pub(super) const FILTER_ORIG_FLAGS: u16 = 1;
     pub(super) const TUPLE_IP: u16 = 1;
     pub(super) const TUPLE_PROTO: u16 = 2;
     pub(super) const IP_V4_DST: u16 = 2;
     pub(super) const IP_V6_DST: u16 = 4;
     pub(super) const PROTO_NUM: u16 = 1;
     pub(super) const PROTO_DST_PORT: u16 = 3;
-    /// `CTA_FILTER_F_CTA_PROTO_NUM | CTA_FILTER_F_CTA_PROTO_DST_PORT`.
-    pub(super) const PROTO_AND_DST_PORT: u32 = 1 << 3 | 1 << 5;
 }
 
 /// Flows to forget: those whose original destination is one of the ports.
@@ -33,26 +32,64 @@ pub(crate) struct Target {
     pub(crate) ports: PortRange,
 }
 
-/// Up to here it is cheaper to have the kernel look for each port than to read every flow.
-const FILTERED: usize = 4;
-
 /// Bytes of deletions sent at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Forgets the flows of all targets, and returns how many there were. One reading of the connection table
-/// whatever the number of targets.
-pub(crate) fn flush(netlink: &mut Netlink, targets: &[Target]) -> Result<usize, Refused> {
-    let mut doomed = Vec::new();
-    if targets.len() <= FILTERED && targets.iter().all(|t| t.ports.count() == 1) {
-        for target in targets {
-            doomed.extend(matching(netlink, filter(target), targets)?);
-        }
-    } else {
-        doomed = matching(netlink, Vec::new(), targets)?;
+/// Forgets flows for several callers at once.
+///
+/// Reading the connection table costs 11 ms even if it is empty: the kernel visits every bucket (262,144 of
+/// them). Its own filter (`CTA_FILTER`) saves the copying, but visits them once for each family and port. So
+/// one reading serves everybody who has come until it begins.
+pub(crate) struct Flusher {
+    waiting: Mutex<Vec<Target>>,
+    netlink: Mutex<Netlink>,
+}
+
+impl Flusher {
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(Self { waiting: Mutex::default(), netlink: Mutex::new(Netlink::open(NETLINK_NETFILTER)?) })
     }
-    let count = doomed.len();
-    delete(netlink, doomed)?;
-    Ok(count)
+
+    /// Forgets the flows of all targets.
+    pub(crate) fn flush(&self, targets: &[Target]) -> Result<(), Refused> {
+        locked(&self.waiting).extend(targets);
+        let mut netlink = locked(&self.netlink);
+        let taken = std::mem::take(&mut *locked(&self.waiting));
+        if taken.is_empty() {
+            // Somebody else's reading began after ours were there, and has ended.
+            return Ok(());
+        }
+        flush(&mut netlink, &taken).inspect_err(|_| {
+            // The error is told to this caller; the others try for themselves.
+            locked(&self.waiting).extend(taken.iter().filter(|target| !targets.contains(target)));
+        })
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn flush(netlink: &mut Netlink, targets: &[Target]) -> Result<(), Refused> {
+    if count(netlink)? == 0 {
+        return Ok(());
+    }
+    let doomed = matching(netlink, targets)?;
+    delete(netlink, doomed)
+}
+
+/// How many flows the namespace has; 0 without connection tracking.
+fn count(netlink: &mut Netlink) -> Result<u32, Refused> {
+    const GET_STATS: u8 = 5;
+    const ENTRIES: u16 = 1;
+    let request = ConntrackMessage::Other { message_type: GET_STATS, attributes: Vec::new() };
+    let entries = netlink
+        .get(message(0, request), |answer| answer.body.get(4..).and_then(|body| attr(body, ENTRIES)).map_or(0, u32_be));
+    match entries {
+        // The module is not there (nfnetlink knows no such subsystem).
+        Err(e) if e.is(Errno::EINVAL) || e.is(Errno::EOPNOTSUPP) => Ok(0),
+        other => other,
+    }
 }
 
 fn message(family: u8, message: ConntrackMessage) -> NetfilterMessage {
@@ -67,31 +104,8 @@ struct Flow {
     attributes: Vec<ConntrackAttribute>,
 }
 
-fn nested(kind: u16, inner: &[u8]) -> Vec<u8> {
-    plain(kind | NLA_F_NESTED, inner)
-}
-
-fn plain(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = (value.len() + 4) as u16;
-    let mut out = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    out.extend(value);
-    out.resize(out.len().next_multiple_of(4), 0);
-    out
-}
-
-/// Has the kernel show only flows to one port (Linux 5.8+; older ones show all, and we look ourselves anyway).
-fn filter(target: &Target) -> Vec<ConntrackAttribute> {
-    let mut proto = plain(cta::PROTO_NUM, &[target.protocol.number()]);
-    proto.extend(plain(cta::PROTO_DST_PORT, &target.ports.first().to_be_bytes()));
-    let tuple = nested(cta::TUPLE_PROTO, &proto);
-    let flags = plain(cta::FILTER_ORIG_FLAGS, &cta::PROTO_AND_DST_PORT.to_ne_bytes());
-    let attribute = |kind, value| ConntrackAttribute::Other(DefaultNla::new(kind | NLA_F_NESTED, value));
-    vec![attribute(cta::TUPLE_ORIG, tuple), attribute(cta::FILTER, flags)]
-}
-
-fn matching(netlink: &mut Netlink, filter: Vec<ConntrackAttribute>, targets: &[Target]) -> Result<Vec<Flow>, Refused> {
-    let filtered = !filter.is_empty();
-    let found = netlink.dump(message(0, ConntrackMessage::Get(filter)), |frame| {
+fn matching(netlink: &mut Netlink, targets: &[Target]) -> Result<Vec<Flow>, Refused> {
+    netlink.dump(message(0, ConntrackMessage::Get(Vec::new())), |frame| {
         let flow = frame.body.get(4..)?;
         let tuple = attr(flow, cta::TUPLE_ORIG)?;
         targets.iter().any(|target| matches(target, tuple)).then(|| {
@@ -102,15 +116,7 @@ fn matching(netlink: &mut Netlink, filter: Vec<ConntrackAttribute>, targets: &[T
             });
             Flow { family: frame.body[0], attributes: kept.map(ConntrackAttribute::Other).collect() }
         })
-    });
-    match found {
-        // No connection tracking in this kernel, or not loaded: nothing to forget.
-        Err(e) if e.is(Errno::EPROTONOSUPPORT) || (!filtered && e.is(Errno::EINVAL)) => Ok(Vec::new()),
-        Err(e) if filtered && (e.is(Errno::EINVAL) || e.is(Errno::EOPNOTSUPP)) => {
-            matching(netlink, Vec::new(), targets)
-        }
-        other => other,
-    }
+    })
 }
 
 fn matches(target: &Target, tuple: &[u8]) -> bool {

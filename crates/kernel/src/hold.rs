@@ -12,7 +12,7 @@ pub use holder::{Holder, who_holds};
 use netmode_model::{HostAddr, PortRange, Protocol};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Descriptors that a request for ports leaves for everything else: connections, namespaces, log files.
 const HEADROOM: u64 = 256;
@@ -25,6 +25,9 @@ pub enum Held {
     /// By the agent's record alone: the kernel has no sockets of the protocol (SCTP without its module).
     Recorded,
 }
+
+/// Sockets that answer on `[::1]`, by port.
+pub type Answering = Vec<(u16, OwnedFd)>;
 
 /// The port cannot be held.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,22 +90,75 @@ pub fn hold_range(protocol: Protocol, host: HostAddr, ports: PortRange) -> Resul
     ports.iter().map(|port| hold_below(limit, protocol, host, port)).collect()
 }
 
+/// Makes room for as many descriptors as a wide range needs, in advance. The table of descriptors of a process
+/// with several threads grows by doubling, and each time waits for a grace period: 10 ms, in the middle of a
+/// request. What is made room for costs 8 bytes each, in the kernel.
+pub(crate) fn make_room() {
+    /// Ports of the widest range that is promised to be quick.
+    const ROOM: u64 = 16_384;
+    let highest = (limit().saturating_sub(1)).min(ROOM) as i32;
+    if let Ok(null) = std::fs::File::open("/dev/null")
+        && let Ok(high) = nix::fcntl::fcntl(&null, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(highest))
+    {
+        // SAFETY: the descriptor was just made by fcntl, and nobody else knows it.
+        drop(unsafe { OwnedFd::from_raw_fd(high) });
+    }
+}
+
+/// Holds all ports of a range, with a socket for each that answers on `[::1]`, or none.
+///
+/// The host's `::1` cannot be translated (IPv6 has no route_localnet), so whoever publishes to a container with
+/// IPv6 carries that traffic itself. SCTP has no such socket.
+///
+/// # Errors
+/// Of the first port that cannot be held.
+pub fn hold_range_answering(
+    protocol: Protocol,
+    host: HostAddr,
+    ports: PortRange,
+) -> Result<(Vec<Held>, Answering), HoldError> {
+    let limit = limit();
+    let alone = host.specific().is_some();
+    let mut held = Vec::new();
+    let mut answering = Vec::new();
+    for port in ports.iter() {
+        let error = |errno| refused(errno, limit, protocol, host, port);
+        let holder = if alone { None } else { Some(hold_below(limit, protocol, host, port)?) };
+        let beside = match &holder {
+            Some(Held::Socket(fd)) => Some(fd),
+            Some(Held::Recorded) | None => None,
+        };
+        if protocol != Protocol::Sctp {
+            let fd = socket::answering(beside, protocol, port).map_err(error)?;
+            answering.push((port, spare(fd, limit)?));
+        }
+        held.extend(holder);
+    }
+    Ok((held, answering))
+}
+
+/// The kernel gives the lowest free number, so the number tells how many are in use.
+fn spare(fd: OwnedFd, limit: u64) -> Result<OwnedFd, HoldError> {
+    if fd.as_raw_fd() as u64 + HEADROOM >= limit { Err(HoldError::Limit { limit }) } else { Ok(fd) }
+}
+
+fn refused(errno: Errno, limit: u64, protocol: Protocol, host: HostAddr, port: u16) -> HoldError {
+    match errno {
+        Errno::EADDRINUSE => HoldError::Taken { protocol, host, port },
+        Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT => HoldError::NoSuchAddress { host },
+        Errno::EMFILE | Errno::ENFILE => HoldError::Limit { limit },
+        errno => HoldError::Other { protocol, host, port, errno },
+    }
+}
+
 fn limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 
 fn hold_below(limit: u64, protocol: Protocol, host: HostAddr, port: u16) -> Result<Held, HoldError> {
-    let error = |errno| match errno {
-        Errno::EADDRINUSE => HoldError::Taken { protocol, host, port },
-        Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT => HoldError::NoSuchAddress { host },
-        Errno::EMFILE | Errno::ENFILE => HoldError::Limit { limit },
-        errno => HoldError::Other { protocol, host, port, errno },
-    };
     match socket::bound(protocol, host, port) {
-        // The kernel gives the lowest free number, so the number tells how many are in use.
-        Ok(fd) if fd.as_raw_fd() as u64 + HEADROOM >= limit => Err(HoldError::Limit { limit }),
-        Ok(fd) => Ok(Held::Socket(fd)),
+        Ok(fd) => spare(fd, limit).map(Held::Socket),
         Err(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT) if protocol == Protocol::Sctp => Ok(Held::Recorded),
-        Err(errno) => Err(error(errno)),
+        Err(errno) => Err(refused(errno, limit, protocol, host, port)),
     }
 }

@@ -28,6 +28,7 @@ pub mod monitor;
 mod netns;
 mod nft;
 mod route;
+pub mod scm;
 mod sysctl;
 mod wire;
 

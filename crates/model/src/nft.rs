@@ -5,6 +5,7 @@
 
 use crate::link::IfName;
 use crate::port::Protocol;
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -142,14 +143,12 @@ pub enum Match {
     Family(Family),
     /// `fib daddr type local`: the destination is an address of this machine.
     DaddrLocal,
-    /// `ip saddr`/`ip daddr` within `addr/len`, or outside of it.
+    /// The address is within the prefix, or outside of it.
     Prefix {
-        /// [`Field::Saddr`] or [`Field::Daddr`] of IPv4.
+        /// [`Field::Saddr`] or [`Field::Daddr`] of the prefix' family.
         field: Field,
-        /// Network address.
-        addr: Ipv4Addr,
-        /// Prefix length.
-        len: u8,
+        /// Network address and length.
+        prefix: IpNetwork,
         /// Outside of it.
         negate: bool,
     },

@@ -263,7 +263,11 @@ impl Display for Match {
             Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
             Self::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
             Self::DaddrLocal => f.write_str("fib daddr type local"),
-            Self::Prefix { field, addr, len, negate } => write!(f, "{field} {}{addr}/{len}", not(negate)),
+            // nft lists a whole address without its length.
+            Self::Prefix { field, prefix, negate } if prefix.prefix() == if prefix.is_ipv4() { 32 } else { 128 } => {
+                write!(f, "{field} {}{}", not(negate), prefix.ip())
+            }
+            Self::Prefix { field, prefix, negate } => write!(f, "{field} {}{prefix}", not(negate)),
             Self::Iif { name, negate } => write!(f, "iifname {}\"{name}\"", not(negate)),
             Self::In { fields, set, negate } => write!(f, "{} {}@{set}", dotted(fields), not(negate)),
             Self::Established => f.write_str("ct state established,related"),

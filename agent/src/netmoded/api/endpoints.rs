@@ -33,7 +33,11 @@ pub async fn attach(
         let text = format!("a namespace by path is for root: user {} must hand it over as a descriptor", peer.uid);
         return Err(Failed(ApiError::new(Code::Forbidden, text)));
     }
-    let reply = blocking(move || foreign::attach(&agent, request, None)).await??;
+    let handed = match request.netns {
+        NetnsRef::Fd(n) => peer.take(n),
+        NetnsRef::Path(_) => None,
+    };
+    let reply = blocking(move || foreign::attach(&agent, request, handed)).await??;
     Ok((StatusCode::CREATED, Json(reply)))
 }
 

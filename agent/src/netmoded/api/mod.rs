@@ -5,37 +5,20 @@ mod answer;
 mod endpoints;
 mod networks;
 pub mod openapi;
+mod peer;
 mod streams;
 mod tasks;
 
 use crate::agent::Agent;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::extract::connect_info::Connected;
 use axum::routing::{delete, get, post};
-use axum::serve::IncomingStream;
 use std::sync::Arc;
-use tokio::net::UnixListener;
+
+pub use peer::{Door, Peer};
 
 /// Largest body of a request, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
-
-/// Who called, as the kernel knows it (SO_PEERCRED).
-#[derive(Debug, Clone, Copy)]
-pub struct Peer {
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        // A caller whose credentials cannot be read is nobody.
-        let nobody = Self { uid: u32::MAX, gid: u32::MAX };
-        stream.io().peer_cred().map_or(nobody, |c| Self { uid: c.uid(), gid: c.gid() })
-    }
-}
 
 /// Every route.
 pub fn router(agent: Arc<Agent>) -> Router {

@@ -47,7 +47,8 @@ fn docker_shape(net: &Network, endpoints: &[Endpoint]) -> Value {
     let mut containers = Map::new();
     for endpoint in endpoints {
         let Some(link) = endpoint.link.as_ref().filter(|l| l.network == net.name) else { continue };
-        let text = |v4: bool| link.addrs.iter().find(|a| a.is_ipv4() == v4).map(ToString::to_string).unwrap_or_default();
+        let text =
+            |v4: bool| link.addrs.iter().find(|a| a.is_ipv4() == v4).map(ToString::to_string).unwrap_or_default();
         containers.insert(
             endpoint.id.to_string(),
             json!({
@@ -101,7 +102,7 @@ pub async fn ports(State(agent): App) -> Json<Vec<PortView>> {
         rows.extend(endpoint.bindings().into_iter().map(|binding| PortView {
             binding,
             owner: endpoint.owner.name.clone(),
-            owner_id: endpoint.id,
+            owner_id: endpoint.owner.id,
             since: endpoint.created.clone(),
             held,
         }));

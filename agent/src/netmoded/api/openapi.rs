@@ -7,7 +7,11 @@ use utoipa::OpenApi;
 /// The document's root.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "netmode", description = "The network modes of Amazon ECS on any Linux machine", license(name = "Apache-2.0")),
+    info(
+        title = "netmode",
+        description = "The network modes of Amazon ECS on any Linux machine",
+        license(name = "Apache-2.0")
+    ),
     paths(
         networks::version,
         networks::doctor,

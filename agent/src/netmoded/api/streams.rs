@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Body, Failed};
 use crate::agent::Agent;
+use crate::life;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +22,9 @@ type Outgoing = WriteHalf<TokioIo<Upgraded>>;
 
 /// Longest body of a frame that a client may send, in bytes.
 const MAX_FRAME: usize = 1 << 20;
+
+/// How long after its last output a container may take to end.
+const END_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Options of GET /v1/tasks/{task}/logs.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -97,14 +101,18 @@ pub async fn logs(
 #[utoipa::path(get, path = "/v1/tasks/{task}/attach", params(("task" = String, Path, description = "Name, id, or the beginning of an id")), responses((status = 101, description = "Frames"), (status = "default", body = ApiError)))]
 /// A container's standard streams.
 pub async fn attach(State(agent): App, Path(task): Path<String>, mut request: Request) -> Answer<Response> {
-    let id = agent.tasks.find(&task)?.now().id;
-    let session = agent.containers.attach(id).await.map_err(|e| failed(&e))?;
+    let task = agent.tasks.find(&task)?;
+    let session = agent.containers.attach(task.now().id).await.map_err(|e| failed(&e))?;
     let upgrade = upgrade(&mut request)?;
     tokio::spawn(async move {
-        if let Some((incoming, mut outgoing)) = halves(upgrade).await {
-            let _ = converse(session.input, session.output, incoming, &mut outgoing).await;
-            let _ = outgoing.shutdown().await;
+        let Some((incoming, mut outgoing)) = halves(upgrade).await else { return };
+        if converse(session.input, session.output, incoming, &mut outgoing).await.is_ok() {
+            // Sent from here, so that a task that removes itself can still tell.
+            if let Ok(code) = tokio::time::timeout(END_PATIENCE, life::wait(&task)).await {
+                control(&mut outgoing, &Control::Exit { code }).await;
+            }
         }
+        let _ = outgoing.shutdown().await;
     });
     Ok(switching())
 }
@@ -130,24 +138,18 @@ pub async fn exec(State(agent): App, Path(task): Path<String>, mut request: Requ
         if converse(input, output, incoming, &mut outgoing).await.is_err() {
             return;
         }
-        let control = match end.await {
+        let message = match end.await {
             Ok(code) => Control::Exit { code },
             Err(e) => Control::Error(ApiError::new(e.code(), e.to_string())),
         };
-        let body = serde_json::to_vec(&control).unwrap_or_default();
-        let _ = send(&mut outgoing, Stream::Control, &body).await;
+        control(&mut outgoing, &message).await;
         let _ = outgoing.shutdown().await;
     });
     Ok(switching())
 }
 
 /// Carries bytes both ways until the output ends. A caller who stops sending may still listen.
-async fn converse(
-    input: Input,
-    mut output: Output,
-    incoming: Incoming,
-    outgoing: &mut Outgoing,
-) -> io::Result<()> {
+async fn converse(input: Input, mut output: Output, incoming: Incoming, outgoing: &mut Outgoing) -> io::Result<()> {
     let feed = tokio::spawn(feed(input, incoming));
     let drain = async {
         while let Some(chunk) = output.next().await? {
@@ -168,7 +170,8 @@ async fn feed(mut input: Input, mut incoming: Incoming) -> io::Result<()> {
             Stream::Stdin => input.write(&body).await?,
             Stream::Control => {
                 if let Ok(Control::Resize { rows, cols }) = serde_json::from_slice(&body) {
-                    input.resize(rows, cols)?;
+                    // A size that comes too early or too late is no reason to stop listening.
+                    let _ = input.resize(rows, cols);
                 }
             }
             Stream::Stdout | Stream::Stderr => {}
@@ -192,6 +195,12 @@ async fn receive(incoming: &mut Incoming) -> io::Result<Option<(Stream, Vec<u8>)
     let mut body = vec![0; length];
     incoming.read_exact(&mut body).await?;
     Ok(Some((stream, body)))
+}
+
+async fn control(outgoing: &mut Outgoing, message: &Control) {
+    let body = serde_json::to_vec(message).unwrap_or_default();
+    // A caller who is gone needs no message.
+    let _ = send(outgoing, Stream::Control, &body).await;
 }
 
 async fn send(outgoing: &mut Outgoing, stream: Stream, body: &[u8]) -> io::Result<()> {

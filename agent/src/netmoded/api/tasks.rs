@@ -7,9 +7,7 @@ use crate::{admit, life};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use netmode_model::api::{
-    Created, Exited, KillRequest, ListQuery, Planned, RunRequest, StopRequest, TaskView,
-};
+use netmode_model::api::{Created, Exited, KillRequest, ListQuery, Planned, RunRequest, StopRequest, TaskView};
 use netmode_model::{ApiError, Code};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -33,7 +31,7 @@ pub struct RemoveQuery {
 }
 
 /// What only root may ask for: it opens the host's file system or hands out rights over the machine.
-fn for_root(peer: Peer, request: &RunRequest) -> Result<(), Failed> {
+fn for_root(peer: &Peer, request: &RunRequest) -> Result<(), Failed> {
     let spec = &request.container;
     let asked = [
         ("--rootfs /", spec.rootfs.as_deref() == Some("/")),
@@ -60,7 +58,7 @@ pub async fn create(
     Query(query): Query<CreateQuery>,
     Body(request): Body<RunRequest>,
 ) -> Answer<(StatusCode, Json<Created>)> {
-    for_root(peer, &request)?;
+    for_root(&peer, &request)?;
     // A caller that goes away must not leave a task half-made: the work goes on without it.
     let work = tokio::spawn(async move {
         let created = life::create(&agent, request).await?;
@@ -143,7 +141,11 @@ pub async fn wait(State(agent): App, Path(task): Path<String>) -> Answer<Json<Ex
 
 #[utoipa::path(delete, path = "/v1/tasks/{task}", params(("task" = String, Path, description = "Name, id, or the beginning of an id"), ("force" = Option<bool>, Query, description = "Also one that runs")), responses((status = 204), (status = "default", body = ApiError)))]
 /// Removes a task.
-pub async fn remove(State(agent): App, Path(task): Path<String>, Query(query): Query<RemoveQuery>) -> Answer<StatusCode> {
+pub async fn remove(
+    State(agent): App,
+    Path(task): Path<String>,
+    Query(query): Query<RemoveQuery>,
+) -> Answer<StatusCode> {
     let task = agent.tasks.find(&task)?;
     let work = tokio::spawn(async move { life::remove(&agent, &task, query.force).await });
     work.await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))??;

@@ -1,6 +1,6 @@
 //! Images made on the spot: a `docker save` tar and an OCI layout.
 
-use crate::lab::{Lab, lab, make_root, strings};
+use crate::lab::{Lab, lab, make_root, soon, strings};
 use netmode_model::Code;
 use netmode_model::api::ContainerSpec;
 use serde_json::{Value, json};
@@ -89,6 +89,18 @@ async fn a_saved_image_runs_as_it_says() {
     root.command = strings(&["ls /mark"]);
     assert_ne!(lab.run(&root).await.0, 0);
     assert!(!image.rootfs.join("mark").exists());
+    // But the same one finds it again when it is started again.
+    root.command = strings(&["ls /mark; touch /mark"]);
+    let new = lab.new_container(&root);
+    for _ in 0..2 {
+        let prepared = lab.containers.prepare(&new).unwrap();
+        lab.containers.create(&prepared).unwrap();
+        lab.containers.start(new.id).unwrap();
+        soon(lab.containers.wait(new.id)).await.unwrap();
+        let (_, err) = lab.output(new.id, None).await;
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+    assert_eq!(lab.output(new.id, None).await.0, "/mark\n");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The life of a container.
 
-use crate::lab::{cgroups_of, lab, mounts_below, processes_with, soon, strings};
-use netmode_container::{Exit, State};
+use crate::lab::{Lab, cgroups_of, lab, mounts_below, processes_with, soon, strings};
+use netmode_container::{Config, Containers, Exit, State};
 use netmode_model::Code;
 use netmode_model::api::ExecRequest;
 use std::time::{Duration, Instant};
@@ -145,6 +145,80 @@ async fn commands_run_in_a_running_container() {
     assert_eq!(run(&["true"], &|r| r.user = Some("nobody".into())).await.unwrap_err().code(), Code::Invalid);
     lab.end(id).await;
     assert_eq!(run(&["true"], &|_| {}).await.unwrap_err().code(), Code::WrongState);
+}
+
+#[tokio::test]
+async fn a_container_that_ended_can_run_again() {
+    let lab = lab!("a_container_that_ended_can_run_again");
+    let spec = lab.spec(&["sh", "-c", "echo run; sleep 0.2"]);
+    let new = lab.new_container(&spec);
+    for _ in 0..2 {
+        let prepared = lab.containers.prepare(&new).unwrap();
+        lab.containers.create(&prepared).unwrap();
+        lab.containers.start(new.id).unwrap();
+        assert_eq!(lab.containers.prepare(&new).unwrap_err().code(), Code::WrongState);
+        assert_eq!(soon(lab.containers.wait(new.id)).await.unwrap().code, 0);
+    }
+    assert_eq!(lab.output(new.id, None).await.0, "run\nrun\n");
+}
+
+#[tokio::test]
+async fn a_broken_runtime_does_not_stop_a_removal() {
+    let lab = lab!("a_broken_runtime_does_not_stop_a_removal");
+    let id = lab.start(&lab.spec(&["sleep", "600"]));
+    let broken = Config { runtime: "/nonexistent/runc".into(), ..Lab::config(&lab.dir) };
+    let error = Containers::new(broken).unwrap().remove(id).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/runc"), "{error}");
+    assert_eq!(processes_with(&id.to_string()), Vec::<String>::new());
+    assert_eq!(cgroups_of(id), Vec::<std::path::PathBuf>::new());
+    lab.containers.remove(id).unwrap();
+    assert_eq!(lab.containers.list().unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once() {
+    let lab = lab!("many_at_once");
+    let spec = lab.spec(&["sh", "-c", "echo $0; exit 3"]);
+    let news: Vec<_> = (0..16).map(|_| lab.new_container(&spec)).collect();
+    std::thread::scope(|scope| {
+        for new in &news {
+            scope.spawn(|| {
+                let prepared = lab.containers.prepare(new).unwrap();
+                lab.containers.create(&prepared).unwrap();
+                lab.containers.start(new.id).unwrap();
+            });
+        }
+    });
+    for new in &news {
+        assert_eq!(soon(lab.containers.wait(new.id)).await.unwrap(), Exit { code: 3, lost: false });
+        lab.containers.remove(new.id).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_monitor_holds_nothing_of_the_agents() {
+    let lab = lab!("the_monitor_holds_nothing_of_the_agents");
+    let _held = std::fs::File::create(lab.dir.join("held")).unwrap();
+    let id = lab.start(&lab.spec(&["sleep", "60"]));
+    let file = lab.dir.join("run/c").join(id.to_string()).join("conmon.pid");
+    let monitor = std::fs::read_to_string(file).unwrap().trim().to_owned();
+    for pid in [monitor, lab.containers.pid(id).unwrap().to_string()] {
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let targets: Vec<_> = fds.filter_map(|f| std::fs::read_link(f.path()).ok()).collect();
+        assert!(!targets.iter().any(|t| t.ends_with("held")), "{targets:?}");
+    }
+}
+
+/// What is awaited can be awaited on any thread.
+#[test]
+fn futures_can_move_between_threads() {
+    fn movable<T: Send>(_: impl Fn(&'static Containers, netmode_model::Id) -> T) {}
+    movable(|c, id| async move { c.wait(id).await });
+    movable(|c, id| async move { c.attach(id).await });
+    movable(|c, id| async move { c.exec(id, &ExecRequest::default()).await?.split().2.await });
+    movable(|c, id| async move { c.logs(id, true, None)?.next().await });
+    movable(|c, id| async move { c.attach(id).await?.output.next().await.map_err(|_| c.missing().remove(0)) });
+    movable(|c, id| async move { c.attach(id).await?.input.write(b"").await.map_err(|_| c.missing().remove(0)) });
 }
 
 /// Prints what a container costs; the figures go into the benchmark table.

@@ -3,7 +3,8 @@
 use netmode_model::{HostAddr, Protocol};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -47,6 +48,30 @@ fn open(protocol: Protocol, ip: IpAddr, one_family: bool, port: u16) -> Result<O
     bind(fd.as_raw_fd(), &address)?;
     setsockopt(&fd, sockopt::ReuseAddr, &false)?;
     Ok(fd)
+}
+
+/// A socket on `[::1]` that answers, beside one that holds the port on every address, or alone.
+///
+/// Both need SO_REUSEADDR while the second is bound. Nobody can listen beside them in between: listening checks
+/// for others again.
+pub(super) fn answering(beside: Option<&OwnedFd>, protocol: Protocol, port: u16) -> Result<OwnedFd, Errno> {
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SockType::Stream, SockProtocol::Tcp),
+        Protocol::Udp => (SockType::Datagram, SockProtocol::Udp),
+        Protocol::Sctp => return Err(Errno::EPROTONOSUPPORT),
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Inet6, kind, flags, number)?;
+    setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    let both = || beside.into_iter().chain([&fd]);
+    both().try_for_each(|fd| setsockopt(fd, sockopt::ReuseAddr, &true))?;
+    let address = SockaddrStorage::from(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port));
+    let bound = bind(fd.as_raw_fd(), &address).and_then(|()| match protocol {
+        Protocol::Tcp => listen(&fd, Backlog::MAXCONN),
+        _ => Ok(()),
+    });
+    both().try_for_each(|fd| setsockopt(fd, sockopt::ReuseAddr, &false))?;
+    bound.map(|()| fd)
 }
 
 /// Attaches a filter that keeps no byte of any packet.

@@ -19,6 +19,7 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 /// A few threads that take jobs from one queue.
 pub(crate) struct Pool {
     jobs: mpsc::Sender<Job>,
+    threads: usize,
 }
 
 /// What a job works with: a thread that may stand in another namespace, with a netlink socket of the host
@@ -26,8 +27,18 @@ pub(crate) struct Pool {
 pub(crate) struct Worker {
     host: Arc<OwnedFd>,
     host_route: RouteSocket,
+    /// The namespace that the job last had to do with. Its socket works from wherever the thread stands.
     visit: Option<(NetnsName, RouteSocket)>,
+    away: Standing,
     pub(crate) registry: Arc<Registry>,
+}
+
+/// Where a thread stands.
+enum Standing {
+    Host,
+    In(NetnsName),
+    /// In a namespace without a name, made for a trial.
+    Nowhere,
 }
 
 impl Pool {
@@ -41,12 +52,18 @@ impl Pool {
                 host: Arc::clone(&host),
                 host_route: RouteSocket::open()?,
                 visit: None,
+                away: Standing::Host,
                 registry: Arc::clone(registry),
             };
             let queue = Arc::clone(&queue);
             thread::Builder::new().name(format!("netns-{n}")).spawn(move || worker.serve(&queue))?;
         }
-        Ok(Self { jobs })
+        Ok(Self { jobs, threads })
+    }
+
+    /// How many jobs can run at once.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Has a thread of the pool do something and waits for it.
@@ -90,32 +107,14 @@ impl Worker {
         }
     }
 
-    /// The route socket of a place. The host's works from anywhere, so nothing is left for it.
-    pub(crate) fn route(&mut self, at: &Place) -> Result<&mut RouteSocket, Refused> {
-        match at {
-            Place::Host => Ok(&mut self.host_route),
-            Place::Netns(name) => self.enter(name),
-        }
-    }
-
-    /// Has the thread itself stand at a place, for what has no socket (`/proc/sys/net`, new sockets).
-    pub(crate) fn stand(&mut self, at: &Place) -> Result<(), Refused> {
-        match at {
-            Place::Host => {
-                self.leave();
-                Ok(())
-            }
-            Place::Netns(name) => self.enter(name).map(|_| ()),
-        }
-    }
-
+    /// The route socket of a place.
+    ///
     /// A socket is opened for each visit: 10 µs, where one kept per namespace would double the descriptors.
-    fn enter(&mut self, name: &NetnsName) -> Result<&mut RouteSocket, Refused> {
-        if self.visit.as_ref().is_none_or(|(here, _)| here != name) {
-            let entry = self.registry.get(name)?;
-            self.leave();
-            setns(&entry.fd, CloneFlags::CLONE_NEWNET)?;
-            self.arrive(name)?;
+    pub(crate) fn route(&mut self, at: &Place) -> Result<&mut RouteSocket, Refused> {
+        let Place::Netns(name) = at else { return Ok(&mut self.host_route) };
+        if self.visit.as_ref().is_none_or(|(visited, _)| visited != name) {
+            self.go(name)?;
+            self.visit = Some((name.clone(), RouteSocket::for_a_visit()?));
         }
         match &mut self.visit {
             Some((_, socket)) => Ok(socket),
@@ -123,11 +122,32 @@ impl Worker {
         }
     }
 
+    /// Has the thread itself stand at a place, for what has no socket (`/proc/sys/net`).
+    pub(crate) fn stand(&mut self, at: &Place) -> Result<(), Refused> {
+        match at {
+            Place::Host => {
+                self.home();
+                Ok(())
+            }
+            Place::Netns(name) => self.go(name),
+        }
+    }
+
+    fn go(&mut self, name: &NetnsName) -> Result<(), Refused> {
+        if !matches!(&self.away, Standing::In(here) if here == name) {
+            let entry = self.registry.get(name)?;
+            setns(&entry.fd, CloneFlags::CLONE_NEWNET)?;
+            self.away = Standing::In(name.clone());
+        }
+        Ok(())
+    }
+
     /// Makes a namespace, pins it, and stays there: what comes next mostly happens in it.
     pub(crate) fn create(&mut self, name: &NetnsName) -> Result<(), Refused> {
         self.leave();
         unshare(CloneFlags::CLONE_NEWNET)?;
-        let pinned = self.registry.pin(name).and_then(|()| self.arrive(name));
+        self.away = Standing::In(name.clone());
+        let pinned = self.registry.pin(name);
         if pinned.is_err() {
             self.home();
         }
@@ -138,36 +158,27 @@ impl Worker {
     pub(crate) fn scratch<T>(&mut self, job: impl FnOnce(&mut RouteSocket) -> T) -> Result<T, Refused> {
         self.leave();
         unshare(CloneFlags::CLONE_NEWNET)?;
-        let result = RouteSocket::open().map(|mut route| job(&mut route));
+        self.away = Standing::Nowhere;
+        let result = RouteSocket::for_a_visit().map(|mut route| job(&mut route));
         self.home();
         Ok(result?)
     }
 
-    fn arrive(&mut self, name: &NetnsName) -> Result<(), Refused> {
-        match RouteSocket::open() {
-            Ok(socket) => {
-                self.visit = Some((name.clone(), socket));
-                Ok(())
-            }
-            Err(e) => {
-                self.home();
-                Err(e.into())
-            }
-        }
-    }
-
-    /// Goes back to the host, if elsewhere.
+    /// Keeps nothing of a namespace and goes back to the host.
     pub(crate) fn leave(&mut self) {
-        if self.visit.take().is_some() {
-            self.home();
-        }
+        self.visit = None;
+        self.home();
     }
 
-    fn home(&self) {
+    fn home(&mut self) {
+        if matches!(self.away, Standing::Host) {
+            return;
+        }
         if let Err(errno) = setns(&*self.host, CloneFlags::CLONE_NEWNET) {
             // A thread that takes a container's namespace for the host must not do anything any more.
             tracing::error!(%errno, "cannot return to the host's network namespace");
             std::process::abort();
         }
+        self.away = Standing::Host;
     }
 }

@@ -63,13 +63,20 @@ fn cmp(negate: bool, bytes: &[u8]) -> Expressions {
 }
 
 /// `register & mask ^ xor`, four bytes.
-fn bitwise(mask: [u8; 4], xor: [u8; 4]) -> Expressions {
+fn octets(ip: std::net::IpAddr) -> Vec<u8> {
+    match ip {
+        std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
+        std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+fn bitwise(mask: &[u8], xor: &[u8]) -> Expressions {
     Expressions::Bitwise(vec![
         Bitwise::SourceRegister(register(0)),
         Bitwise::DestinationRegister(register(0)),
-        Bitwise::Length(4),
-        Bitwise::Mask(value(&mask)),
-        Bitwise::Xor(value(&xor)),
+        Bitwise::Length(mask.len() as u32),
+        Bitwise::Mask(value(mask)),
+        Bitwise::Xor(value(xor)),
     ])
 }
 
@@ -175,7 +182,7 @@ impl Encoder {
     /// Any of the bits is set.
     fn ct_bits(&mut self, key: u32, bits: u32) {
         self.out.push(other("ct", vec![be(1, u32::from(register(0))), be(2, key)]));
-        self.out.push(bitwise(bits.to_ne_bytes(), [0; 4]));
+        self.out.push(bitwise(&bits.to_ne_bytes(), &[0; 4]));
         self.out.push(cmp(true, &[0; 4]));
     }
 
@@ -187,13 +194,13 @@ impl Encoder {
                 self.out.push(other("fib", vec![be(1, u32::from(register(0))), be(2, 3), be(3, 2)]));
                 self.out.push(cmp(false, &u32::from(libc::RTN_LOCAL).to_ne_bytes()));
             }
-            Match::Prefix { field, addr, len, negate } => {
+            Match::Prefix { field, prefix, negate } => {
                 self.load(&[*field]);
-                let mask = u32::MAX.checked_shl(32 - u32::from(*len)).unwrap_or(0);
-                if *len < 32 {
-                    self.out.push(bitwise(mask.to_be_bytes(), [0; 4]));
+                let (mask, network) = (octets(prefix.mask()), octets(prefix.network()));
+                if mask.iter().any(|byte| *byte != 0xff) {
+                    self.out.push(bitwise(&mask, &vec![0; mask.len()]));
                 }
-                self.out.push(cmp(*negate, &(u32::from(*addr) & mask).to_be_bytes()));
+                self.out.push(cmp(*negate, &network));
             }
             Match::Iif { name, negate } => {
                 self.load(&[Field::Iifname]);
@@ -226,7 +233,7 @@ impl Encoder {
             }
             Action::MarkOr(bit) => {
                 self.out.push(meta(MetaKey::Mark, register(0)));
-                self.out.push(bitwise((!bit).to_ne_bytes(), bit.to_ne_bytes()));
+                self.out.push(bitwise(&(!bit).to_ne_bytes(), &bit.to_ne_bytes()));
                 self.out.push(Expressions::Meta(vec![Meta::Key(MetaKey::Mark), Meta::SourceRegister(register(0))]));
             }
             Action::Masquerade => self.out.push(other("masq", vec![be(1, nat::RANDOM_FULLY)])),

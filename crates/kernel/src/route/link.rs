@@ -37,17 +37,15 @@ impl RouteSocket {
         let mut message = named(dev).build();
         // Statistics make up most of the answer.
         message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        self.0.get(Message::GetLink(message), |answer| LinkHead {
+        let link = self.netlink.get(Message::GetLink(message), |answer| LinkHead {
             index: u32_at(answer.body, 4),
             up: u32_at(answer.body, 8) & libc::IFF_UP as u32 != 0,
             mtu: attrs(answer.body.get(16..).unwrap_or_default())
                 .find(|(kind, _)| *kind == libc::IFLA_MTU)
                 .map_or(0, |(_, mtu)| u32_at(mtu, 0)),
-        })
-    }
-
-    pub(super) fn index(&mut self, dev: &IfName) -> Result<u32, Refused> {
-        self.link(dev).map(|link| link.index)
+        })?;
+        self.last = self.visit.then(|| (dev.clone(), link.index));
+        Ok(link)
     }
 
     /// A bridge without spanning tree: a new port forwards at once.
@@ -97,6 +95,7 @@ impl RouteSocket {
     }
 
     pub(crate) fn delete_link(&mut self, dev: &IfName) -> Result<(), Refused> {
+        self.last = None;
         self.request(Message::DelLink(named(dev).build()), 0)
     }
 

@@ -69,7 +69,7 @@ impl RouteSocket {
     pub(crate) fn links(&mut self, at: &Place) -> Result<Vec<LinkState>, Refused> {
         let mut request = LinkMessage::default();
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let found = self.0.dump(Message::GetLink(request), |frame| read_link(frame, at))?;
+        let found = self.netlink.dump(Message::GetLink(request), |frame| read_link(frame, at))?;
         let names: BTreeMap<u32, IfName> = found.iter().map(|(link, _)| (link.index, link.name.clone())).collect();
         let with_master = |(mut link, master): (LinkState, Option<u32>)| {
             link.master = master.and_then(|index| names.get(&index).cloned());
@@ -83,13 +83,14 @@ impl RouteSocket {
         let mut request = LinkMessage::default();
         request.attributes.push(LinkAttribute::IfName(dev.as_str().into()));
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let Some((mut link, master)) = self.0.get(Message::GetLink(request), |frame| read_link(frame, at))? else {
+        let Some((mut link, master)) = self.netlink.get(Message::GetLink(request), |frame| read_link(frame, at))?
+        else {
             return Ok(None);
         };
         if let Some(index) = master {
             let mut request = LinkMessage::default();
             request.header.index = index;
-            let master = self.0.get(Message::GetLink(request), |frame| read_link(frame, at))?;
+            let master = self.netlink.get(Message::GetLink(request), |frame| read_link(frame, at))?;
             link.master = master.map(|(master, _)| master.name);
         }
         Ok(Some(link))
@@ -97,7 +98,7 @@ impl RouteSocket {
 
     /// Index of the link, and address.
     pub(crate) fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, Refused> {
-        self.0.dump(Message::GetAddress(AddressMessage::default()), |frame| match decode(frame)? {
+        self.netlink.dump(Message::GetAddress(AddressMessage::default()), |frame| match decode(frame)? {
             Message::NewAddress(m) => {
                 // IFA_LOCAL is the own address on a point-to-point link, IFA_ADDRESS the peer's.
                 let local = m.attributes.iter().find_map(|a| match a {
@@ -116,14 +117,14 @@ impl RouteSocket {
 
     /// Unicast routes of every table.
     pub(crate) fn paths(&mut self) -> Result<Vec<Path>, Refused> {
-        self.0.dump(Message::GetRoute(RouteMessage::default()), |frame| match decode(frame)? {
+        self.netlink.dump(Message::GetRoute(RouteMessage::default()), |frame| match decode(frame)? {
             Message::NewRoute(m) => read_path(&m),
             _ => None,
         })
     }
 
     fn rules(&mut self) -> Result<Vec<PolicyRule>, Refused> {
-        self.0.dump(Message::GetRule(RuleMessage::default()), |frame| match decode(frame)? {
+        self.netlink.dump(Message::GetRule(RuleMessage::default()), |frame| match decode(frame)? {
             Message::NewRule(m) => rule::read(&m),
             _ => None,
         })

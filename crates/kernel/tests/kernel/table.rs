@@ -21,7 +21,10 @@ pub fn everything(owner: bool) -> Ruleset {
     use Type::*;
     let inside = |fields: &[Field], set: &str, negate| Match::In { fields: fields.into(), set: set.into(), negate };
     let dnat = |fields: &[Field], map: &str, form| Action::DnatBy { fields: fields.into(), map: map.into(), form };
-    let prefix = |field, addr: &str, len, negate| Match::Prefix { field, addr: addr.parse().unwrap(), len, negate };
+    let prefix = |field, addr: &str, len: u8, negate| {
+        let prefix = ipnetwork::IpNetwork::new(addr.parse().unwrap(), len).unwrap();
+        Match::Prefix { field, prefix, negate }
+    };
     let base = |kind, hook, priority| Some(Base { kind, hook, priority });
     Ruleset {
         table: "nm".into(),
