@@ -1,6 +1,7 @@
 //! The agent: what all requests share.
 
 use crate::config::Config;
+use crate::join::Linux;
 use crate::registry::{Registry, Task};
 use crate::relay::Relays;
 use crate::task::TaskRecord;
@@ -21,6 +22,8 @@ pub struct Agent {
     pub config_path: PathBuf,
     /// Decisions.
     pub engine: Arc<Engine>,
+    /// The kernel, as the engine sees it.
+    pub linux: Linux,
     /// Linux.
     pub kernel: Arc<Kernel>,
     /// Containers.

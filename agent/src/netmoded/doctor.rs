@@ -1,9 +1,11 @@
 //! The doctor: one line for each thing that should be as it is. It only reads.
 
 use crate::agent::Agent;
-use netmode_engine::{Observe, bridge, converge, modes, ruleset};
+use crate::reconcile;
+use netmode_engine::converge::Present;
+use netmode_engine::{bridge, ruleset};
+use netmode_model::Op;
 use netmode_model::api::{Finding, Level};
-use netmode_model::{NetnsName, Op};
 
 fn finding(level: Level, object: &str, message: impl Into<String>, fix: Option<&str>) -> Finding {
     Finding { level, object: object.into(), message: message.into(), fix: fix.map(Into::into) }
@@ -62,21 +64,20 @@ fn forwarding() -> Finding {
 /// What the records say and the kernel does not.
 fn drift(agent: &Agent) -> Vec<Finding> {
     let endpoints = agent.engine.endpoints();
-    let names: Vec<NetnsName> = endpoints.iter().filter_map(|e| e.netns.name().cloned()).collect();
-    let linux = crate::join::Linux(agent.kernel.clone());
-    let seen = match linux.observe(&names) {
+    let seen = match reconcile::look(&agent.linux, &endpoints) {
         Ok(seen) => seen,
         Err(error) => return vec![finding(Level::Fail, "kernel state", error.to_string(), None)],
     };
+    let present = Present::new(&seen);
     let settings = agent.engine.settings();
     let mut wanted = vec![("table".to_owned(), vec![Op::TableAdd(ruleset::ruleset(settings))])];
     wanted.extend(
         agent.engine.networks().iter().map(|n| (format!("network {}", n.name), bridge::network_up(n, settings))),
     );
-    wanted.extend(endpoints.iter().map(|e| (format!("task {}", e.owner.name), modes::attach(e, settings).ops)));
+    wanted
+        .extend(endpoints.iter().map(|e| (format!("task {}", e.owner.name), reconcile::expected(e, settings, &seen))));
     let examine = |(object, ops): (String, Vec<Op>)| {
-        let missing = converge::missing(&ops, &seen);
-        let missing: Vec<_> = missing.iter().filter(|op| !matches!(op, Op::Sysctl { .. })).collect();
+        let missing = present.missing(&ops);
         match missing.first() {
             None => finding(Level::Ok, &object, "as recorded", None),
             Some(op) => finding(

@@ -10,6 +10,9 @@ use netmode_model::{ApiError, Code, NetnsName};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+/// Longest time that the kernel may take to delete a link.
+const LINK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Attaches a namespace. A second call for the same owner and interface answers what stands.
 ///
 /// # Errors
@@ -23,6 +26,7 @@ pub fn attach(agent: &Agent, request: AttachRequest, handed: Option<OwnedFd>) ->
     if let Some(endpoint) = find(agent, &request.owner, interface.as_str()) {
         return Ok(reply(&endpoint));
     }
+    wait_for_the_last(agent, &request.owner, interface.as_str());
     let netns = open(&request.netns, handed)?;
     let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
     let name: NetnsName = format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()))?;
@@ -62,10 +66,20 @@ pub fn detach(agent: &Agent, owner: &str, interface: &str) {
 }
 
 fn find(agent: &Agent, owner: &str, interface: &str) -> Option<Endpoint> {
-    agent.engine.endpoints().into_iter().find(|e| {
-        let link = e.link.as_ref().map_or("eth0", |l| l.interface.as_str());
-        e.owner.kind == OwnerKind::Netns && e.owner.name == owner && link == interface
-    })
+    agent.engine.find(|e| is_of(e, owner, interface))
+}
+
+fn is_of(endpoint: &Endpoint, owner: &str, interface: &str) -> bool {
+    let link = endpoint.link.as_ref().map_or("eth0", |l| l.interface.as_str());
+    endpoint.owner.kind == OwnerKind::Netns && endpoint.owner.name == owner && link == interface
+}
+
+/// The link of a detach just before is deleted behind its reply, and its name must be free again.
+fn wait_for_the_last(agent: &Agent, owner: &str, interface: &str) {
+    let begun = std::time::Instant::now();
+    while agent.engine.is_leaving(|e| is_of(e, owner, interface)) && begun.elapsed() < LINK_PATIENCE {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
 }
 
 fn reply(endpoint: &Endpoint) -> AttachReply {

@@ -4,16 +4,62 @@ use netmode_engine::{Apply, Hold, HoldFailure, Kept, Observe};
 use netmode_kernel::hold::{self, Held, HoldError};
 use netmode_kernel::{Kernel, Scope};
 use netmode_model::op::OpError;
-use netmode_model::{Final, HostAddr, Inverse, NetnsName, Observed, Op, PortRange, Protocol};
+use netmode_model::{Final, HostAddr, Inverse, NetnsName, Observed, Op, Place, PortRange, Protocol};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+/// What is done behind the reply waits so long for more of its kind: a look at all tracked connections costs
+/// about 10 ms, however many ports it is for, and deleting a link 15, however many are deleted with it.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// `IFLA_GROUP` of links that are about to be deleted; nobody else's.
+const DOOMED: u32 = 0x6e6d_6472;
 
 /// The kernel, as the engine sees it.
 #[derive(Clone)]
-pub struct Linux(pub Arc<Kernel>);
+pub struct Linux {
+    kernel: Arc<Kernel>,
+    behind: Sender<Final>,
+}
+
+impl Linux {
+    /// Joins the kernel, and starts the thread for what is done behind replies.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn new(kernel: Arc<Kernel>) -> std::io::Result<Self> {
+        let (behind, steps) = mpsc::channel();
+        let shared = kernel.clone();
+        std::thread::Builder::new().name("behind".into()).spawn(move || work_behind(&shared, &steps))?;
+        Ok(Self { kernel, behind })
+    }
+}
+
+fn work_behind(kernel: &Kernel, steps: &Receiver<Final>) {
+    while let Ok(first) = steps.recv() {
+        std::thread::sleep(GATHER);
+        let (links, flows): (Vec<_>, Vec<_>) =
+            std::iter::once(first).chain(steps.try_iter()).partition(|s| matches!(s, Final::LinkDrop { .. }));
+        let failures = kernel.finish(&flows).into_iter().chain(drop_links(kernel, &links));
+        for failure in failures {
+            tracing::warn!(%failure, "not done behind the reply");
+        }
+    }
+}
+
+fn drop_links(kernel: &Kernel, links: &[Final]) -> Vec<OpError> {
+    let index = |step: &Final| match step {
+        Final::LinkDrop { dev } => kernel.link(&Place::Host, dev).ok().flatten().map(|l| l.index),
+        _ => None,
+    };
+    let indexes: Vec<u32> = links.iter().filter_map(index).collect();
+    if indexes.is_empty() { Vec::new() } else { kernel.delete_links(&indexes, DOOMED).err().into_iter().collect() }
+}
 
 impl Apply for Linux {
     fn apply(&self, ops: &[Op]) -> Result<Vec<Inverse>, OpError> {
-        self.0.apply(ops).map_err(|failed| {
+        self.kernel.apply(ops).map_err(|failed| {
             for left in &failed.undo {
                 tracing::warn!(%left, "could not be taken back");
             }
@@ -22,17 +68,23 @@ impl Apply for Linux {
     }
 
     fn undo(&self, inverses: Vec<Inverse>) -> Vec<OpError> {
-        self.0.undo(inverses)
+        self.kernel.undo(inverses)
     }
 
     fn finish(&self, steps: &[Final]) -> Vec<OpError> {
-        self.0.finish(steps)
+        let later = |s: &Final| matches!(s, Final::FlushConntrack { .. } | Final::LinkDrop { .. });
+        let (behind, now): (Vec<_>, Vec<_>) = steps.iter().cloned().partition(later);
+        for step in behind {
+            // The thread lives as long as this does.
+            let _ = self.behind.send(step);
+        }
+        self.kernel.finish(&now)
     }
 }
 
 impl Observe for Linux {
     fn observe(&self, namespaces: &[NetnsName]) -> Result<Observed, OpError> {
-        self.0.observe(Scope { namespaces, table: true })
+        self.kernel.observe(Scope { namespaces, table: true })
     }
 }
 

@@ -8,12 +8,13 @@ mod clock;
 mod config;
 mod doctor;
 mod exposed;
+mod follow;
 mod foreign;
 mod identity;
 mod join;
-mod leaving;
 mod life;
 mod loopback;
+mod reconcile;
 mod recover;
 mod registry;
 mod relay;
@@ -112,6 +113,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         config: RwLock::new(config),
         config_path: args.config,
         engine: started.engine,
+        linux: started.linux,
         kernel,
         containers,
         tasks: registry::Registry::default(),
@@ -138,7 +140,7 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
         agent.relays.begin(&agent.engine, endpoint.id);
     }
     recover::tasks(&agent).await?;
-    leaving::watch(&agent)?;
+    follow::watch(&agent)?;
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let service = api::router(agent.clone()).into_make_service_with_connect_info::<api::Peer>();

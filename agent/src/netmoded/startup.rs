@@ -7,16 +7,16 @@
 use crate::clock;
 use crate::config::Config;
 use crate::join::Linux;
+use crate::reconcile::Desired;
 use ipnetwork::IpNetwork;
+use netmode_engine::converge::Present;
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
 use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::settings::HostFacts;
 use netmode_engine::store::{self, FileStore, Kind, Store};
-use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, bridge, converge, modes, ruleset};
+use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes};
 use netmode_kernel::{Kernel, Scope};
-use netmode_model::nft::Element;
 use netmode_model::{Id, Inverse, NetnsName, Observed, Op, Place};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ use std::sync::Arc;
 pub struct Started {
     /// Decisions.
     pub engine: Arc<Engine>,
+    /// The kernel, as the engine sees it.
+    pub linux: Linux,
     /// Records.
     pub store: Arc<dyn Store>,
 }
@@ -53,23 +55,18 @@ pub fn settings(config: &Config, kernel: &Kernel) -> anyhow::Result<Settings> {
 /// Records that a newer agent wrote, no free pool, or a kernel that refuses a step.
 pub fn start(config: &Config, kernel: &Arc<Kernel>, run_dir: &Path, state_dir: &Path) -> anyhow::Result<Started> {
     let settings = settings(config, kernel)?;
-    let linux = Linux(kernel.clone());
+    let linux = Linux::new(kernel.clone())?;
     let store: Arc<dyn Store> = Arc::new(FileStore::open(run_dir, state_dir)?);
     let networks = networks(&settings, kernel, &*store)?;
     let records = store::list::<Endpoint>(&*store, Kind::Endpoint, endpoint::VERSION.into())?;
     told(&records.set_aside);
     let pins: Vec<NetnsName> = records.records.iter().filter_map(|e| e.netns.name().cloned()).collect();
     let known: Vec<NetnsName> = pins.into_iter().filter(|p| kernel.adopt(p).is_ok()).collect();
-    let mut seen = linux.observe(&known)?;
+    let seen = linux.observe(&known)?;
     let (standing, gone) = sort(records.records, &seen);
-    table(kernel, &settings, &networks, &standing, &seen)?;
-    seen = linux.observe(&known)?;
-    for network in &networks {
-        repair(&linux, &bridge::network_up(network, &settings), &seen)?;
-    }
-    for endpoint in &standing {
-        repair(&linux, &modes::attach(endpoint, &settings).ops, &seen)?;
-    }
+    let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing };
+    let steps = desired.restore(kernel, &linux, &seen)?;
+    tracing::info!(steps, adopted = standing.len(), "compared what is recorded and what is");
     let engine = Engine::new(settings, networks, Arc::new(linux.clone()), Arc::new(linux.clone()), store.clone());
     for endpoint in gone {
         clear(&engine, &linux, &*store, &endpoint);
@@ -78,7 +75,7 @@ pub fn start(config: &Config, kernel: &Arc<Kernel>, run_dir: &Path, state_dir: &
     for endpoint in standing {
         adopt(&engine, endpoint);
     }
-    Ok(Started { engine: Arc::new(engine), store })
+    Ok(Started { engine: Arc::new(engine), linux, store })
 }
 
 fn told(set_aside: &[String]) {
@@ -117,56 +114,25 @@ fn prefixes(kernel: &Kernel) -> anyhow::Result<Vec<(IpNetwork, String)>> {
     Ok(known)
 }
 
-/// Those whose namespace lives and that were complete, and the others.
+/// Those whose namespace lives and that were complete, and the others. A namespace that was handed over cannot be
+/// looked into any more; its link on the host tells whether it lives.
 fn sort(records: Vec<Endpoint>, seen: &Observed) -> (Vec<Endpoint>, Vec<Endpoint>) {
+    let present = Present::new(seen);
     records.into_iter().partition(|e| {
-        let alive = e.netns.name().is_none_or(|name| seen.netns.contains(name));
-        e.progress == Progress::Ready && alive && !matches!(e.netns, NetnsUse::Foreign(_))
+        let alive = match (&e.netns, &e.link) {
+            (NetnsUse::Host, _) => true,
+            (NetnsUse::Own(name), _) => seen.netns.contains(name),
+            (NetnsUse::Foreign(_), link) => link.as_ref().is_some_and(|l| present.has_link(&l.host_dev)),
+        };
+        e.progress == Progress::Ready && alive
     })
-}
-
-/// Makes the table what it should be: left as it is if it is right, else replaced in one transaction, so that
-/// no packet sees a gap.
-fn table(
-    kernel: &Kernel,
-    settings: &Settings,
-    networks: &[Network],
-    standing: &[Endpoint],
-    seen: &Observed,
-) -> anyhow::Result<()> {
-    let rules = ruleset::ruleset(settings);
-    let of_endpoint = |e: &Endpoint| e.link.as_ref().map(|l| bridge::published(&e.ports, l)).unwrap_or_default();
-    let elements: BTreeSet<Element> =
-        networks.iter().flat_map(bridge::network_elements).chain(standing.iter().flat_map(of_endpoint)).collect();
-    let whole = converge::holds(&Op::TableAdd(rules.clone()), seen);
-    let same = seen.table.as_ref().is_some_and(|t| t.elements == elements);
-    if whole && same {
-        kernel.own_table(&settings.table)?;
-        return Ok(());
-    }
-    if seen.table.is_some() {
-        tracing::warn!("the table was not as recorded and is made anew");
-    }
-    let elements: Vec<Element> = elements.into_iter().collect();
-    kernel.replace_table(&rules, &elements)?;
-    Ok(())
-}
-
-fn repair(linux: &Linux, desired: &[Op], seen: &Observed) -> anyhow::Result<()> {
-    let missing = converge::missing(desired, seen);
-    if missing.iter().any(|op| !matches!(op, Op::Sysctl { .. })) {
-        tracing::info!(steps = missing.len(), "made what was missing");
-    }
-    linux.apply(&missing)?;
-    Ok(())
 }
 
 /// Removes what is left of an attachment that is not whole.
 fn clear(engine: &Engine, linux: &Linux, store: &dyn Store, endpoint: &Endpoint) {
     let plan = modes::detach(endpoint, engine.settings());
     // Its elements went with the table's replacement; what else is not there is done already.
-    let steps = plan.ops.into_iter().filter(|op| matches!(op, Op::LinkDel { .. })).map(Inverse::Op).collect();
-    for failure in linux.undo(steps).into_iter().chain(linux.finish(&plan.then)) {
+    for failure in linux.finish(&plan.then) {
         tracing::warn!(endpoint = %endpoint.id, %failure, "could not be removed");
     }
     let _ = store.remove(Kind::Endpoint, &endpoint.id.to_string());

@@ -8,14 +8,14 @@ use crate::network::{DEFAULT_NETWORK, Network};
 use crate::outside::{Apply, Hold, HoldFailure, Kept};
 use crate::ports::Within;
 use crate::settings::Settings;
-use crate::store::{self, Kind, Store};
+use crate::store::{self, Kind, Store, StoreError};
 use netmode_model::api::NetOptions;
 use netmode_model::op::OpError;
 use netmode_model::{HostAddr, Id, IfName, Inverse, Plan, PortRange, PortSpec, Protocol, Published, RequestedMode};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// A request to attach. Everything random or clocked comes in with it.
 #[derive(Debug, Clone)]
@@ -62,6 +62,8 @@ pub struct Engine {
     pub(crate) store: Arc<dyn Store>,
     leases: Mutex<Leases>,
     live: Mutex<HashMap<Id, Live>>,
+    /// Held for reading by what adds to the kernel or takes away, for writing by what compares all of it.
+    changing: RwLock<()>,
     /// Endpoints that were detached and whose link has not been seen gone, by the link on the host.
     leaving: Mutex<HashMap<IfName, Endpoint>>,
 }
@@ -83,7 +85,16 @@ impl Engine {
         store: Arc<dyn Store>,
     ) -> Self {
         let leases = Mutex::new(Leases::new(networks));
-        Self { settings, outside, hold, store, leases, live: Mutex::default(), leaving: Mutex::default() }
+        Self {
+            settings,
+            outside,
+            hold,
+            store,
+            leases,
+            live: Mutex::default(),
+            changing: RwLock::default(),
+            leaving: Mutex::default(),
+        }
     }
 
     /// The settings.
@@ -96,9 +107,32 @@ impl Engine {
         self.leases().networks()
     }
 
+    /// Gives a network and the records of its endpoints another MTU, in bytes. The links are the caller's to change.
+    ///
+    /// # Errors
+    /// A record could not be written.
+    pub fn set_mtu(&self, network: &str, mtu: u32) -> Result<(), StoreError> {
+        if let Some(changed) = self.leases().set_mtu(network, mtu) {
+            store::put(&*self.store, Kind::Network, network, &changed)?;
+        }
+        let mut changed = Vec::new();
+        for live in lock(&self.live).values_mut() {
+            if let Some(link) = live.record.link.as_mut().filter(|l| l.network == network) {
+                link.mtu = mtu;
+                changed.push(live.record.clone());
+            }
+        }
+        changed.iter().try_for_each(|e| store::put(&*self.store, Kind::Endpoint, &e.id.to_string(), e))
+    }
+
     /// Every standing endpoint.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         lock(&self.live).values().map(|l| l.record.clone()).collect()
+    }
+
+    /// The first standing endpoint that fits.
+    pub fn find(&self, fits: impl Fn(&Endpoint) -> bool) -> Option<Endpoint> {
+        lock(&self.live).values().map(|l| &l.record).find(|e| fits(e)).cloned()
     }
 
     /// A standing endpoint.
@@ -149,6 +183,7 @@ impl Engine {
         let mut endpoint = reserved.endpoint();
         let plan = modes::attach(&endpoint, &self.settings);
         self.record(&endpoint)?;
+        let changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
         let undo = match self.outside.apply(&plan.ops) {
             Ok(undo) => undo,
             Err(refused) => {
@@ -164,6 +199,7 @@ impl Engine {
         }
         // The point of no return: from here on the endpoint stands, whatever the rest reports.
         reserved.keep(endpoint.clone());
+        drop(changing);
         self.outside.finish(&plan.then);
         Ok(endpoint)
     }
@@ -177,16 +213,12 @@ impl Engine {
     /// Goes on past failures and returns all of them. Ports are free when this returns, the address when
     /// the link has been [seen gone](Engine::link_gone).
     pub fn detach(&self, id: Id) -> Vec<OpError> {
-        let Some(live) = lock(&self.live).remove(&id) else { return Vec::new() };
-        self.take_away(live.record, live.kept)
-    }
-
-    pub(crate) fn take_away(&self, record: Endpoint, kept: Vec<(Published, Kept)>) -> Vec<OpError> {
+        let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(Live { record, kept }) = lock(&self.live).remove(&id) else { return Vec::new() };
         let plan = modes::detach(&record, &self.settings);
         // Taken back as an inverse is: one step's failure does not keep the next from being taken.
         // Before the namespace is dropped: the kernel may take the link away before that call returns.
-        let leaves = matches!((&record.netns, &record.link), (NetnsUse::Own(_), Some(_)));
-        if let (true, Some(link)) = (leaves, &record.link) {
+        if let Some(link) = &record.link {
             lock(&self.leaving).insert(link.host_dev.clone(), record.clone());
         }
         let steps = plan.ops.into_iter().rev().map(Inverse::Op).collect();
@@ -195,10 +227,22 @@ impl Engine {
         drop(kept);
         let _ = self.store.remove(Kind::Endpoint, &record.id.to_string());
         self.leases().release_ports(&record);
-        if !leaves {
+        if record.link.is_none() {
             self.leases().release_link(&record);
         }
         failures
+    }
+
+    /// Runs what compares everything with the kernel, while nothing is attached or detached.
+    pub fn exclusively<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _alone = self.changing.write().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+
+    /// Whether a link of the host is a network's bridge or a standing endpoint's.
+    pub fn owns_link(&self, dev: &IfName) -> bool {
+        let of_endpoint = |l: &Live| l.record.link.as_ref().is_some_and(|l| l.host_dev == *dev);
+        lock(&self.live).values().any(of_endpoint) || self.networks().iter().any(|n| n.bridge == *dev)
     }
 
     /// A link of the host is gone: what it stood for is free again. Tells whether it was ours.
@@ -208,6 +252,11 @@ impl Engine {
             self.leases().release_link(record);
         }
         gone.is_some()
+    }
+
+    /// Whether an endpoint that fits was detached and its link is still there.
+    pub fn is_leaving(&self, fits: impl Fn(&Endpoint) -> bool) -> bool {
+        lock(&self.leaving).values().any(fits)
     }
 
     /// Links of endpoints that were detached and have not been seen gone.
@@ -296,6 +345,14 @@ impl Reserved<'_> {
         }
     }
 
+    fn id(&self) -> Id {
+        self.endpoint.as_ref().map_or_else(|| unreachable!("taken by keep, which consumes self"), |e| e.id)
+    }
+
+    fn answers(&self, host: HostAddr) -> bool {
+        self.endpoint.as_ref().is_some_and(|e| answers(e, host))
+    }
+
     fn refuse_unreachable_family(&self, spec: &PortSpec) -> Result<(), AttachError> {
         match self.endpoint.as_ref().and_then(|e| e.link.as_ref()) {
             Some(link) if !spec.host.has_v4() && link.addr(false).is_none() => {
@@ -307,17 +364,15 @@ impl Reserved<'_> {
 
     fn take_fixed(&mut self, spec: &PortSpec, host_ports: PortRange) -> Result<(), AttachError> {
         let published = mapping(spec, host_ports);
-        let endpoint = self.endpoint();
-        let mut leases = self.engine.leases();
-        leases.take_ports(&published, &endpoint)?;
-        drop(leases);
-        match self.engine.hold.hold(spec.protocol, spec.host, host_ports, answers(&endpoint, spec.host)) {
+        let id = self.id();
+        self.engine.leases().take_ports(&published, id)?;
+        match self.engine.hold.hold(spec.protocol, spec.host, host_ports, self.answers(spec.host)) {
             Ok(kept) => {
                 self.add(published, kept);
                 Ok(())
             }
             Err(failure) => {
-                self.engine.leases().ports.release(&published, endpoint.id);
+                self.engine.leases().ports.release(&published, id);
                 Err(not_held(published, failure))
             }
         }
@@ -331,8 +386,7 @@ impl Reserved<'_> {
         count: u32,
         container: Option<PortRange>,
     ) -> Result<(), AttachError> {
-        let endpoint = self.endpoint();
-        let (id, answering) = (endpoint.id, answers(&endpoint, host));
+        let (id, answering) = (self.id(), self.answers(host));
         let dynamic = &self.engine.settings.dynamic;
         let within = Within { protocol, host, range: dynamic.range, skip: &dynamic.skip };
         let hold = &self.engine.hold;

@@ -31,7 +31,9 @@ pub fn network_up(net: &Network, settings: &Settings) -> Vec<Op> {
     if net.v6.is_some() {
         ops.push(host("net/ipv6/conf/all/forwarding".into(), "1"));
     }
-    for addr in net.gateways() {
+    // Neighbour solicitations for what is forwarded need a link-local source (RFC 4861 §7.2.2).
+    let link_local = net.v6.and_then(|_| "fe80::1/64".parse().ok());
+    for addr in net.gateways().into_iter().chain(link_local) {
         ops.push(Op::AddrAdd { at: Place::Host, dev: dev.clone(), addr });
     }
     ops.extend(guard(net, settings).into_iter().map(Op::RuleAdd));

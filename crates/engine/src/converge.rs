@@ -1,58 +1,120 @@
 //! The difference between what should be and what is.
 //!
-//! Start-up recovery, repair, garbage collection and CNI's CHECK all ask the same question: which
-//! operations of the plan that made a thing are missing?
+//! Start-up recovery, repair, the doctor and CNI's CHECK ask the same question: which operations of the plan
+//! that made a thing are missing?
 
+use ipnetwork::IpNetwork;
+use netmode_model::op::Route;
 use netmode_model::state::LinkState;
-use netmode_model::{Observed, Op, Place};
+use netmode_model::{IfName, Observed, Op, Place};
+use std::collections::{HashMap, HashSet};
 
-/// The operations that have to be done again, in order. Empty means that all is as it should be.
-///
-/// A sysctl is always written again: nothing tells when one is changed, and writing costs microseconds.
-pub fn missing(desired: &[Op], observed: &Observed) -> Vec<Op> {
-    desired.iter().filter(|op| !holds(op, observed)).cloned().collect()
+/// What is there, ordered for questions: a thousand endpoints are compared without a walk over all links for each.
+#[derive(Debug)]
+pub struct Present<'a> {
+    seen: &'a Observed,
+    links: HashMap<(&'a Place, &'a IfName), &'a LinkState>,
+    addrs: HashSet<(&'a Place, &'a IfName, IpNetwork)>,
+    routes: HashSet<&'a Route>,
 }
 
-/// Whether what an operation brings about is there.
-pub fn holds(op: &Op, seen: &Observed) -> bool {
-    match op {
-        Op::NetnsAdd { netns } => seen.netns.contains(netns),
-        Op::BridgeAdd { dev, mac, .. } => {
-            link(seen, &Place::Host, dev).is_some_and(|l| l.mac == Some(*mac) && l.kind.as_deref() == Some("bridge"))
+impl<'a> Present<'a> {
+    /// Orders a snapshot.
+    pub fn new(seen: &'a Observed) -> Self {
+        Self {
+            seen,
+            links: seen.links.iter().map(|l| ((&l.at, &l.name), l)).collect(),
+            addrs: seen.addrs.iter().map(|a| (&a.at, &a.dev, a.addr)).collect(),
+            routes: seen.routes.iter().collect(),
         }
-        Op::VethAdd { dev, bridge, peer_at, peer, peer_mac, .. } => {
-            let host = link(seen, &Place::Host, dev).is_some_and(|l| l.master.as_ref() == Some(bridge));
-            host && link(seen, peer_at, peer).is_some_and(|l| l.mac == Some(*peer_mac))
+    }
+
+    /// The operations that have to be done again, in order. Empty means that all is as it should be.
+    ///
+    /// A sysctl is never among them: nothing reads them back.
+    pub fn missing(&self, desired: &[Op]) -> Vec<Op> {
+        desired.iter().filter(|op| !self.holds(op)).cloned().collect()
+    }
+
+    /// Whether a link of the host is there.
+    pub fn has_link(&self, dev: &IfName) -> bool {
+        self.link(&Place::Host, dev).is_some()
+    }
+
+    fn link(&self, at: &Place, dev: &IfName) -> Option<&LinkState> {
+        self.links.get(&(at, dev)).copied()
+    }
+
+    /// Whether what an operation brings about is there.
+    pub fn holds(&self, op: &Op) -> bool {
+        let table = self.seen.table.as_ref();
+        match op {
+            Op::NetnsAdd { netns } => self.seen.netns.contains(netns),
+            Op::BridgeAdd { dev, mac, .. } => {
+                self.link(&Place::Host, dev).is_some_and(|l| l.mac == Some(*mac) && l.kind.as_deref() == Some("bridge"))
+            }
+            Op::VethAdd { dev, bridge, peer_at, peer, peer_mac, .. } => {
+                let host = self.link(&Place::Host, dev).is_some_and(|l| l.master.as_ref() == Some(bridge));
+                host && self.link(peer_at, peer).is_some_and(|l| l.mac == Some(*peer_mac))
+            }
+            Op::PortUp { dev, hairpin, isolated, alias } => self.link(&Place::Host, dev).is_some_and(|l| {
+                let flags = l.hairpin == Some(*hairpin) && l.isolated == Some(*isolated);
+                l.up && flags && l.alias.as_ref() == Some(alias)
+            }),
+            Op::LinkDel { at, dev } => self.link(at, dev).is_none(),
+            Op::LinkUp { at, dev } => self.link(at, dev).is_some_and(|l| l.up),
+            Op::LinkDown { at, dev } => self.link(at, dev).is_none_or(|l| !l.up),
+            Op::LinkMtu { at, dev, mtu } => self.link(at, dev).is_some_and(|l| l.mtu == *mtu),
+            Op::AddrAdd { at, dev, addr } => self.addrs.contains(&(at, dev, *addr)),
+            Op::AddrDel { at, dev, addr } => !self.addrs.contains(&(at, dev, *addr)),
+            Op::RouteAdd(route) => self.routes.contains(route),
+            Op::RouteDel(route) => !self.routes.contains(route),
+            Op::RuleAdd(rule) => self.seen.rules.contains(rule),
+            Op::RuleDel(rule) => !self.seen.rules.contains(rule),
+            Op::Sysctl { .. } => true,
+            Op::TableAdd(ruleset) => table.is_some_and(|t| {
+                let whole = ruleset.chains.iter().all(|c| t.chains.get(&c.name) == Some(&c.rules.len()));
+                let sets = ruleset.sets.iter().all(|s| t.sets.contains(&s.name));
+                whole && sets && t.chains.len() == ruleset.chains.len()
+            }),
+            Op::TableDel { .. } => table.is_none(),
+            Op::ElementAdd { element, .. } => table.is_some_and(|t| t.elements.contains(element)),
+            Op::ElementDel { element, .. } => table.is_none_or(|t| !t.elements.contains(element)),
         }
-        Op::PortUp { dev, hairpin, isolated, alias } => link(seen, &Place::Host, dev).is_some_and(|l| {
-            let flags = l.hairpin == Some(*hairpin) && l.isolated == Some(*isolated);
-            l.up && flags && l.alias.as_ref() == Some(alias)
-        }),
-        Op::LinkDel { at, dev } => link(seen, at, dev).is_none(),
-        Op::LinkUp { at, dev } => link(seen, at, dev).is_some_and(|l| l.up),
-        Op::LinkDown { at, dev } => link(seen, at, dev).is_none_or(|l| !l.up),
-        Op::LinkMtu { at, dev, mtu } => link(seen, at, dev).is_some_and(|l| l.mtu == *mtu),
-        Op::AddrAdd { at, dev, addr } => has_addr(seen, at, dev, addr),
-        Op::AddrDel { at, dev, addr } => !has_addr(seen, at, dev, addr),
-        Op::RouteAdd(route) => seen.routes.contains(route),
-        Op::RouteDel(route) => !seen.routes.contains(route),
-        Op::RuleAdd(rule) => seen.rules.contains(rule),
-        Op::RuleDel(rule) => !seen.rules.contains(rule),
-        Op::Sysctl { .. } => false,
-        Op::TableAdd(ruleset) => seen.table.as_ref().is_some_and(|t| {
-            let chains = ruleset.chains.iter().all(|c| t.chains.get(&c.name) == Some(&c.rules.len()));
-            chains && t.chains.len() == ruleset.chains.len() && ruleset.sets.iter().all(|s| t.sets.contains(&s.name))
-        }),
-        Op::TableDel { .. } => seen.table.is_none(),
-        Op::ElementAdd { element, .. } => seen.table.as_ref().is_some_and(|t| t.elements.contains(element)),
-        Op::ElementDel { element, .. } => seen.table.as_ref().is_none_or(|t| !t.elements.contains(element)),
     }
 }
 
-fn link<'a>(seen: &'a Observed, at: &Place, dev: &netmode_model::IfName) -> Option<&'a LinkState> {
-    seen.links.iter().find(|l| l.at == *at && l.name == *dev)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn has_addr(seen: &Observed, at: &Place, dev: &netmode_model::IfName, addr: &ipnetwork::IpNetwork) -> bool {
-    seen.addrs.iter().any(|a| a.at == *at && a.dev == *dev && a.addr == *addr)
+    fn link(name: &str, up: bool) -> LinkState {
+        LinkState {
+            at: Place::Host,
+            index: 7,
+            name: name.parse().unwrap(),
+            mac: None,
+            mtu: 1500,
+            up,
+            kind: None,
+            master: None,
+            alias: None,
+            group: 0,
+            hairpin: None,
+            isolated: None,
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_done_again() {
+        let up = |dev: &str| Op::LinkUp { at: Place::Host, dev: dev.parse().unwrap() };
+        let seen = Observed { links: vec![link("a", true), link("b", false)], ..Observed::default() };
+        let present = Present::new(&seen);
+        assert_eq!(present.missing(&[up("a"), up("b"), up("c")]), [up("b"), up("c")]);
+        assert!(present.holds(&Op::LinkDel { at: Place::Host, dev: "c".parse().unwrap() }));
+        assert!(!present.holds(&Op::ElementAdd {
+            table: "netmode".into(),
+            element: netmode_model::nft::Element { set: "bridges".into(), key: vec![], data: vec![] },
+        }));
+    }
 }

@@ -41,6 +41,13 @@ impl Leases {
         self.networks.values().map(|l| l.network.clone()).collect()
     }
 
+    /// Gives a network another MTU: links that are made from now on have it.
+    pub(crate) fn set_mtu(&mut self, network: &str, mtu: u32) -> Option<Network> {
+        let lan = self.networks.get_mut(network)?;
+        lan.network.mtu = mtu;
+        Some(lan.network.clone())
+    }
+
     /// Remembers whom an id belongs to, for the words of errors.
     pub(crate) fn name(&mut self, id: Id, name: &str) {
         self.names.insert(id, name.to_owned());
@@ -90,11 +97,11 @@ impl Leases {
     }
 
     /// Takes the ports of a mapping by record.
-    pub(crate) fn take_ports(&mut self, published: &Published, endpoint: &Endpoint) -> Result<(), AttachError> {
-        self.ports.take(published, endpoint.id).map_err(|clash| {
+    pub(crate) fn take_ports(&mut self, published: &Published, id: Id) -> Result<(), AttachError> {
+        self.ports.take(published, id).map_err(|clash| {
             let host_ports = PortRange::single(clash.port).unwrap_or(published.host_ports);
             let published = Published { host_ports, ..*published };
-            if clash.owner == endpoint.id {
+            if clash.owner == id {
                 return AttachError::MappedTwice { published };
             }
             let name = self.owner(clash.owner);

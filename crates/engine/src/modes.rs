@@ -94,8 +94,7 @@ pub fn detach(ep: &Endpoint, settings: &Settings) -> Plan {
     match (&ep.netns, &ep.link) {
         (NetnsUse::Own(netns), _) => plan.then.push(Final::NetnsDrop { netns: netns.clone() }),
         (NetnsUse::Foreign(netns), link) => {
-            let del = |dev| Op::LinkDel { at: Place::Host, dev };
-            plan.ops.extend(link.iter().map(|l| del(l.host_dev.clone())));
+            plan.then.extend(link.iter().map(|l| Final::LinkDrop { dev: l.host_dev.clone() }));
             plan.then.push(Final::NetnsDrop { netns: netns.clone() });
         }
         (NetnsUse::Host, _) => {}

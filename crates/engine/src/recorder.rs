@@ -140,8 +140,13 @@ impl Apply for Recorder {
         let mut paper = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for step in steps {
             paper.steps.push(step.to_string());
-            if let Final::NetnsDrop { netns } = step {
-                paper.drop_netns(netns);
+            match step {
+                Final::NetnsDrop { netns } => paper.drop_netns(netns),
+                Final::LinkDrop { dev } => {
+                    let word = format!(" {dev} ");
+                    paper.holds.retain(|step, _| !step.contains(&word));
+                }
+                Final::FlushConntrack { .. } | Final::Announce { .. } => {}
             }
         }
         Vec::new()

@@ -159,10 +159,12 @@ fn not_loopback6() -> Match {
     Match::Prefix { field, prefix: IpAddr::from(Ipv6Addr::LOCALHOST).into(), negate: true }
 }
 
-/// Our bridges have `route_localnet`, so that 127.0.0.1 can be translated; without this rule a
-/// container could reach what listens on the host's loopback (CVE-2020-8558).
+/// Nothing that comes by a wire is for 127.0.0.0/8. Our bridges have `route_localnet`, so that 127.0.0.1 can be
+/// translated, and translation comes before the kernel's own check: without this rule a container could reach
+/// what listens on the host's loopback, and a machine on the LAN what is published there (CVE-2020-8558).
 fn loopback_shield() -> Chain {
-    let rules = vec![rule([iif_ours(), Match::Family(Family::V4), loopback(Field::Daddr(Family::V4))], Action::Drop)];
+    let wire = Match::Iif { name: "lo".parse().unwrap_or_else(|_| unreachable!("a constant name")), negate: true };
+    let rules = vec![rule([wire, Match::Family(Family::V4), loopback(Field::Daddr(Family::V4))], Action::Drop)];
     hook("loopback_shield", ChainKind::Filter, Hook::Prerouting, -300, rules)
 }
 

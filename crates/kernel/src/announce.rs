@@ -6,19 +6,20 @@
 //! closing one waits for a grace period: 16 ms.
 
 use crate::netns::Worker;
-use crate::sysctl;
 use crate::wire::Refused;
 use netmode_model::{IfName, Mac, Place};
 use std::net::IpAddr;
 
 pub(crate) fn announce(worker: &mut Worker, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {
-    worker.stand(at)?;
     let key = match ip {
         IpAddr::V4(_) => format!("net/ipv4/conf/{dev}/arp_notify"),
         IpAddr::V6(_) => format!("net/ipv6/conf/{dev}/ndisc_notify"),
     };
-    let previous = sysctl::exchange(&key, "1")?;
+    let previous = worker.variables(at)?.exchange(&key, "1")?;
     let sent = worker.route(at)?.set_mac(dev, mac);
-    let restored = previous.map_or(Ok(()), |previous| sysctl::restore(&key, "1", &previous));
+    let restored = match previous {
+        Some(previous) => worker.variables(at)?.restore(&key, "1", &previous),
+        None => Ok(()),
+    };
     sent.and(restored)
 }

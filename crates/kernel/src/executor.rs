@@ -2,7 +2,6 @@
 
 use crate::netns::Worker;
 use crate::route::Veth;
-use crate::sysctl;
 use crate::wire::Refused;
 use netmode_model::{IfName, Inverse, Op, Place};
 use nix::errno::Errno;
@@ -52,8 +51,7 @@ pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused
         Op::RuleAdd(rule) => worker.route(&Place::Host)?.add_rule(rule)?,
         Op::RuleDel(rule) => worker.route(&Place::Host)?.delete_rule(rule)?,
         Op::Sysctl { at, key, value } => {
-            worker.stand(at)?;
-            return Ok(match sysctl::exchange(key, value)? {
+            return Ok(match worker.variables(at)?.exchange(key, value)? {
                 None => Inverse::Nothing,
                 Some(previous) => Inverse::Restore { at: at.clone(), key: key.clone(), ours: value.clone(), previous },
             });
@@ -82,8 +80,7 @@ fn add_veth(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
 
 /// Sets an IPv6 variable of a link that was just made, and takes the link away if that fails.
 fn set_ipv6(worker: &mut Worker, dev: &IfName, key: &str, value: &str) -> Result<(), Refused> {
-    worker.stand(&Place::Host)?;
-    match sysctl::write(&format!("net/ipv6/conf/{dev}/{key}"), value) {
+    match worker.variables(&Place::Host)?.write(&format!("net/ipv6/conf/{dev}/{key}"), value) {
         Ok(()) => Ok(()),
         // A kernel without IPv6.
         Err(e) if e.is(Errno::ENOENT) => Ok(()),
@@ -100,7 +97,7 @@ pub(crate) fn take_back(worker: &mut Worker, inverse: &Inverse) -> Result<(), Re
         Inverse::Nothing => Ok(()),
         Inverse::Op(op) => carry_out(worker, op).map(drop),
         Inverse::Restore { at, key, ours, previous } => {
-            worker.stand(at).and_then(|()| sysctl::restore(key, ours, previous))
+            worker.variables(at).and_then(|variables| variables.restore(key, ours, previous))
         }
         Inverse::NetnsDrop { netns } => drop_netns(worker, netns),
     };

@@ -1,7 +1,6 @@
 //! Single facts of the host, read when they are needed.
 
 use crate::kernel::Kernel;
-use crate::sysctl;
 use crate::wire::Refused;
 use ipnetwork::IpNetwork;
 use netmode_model::op::OpError;
@@ -78,8 +77,7 @@ impl Kernel {
     /// The variable cannot be read.
     pub fn local_port_range(&self) -> Result<PortRange, OpError> {
         self.ask("sysctl net/ipv4/ip_local_port_range", |worker| {
-            worker.stand(&Place::Host)?;
-            let text = sysctl::read("net/ipv4/ip_local_port_range")?;
+            let text = worker.variables(&Place::Host)?.read("net/ipv4/ip_local_port_range")?;
             let mut ports = text.split_whitespace().filter_map(|port| port.parse().ok());
             let range = ports.next().zip(ports.next()).and_then(|(first, last)| PortRange::new(first, last));
             range.ok_or_else(|| Refused::new(Errno::EINVAL, format!("it reads {text:?}")))
@@ -92,8 +90,7 @@ impl Kernel {
     /// The variable cannot be read.
     pub fn reserved_ports(&self) -> Result<Vec<PortRange>, OpError> {
         self.ask("sysctl net/ipv4/ip_local_reserved_ports", |worker| {
-            worker.stand(&Place::Host)?;
-            let text = sysctl::read("net/ipv4/ip_local_reserved_ports")?;
+            let text = worker.variables(&Place::Host)?.read("net/ipv4/ip_local_reserved_ports")?;
             Ok(text.split(',').filter_map(|range| range.trim().parse().ok()).collect())
         })
     }

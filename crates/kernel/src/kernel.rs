@@ -211,6 +211,7 @@ impl Kernel {
                     self.flush(steps)
                 }
                 Final::Announce { at, dev, ip, mac } => self.announce(at, dev, *ip, *mac),
+                Final::LinkDrop { dev } => self.drop_link(dev),
                 Final::NetnsDrop { netns } => self.drop_netns(netns),
             };
             errors.extend(result.err().filter(|e| !is_gone(e)).map(|refused| refused.of(step)));
@@ -233,6 +234,11 @@ impl Kernel {
     fn announce(&self, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {
         let (at, dev) = (at.clone(), dev.clone());
         self.pool.run(move |worker| announce(worker, &at, &dev, ip, mac))?
+    }
+
+    fn drop_link(&self, dev: &IfName) -> Result<(), Refused> {
+        let dev = dev.clone();
+        self.pool.run(move |worker| worker.route(&Place::Host)?.delete_link(&dev))?
     }
 
     fn drop_netns(&self, netns: &NetnsName) -> Result<(), Refused> {

@@ -211,6 +211,11 @@ pub enum Final {
         /// The hardware address it has now.
         mac: Mac,
     },
+    /// Delete a link of the host. Done behind the reply and many at once: one by one they cost 15–40 ms each.
+    LinkDrop {
+        /// The link.
+        dev: IfName,
+    },
     /// Unpin a namespace and close the agent's descriptor. The kernel takes the links away behind it.
     NetnsDrop {
         /// The pin.

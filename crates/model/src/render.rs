@@ -142,6 +142,7 @@ impl Display for Final {
                 (Place::Host, IpAddr::V4(_)) => write!(f, "arping -U -c 1 -I {dev} {ip} # {mac}"),
                 (Place::Host, IpAddr::V6(_)) => write!(f, "ndsend {ip} {dev} # {mac}"),
             },
+            Self::LinkDrop { dev } => write!(f, "ip link del dev {dev}"),
             Self::NetnsDrop { netns } => write!(f, "ip netns del {netns}"),
         }
     }

@@ -50,7 +50,7 @@ fn docker_shape(net: &Network, endpoints: &[Endpoint]) -> Value {
         let text =
             |v4: bool| link.addrs.iter().find(|a| a.is_ipv4() == v4).map(ToString::to_string).unwrap_or_default();
         containers.insert(
-            endpoint.id.to_string(),
+            endpoint.owner.id.to_string(),
             json!({
                 "Name": endpoint.owner.name,
                 "EndpointID": endpoint.id,

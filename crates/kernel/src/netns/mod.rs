@@ -6,6 +6,7 @@
 mod fd;
 mod pin;
 mod pool;
+mod proc;
 mod registry;
 
 pub use fd::{NetnsError, NetnsFd, own_inode};

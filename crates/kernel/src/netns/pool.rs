@@ -1,7 +1,9 @@
 //! Threads that may enter namespaces.
 
 use super::Registry;
+use super::proc::Proc;
 use crate::route::RouteSocket;
+use crate::sysctl::Variables;
 use crate::wire::Refused;
 use netmode_model::{NetnsName, Place};
 use nix::errno::Errno;
@@ -27,10 +29,19 @@ pub(crate) struct Pool {
 pub(crate) struct Worker {
     host: Arc<OwnedFd>,
     host_route: RouteSocket,
-    /// The namespace that the job last had to do with. Its socket works from wherever the thread stands.
-    visit: Option<(NetnsName, RouteSocket)>,
+    host_variables: Variables,
+    proc: Proc,
+    visit: Option<Visit>,
     away: Standing,
     pub(crate) registry: Arc<Registry>,
+}
+
+/// The namespace that a job last had to do with.
+struct Visit {
+    name: NetnsName,
+    /// Works from wherever the thread stands.
+    route: Option<RouteSocket>,
+    variables: Option<Variables>,
 }
 
 /// Where a thread stands.
@@ -48,9 +59,12 @@ impl Pool {
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         for n in 0..threads {
+            let mut proc = Proc::open()?;
             let worker = Worker {
                 host: Arc::clone(&host),
                 host_route: RouteSocket::open()?,
+                host_variables: Variables::open(proc.look()).map_err(|e| io::Error::from_raw_os_error(e.errno))?,
+                proc,
                 visit: None,
                 away: Standing::Host,
                 registry: Arc::clone(registry),
@@ -104,33 +118,40 @@ impl Worker {
                 tracing::error!("a step on the kernel panicked; its request fails");
             }
             self.leave();
+            self.proc.renew();
         }
     }
 
-    /// The route socket of a place.
+    /// The route socket of a place. It works from wherever the thread stands.
     ///
     /// A socket is opened for each visit: 10 µs, where one kept per namespace would double the descriptors.
     pub(crate) fn route(&mut self, at: &Place) -> Result<&mut RouteSocket, Refused> {
         let Place::Netns(name) = at else { return Ok(&mut self.host_route) };
-        if self.visit.as_ref().is_none_or(|(visited, _)| visited != name) {
+        if self.visit(name).route.is_none() {
             self.go(name)?;
-            self.visit = Some((name.clone(), RouteSocket::for_a_visit()?));
+            self.visit(name).route = Some(RouteSocket::for_a_visit()?);
         }
-        match &mut self.visit {
-            Some((_, socket)) => Ok(socket),
-            None => Err(Errno::ENOENT.into()),
-        }
+        self.visit(name).route.as_mut().ok_or(Errno::EBADF.into())
     }
 
-    /// Has the thread itself stand at a place, for what has no socket (`/proc/sys/net`).
-    pub(crate) fn stand(&mut self, at: &Place) -> Result<(), Refused> {
-        match at {
-            Place::Host => {
-                self.home();
-                Ok(())
-            }
-            Place::Netns(name) => self.go(name),
+    /// The network variables of a place; the thread stands there.
+    pub(crate) fn variables(&mut self, at: &Place) -> Result<&Variables, Refused> {
+        let Place::Netns(name) = at else {
+            self.home();
+            return Ok(&self.host_variables);
+        };
+        self.go(name)?;
+        if self.visit(name).variables.is_none() {
+            let variables = Variables::open(self.proc.look())?;
+            self.visit(name).variables = Some(variables);
         }
+        self.visit(name).variables.as_ref().ok_or(Errno::EBADF.into())
+    }
+
+    /// What is known of a namespace; what was known of another one is forgotten.
+    fn visit(&mut self, name: &NetnsName) -> &mut Visit {
+        let visit = self.visit.take().filter(|visit| visit.name == *name);
+        self.visit.insert(visit.unwrap_or_else(|| Visit { name: name.clone(), route: None, variables: None }))
     }
 
     fn go(&mut self, name: &NetnsName) -> Result<(), Refused> {

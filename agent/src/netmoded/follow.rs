@@ -1,0 +1,114 @@
+//! What the kernel tells is followed: links that go free their addresses, damage is repaired, the MTU follows the
+//! egress route.
+
+use crate::agent::{Agent, blocking};
+use crate::reconcile::{self, Desired};
+use netmode_engine::Apply;
+use netmode_kernel::monitor::{Change, Monitor};
+use netmode_model::{ApiError, Code, Place};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Changes come in bursts; so long after the first of them everything is looked at once.
+const BURST: Duration = Duration::from_millis(10);
+
+/// Follows the kernel's messages until the agent ends.
+///
+/// # Errors
+/// The messages cannot be subscribed to.
+pub fn watch(agent: &Arc<Agent>) -> std::io::Result<()> {
+    let monitor = Monitor::open(&agent.kernel)?;
+    let changed = Arc::new(Changed::default());
+    tokio::spawn(listen(agent.clone(), monitor, changed.clone()));
+    tokio::spawn(answer(agent.clone(), changed));
+    Ok(())
+}
+
+/// What has to be looked at.
+#[derive(Debug, Default)]
+struct Changed {
+    /// What is ours.
+    ours: Notify,
+    /// The way out.
+    egress: Notify,
+}
+
+async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) {
+    loop {
+        match monitor.next().await {
+            Ok(Change::Link { name: Some(name), gone: true, .. }) => {
+                let ours = agent.engine.link_gone(&name);
+                if !ours && agent.engine.owns_link(&name) {
+                    changed.ours.notify_one();
+                }
+            }
+            Ok(Change::Table | Change::Rule) => changed.ours.notify_one(),
+            Ok(Change::Route) => changed.egress.notify_one(),
+            Ok(Change::Link { .. } | Change::Address) => {}
+            Ok(Change::Lost) => {
+                look_for_gone(&agent);
+                changed.ours.notify_one();
+                changed.egress.notify_one();
+            }
+            Err(error) => {
+                tracing::error!(%error, "the kernel's messages cannot be read any more; restart the agent");
+                return;
+            }
+        }
+    }
+}
+
+/// Messages were lost: every link that is on its way is looked for.
+fn look_for_gone(agent: &Agent) {
+    for dev in agent.engine.leaving() {
+        if let Ok(None) = agent.kernel.link(&Place::Host, &dev) {
+            agent.engine.link_gone(&dev);
+        }
+    }
+}
+
+async fn answer(agent: Arc<Agent>, changed: Arc<Changed>) {
+    loop {
+        let shared = agent.clone();
+        let work: fn(&Agent) -> Result<(), ApiError> = tokio::select! {
+            () = changed.ours.notified() => repair,
+            () = changed.egress.notified() => follow_mtu,
+        };
+        tokio::time::sleep(BURST).await;
+        if let Err(error) = blocking(move || work(&shared)).await.and_then(|done| done) {
+            tracing::error!(%error, "could not be mended; see \"netmode doctor\"");
+        }
+    }
+}
+
+/// Compares everything with what is there, and mends.
+fn repair(agent: &Agent) -> Result<(), ApiError> {
+    let steps = agent.engine.exclusively(|| {
+        let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
+        let seen = reconcile::look(&agent.linux, &endpoints)?;
+        let desired = Desired { settings: agent.engine.settings(), networks: &networks, endpoints: &endpoints };
+        desired.restore(&agent.kernel, &agent.linux, &seen)
+    });
+    match steps.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))? {
+        0 => {}
+        steps => tracing::warn!(steps, "somebody changed what is ours; repaired"),
+    }
+    Ok(())
+}
+
+/// Without a configured MTU the networks have that of the egress route.
+fn follow_mtu(agent: &Agent) -> Result<(), ApiError> {
+    if agent.engine.settings().bridge.mtu.is_some() {
+        return Ok(());
+    }
+    let failed = |e: &dyn std::fmt::Display| ApiError::new(Code::Kernel, e.to_string());
+    let mtu = agent.kernel.egress_mtu().map_err(|e| failed(&e))?;
+    for network in agent.engine.networks().into_iter().filter(|n| n.mtu != mtu) {
+        let steps = reconcile::mtu(&network, &agent.engine.endpoints(), mtu);
+        agent.linux.apply(&steps).map_err(|e| failed(&e))?;
+        agent.engine.set_mtu(&network.name, mtu).map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+        tracing::info!(network = network.name, mtu, "the MTU follows the egress route");
+    }
+    Ok(())
+}
