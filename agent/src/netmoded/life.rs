@@ -63,7 +63,21 @@ async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
         blocking(move || give_back(&shared, record.id, endpoint.as_ref())).await?;
         return Err(error);
     }
-    Ok(())
+    let (shared, name) = (agent.clone(), record.name);
+    blocking(move || tell_linked(&shared, name.as_str())).await
+}
+
+/// A task that others link to may have another address than before: their hosts files say so.
+fn tell_linked(agent: &Agent, target: &str) {
+    let links_here = |r: &TaskRecord| r.request.net.links.iter().any(|l| l.split(':').next() == Some(target));
+    for other in agent.tasks.all().iter().map(|t| t.now()).filter(|r| !r.stopped() && links_here(r)) {
+        let endpoint = other.endpoint.and_then(|id| agent.engine.endpoint(id));
+        let files = identity::files(&other, endpoint.as_ref(), &agent.tasks, &agent.engine);
+        let told = files.map(|f| f.hosts.map(|hosts| agent.containers.set_hosts(other.id, &hosts)));
+        if !matches!(told, Ok(None | Some(Ok(())))) {
+            tracing::warn!(task = %other.name, target, "its hosts file was not renewed");
+        }
+    }
 }
 
 fn give_back(agent: &Agent, container: Id, endpoint: Option<&Endpoint>) {

@@ -92,8 +92,8 @@ fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     let kernel = Arc::new(Kernel::open(KernelConfig::default())?);
     let netns = netmode_kernel::own_inode().context("cannot read the agent's own network namespace")?;
-    let lock = socket::lock(&args.run_dir, netns)?;
     let path = args.socket.clone().unwrap_or_else(|| args.run_dir.join("netmode.sock"));
+    let lock = socket::lock(&args.run_dir, netns, &path)?;
     let listener = match activated()? {
         Some(listener) => listener,
         None => socket::listen(&path, &config.api.group)?,

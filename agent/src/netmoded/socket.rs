@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Why the agent cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -39,27 +40,37 @@ fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Socke
     move |source| SocketError::Failed { what, path: path.into(), source }
 }
 
+/// How long an agent that was just killed may take to be gone.
+const LAST_BREATH: Duration = Duration::from_millis(500);
+
 /// Takes the lock of a run directory and network namespace.
 ///
 /// # Errors
 /// A second agent, or a directory that cannot be written.
-pub fn lock(run_dir: &Path, netns: u64) -> Result<Lock, SocketError> {
+pub fn lock(run_dir: &Path, netns: u64, socket: &Path) -> Result<Lock, SocketError> {
     std::fs::create_dir_all(run_dir).map_err(failed("make", run_dir))?;
     let path = run_dir.join(format!("lock-{netns}"));
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed("open", &path))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Lock(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-            Err(SocketError::SecondAgent { what: format!("the lock {} is held", path.display()) })
+    let open = || OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let mut file = open().map_err(failed("open", &path))?;
+    let begun = Instant::now();
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Lock(lock)),
+            // The one before has been killed and the kernel is still taking it apart.
+            Err((same, nix::errno::Errno::EWOULDBLOCK)) if begun.elapsed() < LAST_BREATH && !answers(socket) => {
+                file = same;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                return Err(SocketError::SecondAgent { what: format!("the lock {} is held", path.display()) });
+            }
+            Err((_, errno)) => return Err(failed("lock", &path)(errno.into())),
         }
-        Err((_, errno)) => Err(failed("lock", &path)(errno.into())),
     }
+}
+
+fn answers(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
 }
 
 /// Listens on a path. A stale socket is replaced, a live one is a second agent.
@@ -67,7 +78,7 @@ pub fn lock(run_dir: &Path, netns: u64) -> Result<Lock, SocketError> {
 /// # Errors
 /// See [`SocketError`].
 pub fn listen(path: &Path, group: &str) -> Result<UnixListener, SocketError> {
-    if UnixStream::connect(path).is_ok() {
+    if answers(path) {
         return Err(SocketError::SecondAgent { what: format!("{} answers", path.display()) });
     }
     match std::fs::remove_file(path) {
