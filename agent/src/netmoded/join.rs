@@ -10,7 +10,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 /// What is done behind the reply waits so long for more of its kind: a look at all tracked connections costs
-/// about 10 ms, however many ports it is for, and deleting a link 15, however many are deleted with it.
+/// about 10 ms, however many ports it is for, and deleting a link 15, however many are deleted with it. Telling a
+/// thousand neighbours takes 4.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// `IFLA_GROUP` of links that are about to be deleted; nobody else's.
@@ -72,7 +73,7 @@ impl Apply for Linux {
     }
 
     fn finish(&self, steps: &[Final]) -> Vec<OpError> {
-        let later = |s: &Final| matches!(s, Final::FlushConntrack { .. } | Final::LinkDrop { .. });
+        let later = |s: &Final| !matches!(s, Final::NetnsDrop { .. });
         let (behind, now): (Vec<_>, Vec<_>) = steps.iter().cloned().partition(later);
         for step in behind {
             // The thread lives as long as this does.

@@ -61,7 +61,7 @@ pub fn map(form: Form, with_address: bool, family: Family) -> &'static str {
     }
 }
 
-/// The whole table.
+/// The whole table. No chain bears a word of nft(8): it could not be named in a command.
 pub fn ruleset(settings: &Settings) -> Ruleset {
     Ruleset {
         table: settings.table.clone(),
@@ -74,7 +74,13 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
             hook("output_nat", ChainKind::Nat, Hook::Output, -100, to_publish_from_here()),
             guard_mark(settings.mark),
             to_container(),
-            hook("forward", ChainKind::Filter, Hook::Forward, 0, vec![rule([oif_ours(false)], jump("to_container"))]),
+            hook(
+                "forward_filter",
+                ChainKind::Filter,
+                Hook::Forward,
+                0,
+                vec![rule([oif_ours(false)], jump("to_container"))],
+            ),
             masquerade(),
         ],
     }
@@ -233,7 +239,7 @@ fn masquerade() -> Chain {
         rule([Match::Dnat, at_home(Family::V4)], Action::Masquerade),
         rule([Match::Dnat, at_home(Family::V6)], Action::Masquerade),
     ];
-    hook("masquerade", ChainKind::Nat, Hook::Postrouting, 100, rules)
+    hook("postrouting_nat", ChainKind::Nat, Hook::Postrouting, 100, rules)
 }
 
 #[cfg(test)]

@@ -132,7 +132,8 @@ fn endpoints(kernel: &Kernel, count: u32) {
         let ops = endpoint(n);
         timed(&mut attach, || kernel.apply(&ops).unwrap());
         let [forget, tell] = after(n);
-        let _=(&forget,&tell);timed(&mut flush,||());timed(&mut announce,||());
+        assert_eq!(timed(&mut flush, || kernel.finish(&[forget])), []);
+        assert_eq!(timed(&mut announce, || kernel.finish(&[tell])), []);
     }
     let tenth = (count as usize / 10).max(1);
     report("attach: all", attach.clone());

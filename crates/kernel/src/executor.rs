@@ -72,10 +72,7 @@ fn add_veth(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
     let route = worker.route(&Place::Host)?;
     let bridge = route.link(bridge)?.index;
     let peer_at = entry.as_ref().map(|entry| entry.fd.as_fd());
-    route.add_veth(&Veth { dev, bridge, group: *group, mtu: *mtu, peer, peer_mac: *peer_mac, peer_at })?;
-    // A bridge port needs no IPv6 of its own: without this it gets a link-local address when it comes up, and
-    // speaks MLD and neighbour discovery on everybody's network.
-    set_ipv6(worker, dev, "disable_ipv6", "1")
+    route.add_veth(&Veth { dev, bridge, group: *group, mtu: *mtu, peer, peer_mac: *peer_mac, peer_at })
 }
 
 /// Sets an IPv6 variable of a link that was just made, and takes the link away if that fails.

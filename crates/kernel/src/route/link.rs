@@ -4,10 +4,11 @@ use super::{NEW, RouteSocket};
 use crate::wire::{Refused, attrs, u32_at};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridgePort, InfoData, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask,
-    LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridgePort, InfoData, InfoPortData, InfoPortKind,
+    InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage,
 };
 use netmode_model::{IfName, Mac};
+use nix::errno::Errno;
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -77,12 +78,23 @@ impl RouteSocket {
     /// Port flags need RTM_NEWLINK: RTM_SETLINK ignores them without a word.
     pub(crate) fn port_up(&mut self, dev: &IfName, hairpin: bool, isolated: bool, alias: &str) -> Result<(), Refused> {
         let flags = vec![InfoBridgePort::HairpinMode(hairpin), InfoBridgePort::Isolated(isolated)];
-        let port = named(dev)
-            .set_port_kind(InfoPortKind::Bridge)
-            .set_port_data(InfoPortData::BridgePort(flags))
-            .alias(alias)
-            .up();
-        self.request(Message::NewLink(port.build()), 0)
+        let port = || {
+            named(dev)
+                .set_port_kind(InfoPortKind::Bridge)
+                .set_port_data(InfoPortData::BridgePort(flags.clone()))
+                .alias(alias)
+                .up()
+        };
+        // A bridge port needs no IPv6 of its own: without this it gets a link-local address when it comes up, and
+        // speaks MLD and neighbour discovery on everybody's network. Not by sysctl: that write spins while another
+        // thread holds RTNL (addrconf_sysctl_disable tries, and begins anew).
+        let silent = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+        let silent = port().append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![silent]));
+        match self.request(Message::NewLink(silent.build()), 0) {
+            // A kernel without IPv6.
+            Err(e) if e.is(Errno::EAFNOSUPPORT) => self.request(Message::NewLink(port().build()), 0),
+            other => other,
+        }
     }
 
     pub(crate) fn set_up(&mut self, link: LinkHead, up: bool) -> Result<(), Refused> {
