@@ -42,6 +42,8 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
         stopped_reason: None,
     };
     hostname(&record)?;
+    resolver(&record.request.net)?;
+    port_env(&record.request.net)?;
     sysctls(&record)?;
     if record.netns == Joined::Own {
         netmode_engine::modes::admit(record.mode(), &record.request.net)?;
@@ -113,6 +115,42 @@ fn own_network_only(network: &NetworkRef, net: &NetOptions) -> Result<(), ApiErr
         )),
         None => Ok(()),
     }
+}
+
+/// What becomes a line of resolv.conf(5): the pattern of ECS's dnsSearchDomains, and words for options.
+fn resolver(net: &NetOptions) -> Result<(), ApiError> {
+    let shown = |text: &str| text.chars().take(80).collect::<String>();
+    let domain = |d: &String| {
+        let plain = d.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+        d == "." || (plain && d.len() <= 254 && d.ends_with(|c: char| c.is_ascii_alphanumeric()))
+    };
+    if let Some(bad) = net.dns_search.iter().find(|d| !domain(d)) {
+        let text = format!("--dns-search {:?} is no domain: letters, digits, \"-\" and \".\"", shown(bad));
+        return Err(ApiError::new(Code::Invalid, text));
+    }
+    let option = |o: &String| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b':' | b'_');
+        (1..=64).contains(&o.len()) && o.bytes().all(plain)
+    };
+    if let Some(bad) = net.dns_options.iter().find(|o| !option(o)) {
+        let text = format!("--dns-option {:?} is no option of resolv.conf, such as ndots:2", shown(bad));
+        return Err(ApiError::new(Code::Invalid, text));
+    }
+    Ok(())
+}
+
+/// A name that a shell can read (POSIX, "Name").
+fn port_env(net: &NetOptions) -> Result<(), ApiError> {
+    let Some(name) = &net.port_env else { return Ok(()) };
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if plain && (1..=64).contains(&name.len()) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    Err(ApiError::new(
+        Code::Invalid,
+        format!("--port-env {shown:?} is no name of a variable: letters, digits and \"_\""),
+    ))
 }
 
 /// RFC 1123 §2.1 labels, 63 bytes each as Linux's `sethostname` takes 64 in all.

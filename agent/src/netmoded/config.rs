@@ -189,7 +189,7 @@ impl Config {
             let malformed = |e: toml::de::Error| ConfigError::Malformed {
                 path: file.clone(),
                 line: 1 + e.span().map_or(0, |s| text[..s.start].matches('\n').count()),
-                message: e.message().to_owned(),
+                message: format!("{}{}", e.span().map(|s| key_at(&text, s.start)).unwrap_or_default(), e.message()),
             };
             toml::from_str::<Self>(&text).map_err(malformed)?;
             merge(&mut merged, toml::from_str(&text).map_err(malformed)?);
@@ -251,6 +251,19 @@ impl Config {
     }
 }
 
+/// `section.key: ` of a place in a file, as far as it can be told.
+fn key_at(text: &str, place: usize) -> String {
+    let begin = text[..place].rfind('\n').map_or(0, |n| n + 1);
+    let line = text[begin..].lines().next().unwrap_or_default();
+    let section = text[..begin].lines().rev().find_map(|l| l.trim().strip_prefix('[')).unwrap_or_default();
+    let section = section.trim_matches(['[', ']', ' ']);
+    match line.split_once('=') {
+        Some((key, _)) if section.is_empty() => format!("{}: ", key.trim()),
+        Some((key, _)) => format!("{section}.{}: ", key.trim()),
+        None => String::new(),
+    }
+}
+
 fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let dir = path.with_file_name("netmode.d");
     let mut files = match std::fs::read_dir(&dir) {
@@ -303,6 +316,8 @@ mod tests {
         assert!(error.starts_with("/netmode.toml:3: ") && error.contains("bogus"), "{error}");
         let error = load("value", "", "[bridge]\nname = \"much-too-long-a-name\"\n").unwrap_err();
         assert!(error.starts_with("/netmode.d/10-x.toml:2: ") && error.contains("link name"), "{error}");
+        let error = load("prefix", "[bridge]\npools = [\"172.17.0.0/33\"]\n", "").unwrap_err();
+        assert!(error.starts_with("/netmode.toml:2: bridge.pools: "), "{error}");
         let error = load("mark", "[firewall]\nmark = 3\n", "").unwrap_err();
         assert!(error.contains("firewall.mark"), "{error}");
     }

@@ -37,16 +37,19 @@ fn kernel(agent: &Agent) -> Vec<Finding> {
 }
 
 fn programs(agent: &Agent) -> Vec<Finding> {
-    let row = |(program, found): (String, Result<std::path::PathBuf, netmode_container::ContainerError>)| match found {
-        Ok(path) => finding(Level::Ok, &format!("program {program}"), path.display().to_string(), None),
-        Err(missing) => finding(
-            Level::Warn,
-            &format!("program {program}"),
-            missing.to_string(),
-            Some("apt-get install runc conmon skopeo umoci"),
-        ),
-    };
-    agent.containers.programs().into_iter().map(row).collect()
+    let mut findings = Vec::new();
+    for (n, (program, found)) in agent.containers.programs().into_iter().enumerate() {
+        let object = format!("program {program}");
+        // Runtime and monitor come first: without them nothing runs; without the others images cannot be read.
+        let level = if n < 2 { Level::Fail } else { Level::Warn };
+        findings.push(match found {
+            Ok(path) => finding(Level::Ok, &object, path.display().to_string(), None),
+            Err(missing) => {
+                finding(level, &object, missing.to_string(), Some("apt-get install runc conmon skopeo umoci"))
+            }
+        });
+    }
+    findings
 }
 
 fn forwarding() -> Finding {

@@ -19,6 +19,10 @@ const LINK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Why not; nothing has changed.
 pub fn attach(agent: &Agent, request: AttachRequest, handed: Option<OwnedFd>) -> Result<AttachReply, ApiError> {
     let failed = |e: String| ApiError::new(Code::Unavailable, e);
+    if !(1..=255).contains(&request.owner.len()) || request.owner.chars().any(char::is_control) {
+        let text = "the owner of an attachment is 1 to 255 characters without control characters; give another one";
+        return Err(ApiError::new(Code::Invalid, text));
+    }
     let interface = match request.interface {
         Some(name) => name,
         None => "eth0".parse().map_err(|_| failed("no name for a link".into()))?,

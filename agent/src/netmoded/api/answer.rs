@@ -4,9 +4,11 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use netmode_model::{ApiError, Code};
+use netmode_model::api::NetworkRef;
+use netmode_model::{ApiError, Code, Mac, Name, PortSpec, RequestedMode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A value as JSON with status 200.
 pub struct Json<T>(pub T);
@@ -54,9 +56,30 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let value = serde_json::from_slice(text);
         value.map(Self).map_err(|e| {
             let what = if e.is_data() { "cannot be used" } else { "is not well-formed JSON" };
-            refused(Code::BadRequest, format!("the request's body {what}: {e}; see /v1/openapi.json"))
+            refused(code_of(text), format!("the request's body {what}: {e}; see /v1/openapi.json"))
         })
     }
+}
+
+/// The code that the command line gives for the same mistake.
+fn code_of(text: &[u8]) -> Code {
+    let body: Value = serde_json::from_slice(text).unwrap_or_default();
+    let word = |key: &str| body.get(key).and_then(Value::as_str);
+    let ports = body.pointer("/net/ports").and_then(Value::as_array);
+    if word("network").is_some_and(|w| w.parse::<NetworkRef>().is_err())
+        || word("mode").is_some_and(|w| w.parse::<RequestedMode>().is_err())
+    {
+        return Code::UnknownMode;
+    }
+    if ports.into_iter().flatten().filter_map(Value::as_str).any(|p| p.parse::<PortSpec>().is_err()) {
+        return Code::InvalidPort;
+    }
+    let addresses = ["/net/macAddress", "/net/ip", "/net/ip6"].iter().filter_map(|p| body.pointer(p)?.as_str());
+    let unusable = |a: &str| a.parse::<Mac>().is_err() && a.parse::<std::net::IpAddr>().is_err();
+    if word("name").is_some_and(|w| w.parse::<Name>().is_err()) || addresses.into_iter().any(unusable) {
+        return Code::Invalid;
+    }
+    Code::BadRequest
 }
 
 /// A path that the API does not have.
