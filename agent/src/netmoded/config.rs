@@ -84,7 +84,7 @@ pub struct Container {
 pub struct Api {
     /// Group that may open the socket. Full access is as good as root.
     pub group: String,
-    /// What callers other than root may do; the first that fits counts, none fits means all.
+    /// What callers other than root may do; the first that fits counts, and without rows everything is allowed.
     pub access: Vec<Access>,
 }
 
@@ -241,12 +241,13 @@ impl Config {
         }
     }
 
-    /// What a caller may do. Root may do everything.
+    /// What a caller may do. Root may do everything; without a table so may everybody who can open the socket;
+    /// with one, whom no row fits may do nothing.
     pub fn allows(&self, uid: u32, gid: u32) -> Allow {
         let fits = |a: &&Access| a.uid.is_none_or(|u| u == uid) && a.gid.is_none_or(|g| g == gid);
-        match uid {
-            0 => Allow::All,
-            _ => self.api.access.iter().find(fits).map_or(Allow::All, |a| a.allow),
+        match (uid, &self.api.access[..]) {
+            (0, _) | (_, []) => Allow::All,
+            (_, table) => table.iter().find(fits).map_or(Allow::Nothing, |a| a.allow),
         }
     }
 }
@@ -329,5 +330,8 @@ mod tests {
         assert_eq!(config.allows(1000, 1000), Allow::Read);
         assert_eq!(config.allows(1001, 1000), Allow::Nothing);
         assert_eq!(config.allows(0, 0), Allow::All);
+        let only = load("only", "[[api.access]]\nuid = 1000\nallow = \"read\"\n", "").unwrap();
+        assert_eq!(only.allows(1001, 1000), Allow::Nothing);
+        assert_eq!(Config::default().allows(1001, 1000), Allow::All);
     }
 }

@@ -2,7 +2,7 @@
 //! egress route.
 
 use crate::agent::{Agent, blocking};
-use crate::reconcile::{self, Desired};
+use crate::reconcile::{self, Desired, Table};
 use netmode_engine::Apply;
 use netmode_kernel::monitor::{Change, Monitor};
 use netmode_model::{ApiError, Code, Place};
@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 /// Changes come in bursts; so long after the first of them everything is looked at once.
 const BURST: Duration = Duration::from_millis(10);
 
+/// Pause before what failed, or may have been missed, is looked at again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Follows the kernel's messages until the agent ends.
 ///
 /// # Errors
@@ -20,6 +23,11 @@ const BURST: Duration = Duration::from_millis(10);
 pub fn watch(agent: &Arc<Agent>) -> std::io::Result<()> {
     let monitor = Monitor::open(&agent.kernel)?;
     let changed = Arc::new(Changed::default());
+    // What happened before anybody listened.
+    look_for_gone(agent);
+    changed.ours.notify_one();
+    changed.egress.notify_one();
+    tokio::spawn(sweep(agent.clone()));
     tokio::spawn(listen(agent.clone(), monitor, changed.clone()));
     tokio::spawn(answer(agent.clone(), changed));
     Ok(())
@@ -77,7 +85,20 @@ async fn answer(agent: Arc<Agent>, changed: Arc<Changed>) {
         };
         tokio::time::sleep(BURST).await;
         if let Err(error) = blocking(move || work(&shared)).await.and_then(|done| done) {
-            tracing::error!(%error, "could not be mended; see \"netmode doctor\"");
+            tracing::error!(%error, "could not be mended and is tried again; see \"netmode doctor\"");
+            tokio::time::sleep(AGAIN).await;
+            changed.ours.notify_one();
+        }
+    }
+}
+
+/// A link may have gone before its endpoint was detached; then no message tells of it.
+async fn sweep(agent: Arc<Agent>) {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        if !agent.engine.leaving().is_empty() {
+            let shared = agent.clone();
+            let _ = blocking(move || look_for_gone(&shared)).await;
         }
     }
 }
@@ -88,7 +109,7 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
         let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
         let seen = reconcile::look(&agent.linux, &endpoints)?;
         let desired = Desired { settings: agent.engine.settings(), networks: &networks, endpoints: &endpoints };
-        desired.restore(&agent.kernel, &agent.linux, &seen)
+        desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)
     });
     match steps.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))? {
         0 => {}

@@ -95,18 +95,19 @@ impl Hold for Linux {
             true => hold::hold_range_answering(protocol, host, ports),
             false => hold::hold_range(protocol, host, ports).map(|held| (held, Vec::new())),
         }
-        .map_err(|e| failure(protocol, e))?;
+        .map_err(failure)?;
         let by_socket = held.iter().all(|h| !matches!(h, Held::Recorded));
         Ok(Kept { by_socket, sockets: Box::new(held), answering })
     }
+
+    fn holder(&self, protocol: Protocol, port: u16) -> Option<String> {
+        hold::who_holds(protocol, port).map(|h| format!("process {} ({})", h.pid, h.command))
+    }
 }
 
-fn failure(protocol: Protocol, error: HoldError) -> HoldFailure {
+fn failure(error: HoldError) -> HoldFailure {
     match error {
-        HoldError::Taken { port, .. } => {
-            let holder = hold::who_holds(protocol, port).map(|h| format!("process {} ({})", h.pid, h.command));
-            HoldFailure::Taken { port, holder }
-        }
+        HoldError::Taken { port, .. } => HoldFailure::Taken { port, holder: None },
         HoldError::NoSuchAddress { .. } => HoldFailure::NoSuchAddress,
         HoldError::Limit { limit } => HoldFailure::Limit { limit },
         HoldError::Other { errno, .. } => HoldFailure::Other { errno: errno as i32 },

@@ -12,9 +12,13 @@ use netmode_model::api::{Created, RunRequest, TaskState};
 use netmode_model::{ApiError, Code, Id, Mode};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::MutexGuard;
 
 /// Seconds between SIGTERM and SIGKILL where nothing is said: Docker's.
 const STOP_TIMEOUT: u32 = 10;
+
+/// How long the kernel may take to end a process that was killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// signal(7).
 const SIGTERM: i32 = 15;
@@ -27,44 +31,74 @@ const SIGKILL: i32 = 9;
 pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, ApiError> {
     let shared = agent.clone();
     let record = blocking(move || admit::admit(&shared, request)).await??;
-    let (id, name) = (record.id, record.name.clone());
-    let warnings = warnings(&record);
-    let task = agent.tasks.add(record)?;
-    let made = build(agent, &task).await;
-    if let Err(error) = made {
-        agent.tasks.forget(id);
+    let created = Created { id: record.id, name: record.name.clone(), warnings: warnings(&record) };
+    let task = Arc::new(Task::new(record));
+    // Held before anybody can find it: nobody starts or removes what is being made.
+    let _life = task.life.lock().await;
+    agent.tasks.add(task.clone())?;
+    if let Err(error) = build(agent, &task).await {
+        let (shared, id) = (agent.clone(), created.id);
+        if let Ok(Err(left)) = blocking(move || shared.store.remove(Kind::Task, &id.to_string())).await {
+            tracing::error!(task = %id, %left, "the record could not be removed");
+        }
+        agent.tasks.forget(created.id);
         return Err(error);
     }
-    Ok(Created { id, name, warnings })
+    Ok(created)
+}
+
+/// The lock of a task that is still there.
+async fn alone<'t>(agent: &Agent, task: &'t Task) -> Result<MutexGuard<'t, ()>, ApiError> {
+    let guard = task.life.lock().await;
+    let record = task.now();
+    match agent.tasks.get(record.id) {
+        Some(_) => Ok(guard),
+        None => {
+            let text =
+                format!("the task {} has been removed meanwhile; \"netmode ps -a\" lists the tasks", record.name);
+            Err(ApiError::new(Code::NotFound, text))
+        }
+    }
+}
+
+/// Changes a record, on a thread that may wait for the disk.
+async fn set(
+    agent: &Arc<Agent>,
+    task: &Arc<Task>,
+    change: impl FnOnce(&mut TaskRecord) + Send + 'static,
+) -> Result<TaskRecord, ApiError> {
+    let (agent, task) = (agent.clone(), task.clone());
+    blocking(move || agent.update(&task, change)).await?
 }
 
 /// Attaches the network and makes the container of a task whose record is new, or whose last container ended.
+///
+/// The record names the endpoint before it is made, so that the next agent finds what this one left half-made.
 async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
-    let (shared, record) = (agent.clone(), task.now());
-    let (endpoint, record) = blocking(move || {
-        let endpoint = attach(&shared, &record)?;
-        let made = make_container(&shared, &record, endpoint.as_ref());
-        if made.is_err() {
-            give_back(&shared, record.id, endpoint.as_ref());
-        }
-        made.map(|()| (endpoint, record))
-    })
-    .await??;
-    let attached = endpoint.as_ref().map(|e| e.id);
-    let updated = agent.update(task, |r| {
-        r.endpoint = attached;
+    let record = task.now();
+    let request = match record.netns {
+        Joined::Own => Some(attachment(&record)?),
+        Joined::Task(_) | Joined::Path(_) => None,
+    };
+    let endpoint = request.as_ref().map(|r| r.id);
+    let record = set(agent, task, move |r| {
+        r.endpoint = endpoint;
         r.state = TaskState::Pending;
         r.exit_code = None;
         r.stopped_at = None;
         r.stopped_reason = None;
     });
-    if let Err(error) = updated {
-        let shared = agent.clone();
-        blocking(move || give_back(&shared, record.id, endpoint.as_ref())).await?;
-        return Err(error);
-    }
-    let (shared, name) = (agent.clone(), record.name);
-    blocking(move || tell_linked(&shared, name.as_str())).await
+    let (shared, record) = (agent.clone(), record.await?);
+    blocking(move || {
+        let endpoint = request.map(|r| shared.attach(&r)).transpose()?;
+        let made = make_container(&shared, &record, endpoint.as_ref());
+        match made {
+            Ok(()) => tell_linked(&shared, record.name.as_str()),
+            Err(_) => give_back(&shared, record.id, endpoint.as_ref()),
+        }
+        made
+    })
+    .await?
 }
 
 /// A task that others link to may have another address than before: their hosts files say so.
@@ -109,13 +143,6 @@ pub fn attachment(record: &TaskRecord) -> Result<Attach, ApiError> {
         net: record.request.net.clone(),
         now: clock::now(),
     })
-}
-
-fn attach(agent: &Agent, record: &TaskRecord) -> Result<Option<Endpoint>, ApiError> {
-    if record.netns != Joined::Own {
-        return Ok(None);
-    }
-    Ok(Some(agent.attach(&attachment(record)?)?))
 }
 
 fn make_container(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Result<(), ApiError> {
@@ -172,27 +199,38 @@ fn warnings(record: &TaskRecord) -> Vec<String> {
 /// # Errors
 /// It runs already, or cannot be started.
 pub async fn start(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
-    let _life = task.life.lock().await;
+    let _life = alone(agent, task).await?;
     let record = task.now();
     match record.state {
         TaskState::Running => return Ok(()),
+        TaskState::Stopping => {
+            let text = format!(
+                "task {} is being stopped; start it when \"netmode wait {}\" has returned",
+                record.name, record.name
+            );
+            return Err(ApiError::new(Code::WrongState, text));
+        }
         TaskState::Stopped => {
             identity::check(&record, &agent.tasks, &agent.engine)?;
-            build(agent, task).await?;
+            if let Err(error) = build(agent, task).await {
+                end(agent, task, None, format!("could not be started: {error}")).await;
+                return Err(error);
+            }
         }
-        TaskState::Pending | TaskState::Stopping => {}
+        TaskState::Pending => {}
     }
     let (shared, id) = (agent.clone(), record.id);
-    let started = blocking(move || shared.containers.start(id)).await?;
-    if let Err(error) = started {
+    if let Err(error) = blocking(move || shared.containers.start(id)).await? {
         end(agent, task, None, format!("could not be started: {error}")).await;
         return Err(ApiError::new(error.code(), error.to_string()));
     }
-    agent.update(task, |r| {
+    // Before the record: whatever becomes of that, the container's end is seen.
+    watch(agent.clone(), task.clone());
+    set(agent, task, |r| {
         r.state = TaskState::Running;
         r.started_at = Some(clock::now());
-    })?;
-    watch(agent.clone(), task.clone());
+    })
+    .await?;
     Ok(())
 }
 
@@ -201,7 +239,7 @@ pub fn watch(agent: Arc<Agent>, task: Arc<Task>) {
     tokio::spawn(async move {
         let id = task.now().id;
         let exit = agent.containers.wait(id).await;
-        let _life = task.life.lock().await;
+        let Ok(_life) = alone(&agent, &task).await else { return };
         if task.now().stopped() {
             return;
         }
@@ -219,25 +257,30 @@ pub fn watch(agent: Arc<Agent>, task: Arc<Task>) {
 
 /// Gives everything back that a task had, except its record and its files.
 async fn end(agent: &Arc<Agent>, task: &Arc<Task>, code: Option<i32>, reason: String) {
-    let (shared, record) = (agent.clone(), task.now());
-    let detached = blocking(move || {
-        if let Some(endpoint) = record.endpoint {
+    let (shared, task) = (agent.clone(), task.clone());
+    let ended = blocking(move || {
+        let mut record = task.now();
+        if record.state == TaskState::Pending
+            && let Err(failure) = shared.containers.remove(record.id)
+        {
+            // One that was made and never started would wait for ever.
+            tracing::warn!(task = %record.name, %failure, "left behind");
+        }
+        if let Some(endpoint) = record.endpoint.take() {
             shared.detach(endpoint);
         }
+        record.state = TaskState::Stopped;
+        record.exit_code = code;
+        record.stopped_at = Some(clock::now());
+        record.stopped_reason = Some(reason);
+        // A full disk keeps nobody waiting: the next start finds out anew.
+        if let Err(error) = shared.write(&record) {
+            tracing::error!(task = %record.name, %error, "the end could not be recorded");
+        }
+        task.record.send_replace(record);
     });
-    if let Err(error) = detached.await {
-        tracing::error!(task = %task.now().name, %error, "detach failed");
-    }
-    let ended = agent.update(task, |r| {
-        r.state = TaskState::Stopped;
-        r.endpoint = None;
-        r.exit_code = code;
-        r.stopped_at = Some(clock::now());
-        r.stopped_reason = Some(reason);
-    });
-    if let Err(error) = ended {
-        // Nobody waits for an answer here; what the record lost is found again at the next start.
-        tracing::error!(task = %task.now().name, %error, "the end could not be recorded");
+    if let Err(error) = ended.await {
+        tracing::error!(%error, "a task could not be ended");
     }
 }
 
@@ -246,24 +289,40 @@ async fn end(agent: &Arc<Agent>, task: &Arc<Task>, code: Option<i32>, reason: St
 /// # Errors
 /// The runtime failed.
 pub async fn stop(agent: &Arc<Agent>, task: &Arc<Task>, timeout: Option<u32>) -> Result<(), ApiError> {
-    let record = task.now();
-    match record.state {
-        TaskState::Stopped => return Ok(()),
-        TaskState::Pending => {
-            let _life = task.life.lock().await;
-            end(agent, task, None, "stopped before it was started".into()).await;
-            return Ok(());
+    let id = {
+        let _life = alone(agent, task).await?;
+        let record = task.now();
+        match record.state {
+            TaskState::Stopped => return Ok(()),
+            TaskState::Pending => {
+                end(agent, task, None, "stopped before it was started".into()).await;
+                return Ok(());
+            }
+            TaskState::Running => {
+                set(agent, task, |r| r.state = TaskState::Stopping).await?;
+            }
+            TaskState::Stopping => {}
         }
-        TaskState::Running | TaskState::Stopping => {}
-    }
-    agent.update(task, |r| r.state = TaskState::Stopping)?;
-    send(agent, record.id, SIGTERM).await?;
+        record.id
+    };
+    send(agent, id, SIGTERM).await?;
     let patience = Duration::from_secs(timeout.unwrap_or(STOP_TIMEOUT).into());
     if tokio::time::timeout(patience, wait(task)).await.is_err() {
-        send(agent, record.id, SIGKILL).await?;
-        wait(task).await;
+        kill_and_wait(agent, task).await?;
     }
     Ok(())
+}
+
+/// What nothing can withstand; a process that still does hangs in the kernel.
+async fn kill_and_wait(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
+    let record = task.now();
+    send(agent, record.id, SIGKILL).await?;
+    let text = format!(
+        "task {} did not end after SIGKILL; its process hangs in the kernel, see \"ps -o stat,wchan\"",
+        record.name
+    );
+    let ended = tokio::time::timeout(KILL_PATIENCE, wait(task)).await;
+    ended.map(drop).map_err(|_| ApiError::new(Code::Runtime, text))
 }
 
 async fn send(agent: &Arc<Agent>, id: Id, signal: i32) -> Result<(), ApiError> {
@@ -320,10 +379,10 @@ pub async fn remove(agent: &Arc<Agent>, task: &Arc<Task>, force: bool) -> Result
             );
             return Err(ApiError::new(Code::WrongState, text));
         }
-        send(agent, record.id, SIGKILL).await?;
-        wait(task).await;
+        kill_and_wait(agent, task).await?;
     }
-    let _life = task.life.lock().await;
+    // Another may have removed it meanwhile, or the task itself (--rm): it is gone, as asked for.
+    let Ok(_life) = alone(agent, task).await else { return Ok(()) };
     if !task.now().stopped() {
         end(agent, task, None, "removed before it was started".into()).await;
     }

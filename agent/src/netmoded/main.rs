@@ -136,11 +136,11 @@ fn activated() -> anyhow::Result<Option<std::os::unix::net::UnixListener>> {
 }
 
 async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) -> anyhow::Result<()> {
+    follow::watch(&agent)?;
     for endpoint in agent.engine.endpoints() {
         agent.relays.begin(&agent.engine, endpoint.id);
     }
     recover::tasks(&agent).await?;
-    follow::watch(&agent)?;
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let service = api::router(agent.clone()).into_make_service_with_connect_info::<api::Peer>();

@@ -22,33 +22,57 @@ pub struct Desired<'a> {
 impl Desired<'_> {
     /// Makes what is missing, and tells how many steps that took; 0 means that all was as it should be.
     ///
+    /// One thing that cannot be mended keeps nothing else from being mended: it goes to the log, and the doctor
+    /// shows it.
+    ///
     /// # Errors
-    /// The kernel refused a step.
-    pub fn restore(&self, kernel: &Kernel, linux: &Linux, seen: &Observed) -> Result<usize, OpError> {
-        let remade = self.table(kernel, seen)?;
+    /// The table could not be made: without it nothing is published and nothing is shut.
+    pub fn restore(&self, kernel: &Kernel, linux: &Linux, seen: &Observed, table: Table) -> Result<usize, OpError> {
+        let remade = self.table(kernel, seen, table)?;
         let present = Present::new(seen);
-        let mut steps = usize::from(remade);
-        for network in self.networks {
-            let whole = bridge::network_up(network, self.settings);
-            let mut missing = links_only(present.missing(&whole));
-            if !missing.is_empty() {
-                // What a bridge is told before it comes up cannot be read back: it is told again.
-                missing = links_only(whole.into_iter().filter(|op| is_sysctl(op) || missing.contains(op)).collect());
-                linux.apply(&missing)?;
-            }
-            steps += missing.len();
-        }
-        for endpoint in self.endpoints {
-            let missing = links_only(present.missing(&expected(endpoint, self.settings, seen)));
-            if !missing.is_empty() {
-                linux.apply(&missing)?;
-            }
-            steps += missing.len();
-        }
+        let networks = self.networks.iter().map(|n| self.network(linux, &present, n)).sum::<usize>();
+        let endpoints = self.endpoints.iter().map(|e| self.endpoint(linux, seen, &present, e)).sum::<usize>();
         if remade {
             self.flush(linux);
         }
-        Ok(steps)
+        Ok(usize::from(remade) + networks + endpoints)
+    }
+
+    fn network(&self, linux: &Linux, present: &Present<'_>, network: &Network) -> usize {
+        let whole = bridge::network_up(network, self.settings);
+        let mut missing = links_only(present.missing(&whole));
+        if present.has_link(&network.bridge) {
+            // A link of that name stands: with another hardware address, say. It cannot be made again beside itself.
+            missing.retain(|op| !matches!(op, Op::BridgeAdd { .. }));
+        }
+        if !missing.is_empty() {
+            // What a bridge is told before it comes up cannot be read back: it is told again.
+            missing = links_only(whole.into_iter().filter(|op| is_sysctl(op) || missing.contains(op)).collect());
+        }
+        mend(linux, &format!("network {}", network.name), missing)
+    }
+
+    fn endpoint(&self, linux: &Linux, seen: &Observed, present: &Present<'_>, endpoint: &Endpoint) -> usize {
+        let object = format!("{} of {}", endpoint.id.short(), endpoint.owner.name);
+        let mut missing = links_only(present.missing(&expected(endpoint, self.settings, seen)));
+        let link = endpoint.link.as_ref().filter(|l| present.has_link(&l.host_dev));
+        if missing.iter().any(|op| matches!(op, Op::NetnsAdd { .. })) {
+            // A new one under the old name would not be the container's.
+            tracing::error!(object, "its namespace is not pinned any more; stop and start the task");
+            return 0;
+        }
+        if link.is_none() && matches!(endpoint.netns, NetnsUse::Foreign(_)) {
+            // It went with its namespace; whoever made that detaches it.
+            return 0;
+        }
+        if let (true, Some(link)) = (missing.iter().any(|op| matches!(op, Op::VethAdd { .. })), link) {
+            // It stands, but not as it should, outside of the bridge or with another end: it is made anew, whole.
+            let mut anew = vec![Op::LinkDel { at: Place::Host, dev: link.host_dev.clone() }];
+            anew.extend(links_only(expected(endpoint, self.settings, seen)));
+            anew.retain(|op| !matches!(op, Op::NetnsAdd { .. } | Op::LinkUp { .. }) || is_of(op, &link.interface));
+            missing = anew;
+        }
+        mend(linux, &object, missing)
     }
 
     /// The elements that the table should have.
@@ -60,11 +84,11 @@ impl Desired<'_> {
 
     /// Leaves the table as it is if it is right; else makes it anew in one transaction, so that no packet sees a
     /// gap. Tells whether it was made.
-    fn table(&self, kernel: &Kernel, seen: &Observed) -> Result<bool, OpError> {
+    fn table(&self, kernel: &Kernel, seen: &Observed, table: Table) -> Result<bool, OpError> {
         let rules = ruleset::ruleset(self.settings);
         let elements = self.elements();
         let same = seen.table.as_ref().is_some_and(|t| t.elements == elements);
-        if same && Present::new(seen).holds(&Op::TableAdd(rules.clone())) {
+        if table == Table::IfDamaged && same && Present::new(seen).holds(&Op::TableAdd(rules.clone())) {
             if self.settings.own_table {
                 kernel.own_table(&self.settings.table)?;
             }
@@ -81,6 +105,30 @@ impl Desired<'_> {
             tracing::warn!(%failure, "old flows were not forgotten");
         }
     }
+}
+
+/// When the table is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// Always: it may be of another version, with as many rules.
+    Always,
+    /// When rules or elements are missing.
+    IfDamaged,
+}
+
+/// Carries steps out, and tells how many; what is refused goes to the log.
+fn mend(linux: &Linux, object: &str, steps: Vec<Op>) -> usize {
+    match linux.apply(&steps) {
+        Ok(_) => steps.len(),
+        Err(error) => {
+            tracing::error!(object, %error, "could not be mended; see \"netmode doctor\"");
+            0
+        }
+    }
+}
+
+fn is_of(op: &Op, interface: &netmode_model::IfName) -> bool {
+    matches!(op, Op::LinkUp { dev, .. } if dev == interface)
 }
 
 /// The steps that an endpoint stands on, as far as they can be seen: into a namespace that was handed over the

@@ -1,12 +1,13 @@
 //! Tasks at the start: those whose container lives are watched on, the others have ended.
 
 use crate::agent::{Agent, blocking};
+use crate::registry::Task;
 use crate::task::{TaskRecord, VERSION};
 use crate::{clock, life};
 use netmode_container::State;
 use netmode_engine::store::{self, Kind};
-use netmode_model::ApiError;
 use netmode_model::api::TaskState;
+use netmode_model::{ApiError, Code, Id};
 use std::sync::Arc;
 
 /// Reads the tasks' records and compares them with the containers that live.
@@ -22,13 +23,11 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
     for record in listing.records {
         owned.extend(record.endpoint);
         let id = record.id;
-        let task = match agent.tasks.add(record) {
-            Ok(task) => task,
-            Err(error) => {
-                tracing::error!(task = %id, %error, "the record is left out");
-                continue;
-            }
-        };
+        let task = Arc::new(Task::new(record));
+        if let Err(error) = agent.tasks.add(task.clone()) {
+            tracing::error!(task = %id, %error, "the record is left out");
+            continue;
+        }
         let record = task.now();
         let lives = agent.containers.pid(id).is_some();
         match record.state {
@@ -48,11 +47,44 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
                 life::watch(agent.clone(), task);
             }
             TaskState::Pending if lives => {}
+            TaskState::Pending => unmade(agent, id).await?,
             _ => lost(agent, &record).await?,
         }
     }
     forsaken(agent, &owned).await?;
+    strays(agent).await?;
     Ok(())
+}
+
+/// A task that was never whole: its caller was told nothing.
+async fn unmade(agent: &Arc<Agent>, id: Id) -> Result<(), ApiError> {
+    let endpoint = agent.tasks.get(id).and_then(|t| t.now().endpoint);
+    agent.tasks.forget(id);
+    let shared = agent.clone();
+    blocking(move || {
+        if let Err(failure) = shared.containers.remove(id) {
+            tracing::warn!(task = %id, %failure, "left behind");
+        }
+        endpoint.into_iter().for_each(|endpoint| shared.detach(endpoint));
+        shared.store.remove(Kind::Task, &id.to_string()).map_err(|e| ApiError::new(Code::State, e.to_string()))
+    })
+    .await?
+}
+
+/// Containers that no task names: the agent ended between making one and recording its task's end.
+async fn strays(agent: &Arc<Agent>) -> Result<(), ApiError> {
+    let shared = agent.clone();
+    blocking(move || {
+        let listed = shared.containers.list().map_err(|e| ApiError::new(e.code(), e.to_string()))?;
+        for id in listed.into_iter().filter(|id| shared.tasks.get(*id).is_none()) {
+            tracing::info!(container = %id, "removed what no task names");
+            if let Err(failure) = shared.containers.remove(id) {
+                tracing::warn!(container = %id, %failure, "left behind");
+            }
+        }
+        Ok(())
+    })
+    .await?
 }
 
 /// A task whose container went with a reboot.
@@ -70,7 +102,7 @@ async fn lost(agent: &Arc<Agent>, record: &TaskRecord) -> Result<(), ApiError> {
 }
 
 /// Endpoints of tasks that no task names: the agent ended between attaching and recording the task.
-async fn forsaken(agent: &Arc<Agent>, owned: &[netmode_model::Id]) -> Result<(), ApiError> {
+async fn forsaken(agent: &Arc<Agent>, owned: &[Id]) -> Result<(), ApiError> {
     let of_task = |e: &netmode_engine::Endpoint| e.owner.kind == netmode_engine::endpoint::OwnerKind::Task;
     let left: Vec<_> = agent.engine.endpoints().into_iter().filter(of_task).map(|e| e.id).collect();
     for id in left.into_iter().filter(|id| !owned.contains(id)) {

@@ -40,7 +40,8 @@ impl Registry {
     ///
     /// # Errors
     /// The name is taken; the sentence says by whom.
-    pub fn add(&self, record: TaskRecord) -> Result<Arc<Task>, ApiError> {
+    pub fn add(&self, task: Arc<Task>) -> Result<(), ApiError> {
+        let record = task.now();
         let mut tasks = self.tasks();
         if let Some(other) = tasks.values().find(|t| t.record.borrow().name == record.name) {
             let other = other.record.borrow();
@@ -55,9 +56,8 @@ impl Registry {
                 ),
             ));
         }
-        let task = Arc::new(Task::new(record));
-        tasks.insert(task.now().id, task.clone());
-        Ok(task)
+        tasks.insert(record.id, task);
+        Ok(())
     }
 
     /// Forgets a task.

@@ -17,7 +17,10 @@ use tokio::task::AbortHandle;
 /// After so long without a datagram a client is forgotten: conntrack's `nf_conntrack_udp_timeout_stream`.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// Most clients of a UDP port at a time.
+/// Longest time to reach the container.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Most clients of a port at a time.
 const MOST_CLIENTS: usize = 1024;
 
 /// Longest datagram.
@@ -63,6 +66,7 @@ async fn streams(socket: OwnedFd, to: SocketAddr) -> io::Result<()> {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= MOST_CLIENTS => {}
                 Ok((client, _)) => drop(connections.spawn(stream(client, to))),
                 // Out of descriptors, or a client that gave up: the next one may fare better.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -73,42 +77,57 @@ async fn streams(socket: OwnedFd, to: SocketAddr) -> io::Result<()> {
 }
 
 async fn stream(mut client: TcpStream, to: SocketAddr) {
-    match TcpStream::connect(to).await {
-        Ok(mut inside) => drop(tokio::io::copy_bidirectional(&mut client, &mut inside).await),
+    match tokio::time::timeout(CONNECT, TcpStream::connect(to)).await {
+        Ok(Ok(mut inside)) => drop(tokio::io::copy_bidirectional(&mut client, &mut inside).await),
         // The container refuses: the client is to see the same (RST), not an end of file.
-        Err(_) => drop(client.set_zero_linger()),
+        _ => drop(client.set_zero_linger()),
     }
 }
 
 async fn datagrams(socket: OwnedFd, to: SocketAddr) -> io::Result<()> {
     let socket = Arc::new(UdpSocket::from_std(std::net::UdpSocket::from(socket))?);
-    let mut clients: HashMap<SocketAddr, (Arc<UdpSocket>, AbortHandle)> = HashMap::new();
+    let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+    // Ends with this task, so that nothing keeps the port when the container is gone.
+    let mut listeners = tokio::task::JoinSet::new();
     let mut buffer = vec![0; DATAGRAM];
     loop {
-        let (length, client) = socket.recv_from(&mut buffer).await?;
-        clients.retain(|_, (_, replies)| !replies.is_finished());
-        if !clients.contains_key(&client) {
-            if clients.len() >= MOST_CLIENTS {
-                continue;
+        tokio::select! {
+            received = socket.recv_from(&mut buffer) => {
+                // An error here is of an earlier datagram (ICMP), and the next one may fare better.
+                let Ok((length, client)) = received else { continue };
+                if !clients.contains_key(&client) && clients.len() < MOST_CLIENTS
+                    && let Ok(inside) = towards(to).await
+                {
+                    listeners.spawn(replies(inside.clone(), socket.clone(), client));
+                    clients.insert(client, inside);
+                }
+                if let Some(inside) = clients.get(&client) {
+                    // A full buffer loses a datagram, as on any wire.
+                    let _ = inside.try_send(&buffer[..length]);
+                }
             }
-            let inside = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await?;
-            inside.connect(to).await?;
-            let inside = Arc::new(inside);
-            let replies = tokio::spawn(replies(inside.clone(), socket.clone(), client)).abort_handle();
-            clients.insert(client, (inside, replies));
-        }
-        if let Some((inside, _)) = clients.get(&client) {
-            // A full buffer loses a datagram, as on any wire.
-            let _ = inside.try_send(&buffer[..length]);
+            Some(ended) = listeners.join_next() => {
+                if let Ok(client) = ended {
+                    clients.remove(&client);
+                }
+            }
         }
     }
 }
 
-async fn replies(inside: Arc<UdpSocket>, outside: Arc<UdpSocket>, client: SocketAddr) {
+async fn towards(to: SocketAddr) -> io::Result<Arc<UdpSocket>> {
+    let inside = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await?;
+    inside.connect(to).await?;
+    Ok(Arc::new(inside))
+}
+
+/// Carries answers back until the client has been silent, and tells whose they were.
+async fn replies(inside: Arc<UdpSocket>, outside: Arc<UdpSocket>, client: SocketAddr) -> SocketAddr {
     let mut buffer = vec![0; DATAGRAM];
     while let Ok(Ok(length)) = tokio::time::timeout(IDLE, inside.recv(&mut buffer)).await {
         if outside.send_to(&buffer[..length], client).await.is_err() {
-            return;
+            break;
         }
     }
+    client
 }

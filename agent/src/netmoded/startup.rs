@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::config::Config;
 use crate::join::Linux;
-use crate::reconcile::Desired;
+use crate::reconcile::{Desired, Table};
 use ipnetwork::IpNetwork;
 use netmode_engine::converge::Present;
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
@@ -65,7 +65,7 @@ pub fn start(config: &Config, kernel: &Arc<Kernel>, run_dir: &Path, state_dir: &
     let seen = linux.observe(&known)?;
     let (standing, gone) = sort(records.records, &seen);
     let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing };
-    let steps = desired.restore(kernel, &linux, &seen)?;
+    let steps = desired.restore(kernel, &linux, &seen, Table::Always)?;
     tracing::info!(steps, adopted = standing.len(), "compared what is recorded and what is");
     let engine = Engine::new(settings, networks, Arc::new(linux.clone()), Arc::new(linux.clone()), store.clone());
     for endpoint in gone {

@@ -373,6 +373,12 @@ impl Reserved<'_> {
             }
             Err(failure) => {
                 self.engine.leases().ports.release(&published, id);
+                let failure = match failure {
+                    HoldFailure::Taken { port, .. } => {
+                        HoldFailure::Taken { port, holder: self.engine.hold.holder(spec.protocol, port) }
+                    }
+                    other => other,
+                };
                 Err(not_held(published, failure))
             }
         }

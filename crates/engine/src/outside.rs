@@ -37,6 +37,11 @@ pub trait Hold: Send + Sync {
     /// # Errors
     /// Why not, with the port that stands in the way.
     fn hold(&self, protocol: Protocol, host: HostAddr, ports: PortRange, answering: bool) -> Result<Kept, HoldFailure>;
+
+    /// Who has a port that could not be held, in words. Slow: asked only for an error that somebody reads.
+    fn holder(&self, _protocol: Protocol, _port: u16) -> Option<String> {
+        None
+    }
 }
 
 /// Sockets that are held; dropping it lets them go.

@@ -7,6 +7,7 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProto
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netmode_model::{HostAddr, PortRange, Protocol};
 use nix::errno::Errno;
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,7 +25,8 @@ mod cta {
     pub(super) const PROTO_DST_PORT: u16 = 3;
 }
 
-/// Flows to forget: those whose original destination is one of the ports.
+/// Flows to forget: those whose original destination is one of the ports on the host itself. What others send
+/// through the host to the same port elsewhere is not ours to forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) protocol: Protocol,
@@ -50,8 +52,8 @@ impl Flusher {
         Ok(Self { waiting: Mutex::default(), netlink: Mutex::new(Netlink::open(NETLINK_NETFILTER)?) })
     }
 
-    /// Forgets the flows of all targets.
-    pub(crate) fn flush(&self, targets: &[Target]) -> Result<(), Refused> {
+    /// Forgets the flows of all targets; `host` are the host's addresses.
+    pub(crate) fn flush(&self, targets: &[Target], host: &HashSet<IpAddr>) -> Result<(), Refused> {
         locked(&self.waiting).extend(targets);
         let mut netlink = locked(&self.netlink);
         let taken = std::mem::take(&mut *locked(&self.waiting));
@@ -59,7 +61,7 @@ impl Flusher {
             // Somebody else's reading began after ours were there, and has ended.
             return Ok(());
         }
-        flush(&mut netlink, &taken).inspect_err(|_| {
+        flush(&mut netlink, &taken, host).inspect_err(|_| {
             // The error is told to this caller; the others try for themselves.
             locked(&self.waiting).extend(taken.iter().filter(|target| !targets.contains(target)));
         })
@@ -70,11 +72,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn flush(netlink: &mut Netlink, targets: &[Target]) -> Result<(), Refused> {
+fn flush(netlink: &mut Netlink, targets: &[Target], host: &HashSet<IpAddr>) -> Result<(), Refused> {
     if count(netlink)? == 0 {
         return Ok(());
     }
-    let doomed = matching(netlink, targets)?;
+    let doomed = matching(netlink, targets, host)?;
     delete(netlink, doomed)
 }
 
@@ -104,11 +106,11 @@ struct Flow {
     attributes: Vec<ConntrackAttribute>,
 }
 
-fn matching(netlink: &mut Netlink, targets: &[Target]) -> Result<Vec<Flow>, Refused> {
+fn matching(netlink: &mut Netlink, targets: &[Target], host: &HashSet<IpAddr>) -> Result<Vec<Flow>, Refused> {
     netlink.dump(message(0, ConntrackMessage::Get(Vec::new())), |frame| {
         let flow = frame.body.get(4..)?;
         let tuple = attr(flow, cta::TUPLE_ORIG)?;
-        targets.iter().any(|target| matches(target, tuple)).then(|| {
+        targets.iter().any(|target| matches(target, tuple, host)).then(|| {
             let kept = attrs(flow).filter_map(|(kind, value)| match kind {
                 cta::TUPLE_ORIG => Some(DefaultNla::new(kind | NLA_F_NESTED, value.to_vec())),
                 cta::ID | cta::ZONE => Some(DefaultNla::new(kind, value.to_vec())),
@@ -119,13 +121,13 @@ fn matching(netlink: &mut Netlink, targets: &[Target]) -> Result<Vec<Flow>, Refu
     })
 }
 
-fn matches(target: &Target, tuple: &[u8]) -> bool {
+fn matches(target: &Target, tuple: &[u8], host: &HashSet<IpAddr>) -> bool {
     let proto = attr(tuple, cta::TUPLE_PROTO).unwrap_or_default();
     let number = attr(proto, cta::PROTO_NUM).and_then(|n| n.first());
     let port = attr(proto, cta::PROTO_DST_PORT).and_then(|p| p.try_into().ok()).map(u16::from_be_bytes);
     number == Some(&target.protocol.number())
         && port.is_some_and(|port| target.ports.contains(port))
-        && destination(tuple).is_some_and(|ip| to_host(target.host, ip))
+        && destination(tuple).is_some_and(|ip| to_host(target.host, ip, host))
 }
 
 fn destination(tuple: &[u8]) -> Option<IpAddr> {
@@ -135,16 +137,11 @@ fn destination(tuple: &[u8]) -> Option<IpAddr> {
     v4().or_else(v6)
 }
 
-fn to_host(host: HostAddr, ip: IpAddr) -> bool {
-    match host.specific() {
+fn to_host(named: HostAddr, ip: IpAddr, host: &HashSet<IpAddr>) -> bool {
+    let family = if ip.is_ipv4() { named.has_v4() } else { named.has_v6() };
+    match named.specific() {
         Some(address) => address == ip,
-        None => {
-            if ip.is_ipv4() {
-                host.has_v4()
-            } else {
-                host.has_v6()
-            }
-        }
+        None => family && (ip.is_loopback() || host.contains(&ip)),
     }
 }
 

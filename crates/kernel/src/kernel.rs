@@ -228,7 +228,8 @@ impl Kernel {
             _ => None,
         };
         let targets: Vec<Target> = steps.iter().filter_map(target).collect();
-        self.flows.flush(&targets)
+        let addresses = self.pool.run(|worker| worker.route(&Place::Host)?.addresses())??;
+        self.flows.flush(&targets, &addresses.into_iter().map(|(_, address)| address.ip()).collect())
     }
 
     fn announce(&self, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {

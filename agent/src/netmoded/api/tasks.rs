@@ -34,7 +34,7 @@ pub struct RemoveQuery {
 fn for_root(peer: &Peer, request: &RunRequest) -> Result<(), Failed> {
     let spec = &request.container;
     let asked = [
-        ("--rootfs /", spec.rootfs.as_deref() == Some("/")),
+        ("--rootfs", spec.rootfs.is_some()),
         ("-v", !spec.volumes.is_empty()),
         ("--cap-add", !spec.cap_add.is_empty()),
         ("--privileged", spec.privileged),
