@@ -1,6 +1,7 @@
 //! The agent: what all requests share.
 
 use crate::config::Config;
+use crate::foreign::Busy;
 use crate::join::Linux;
 use crate::registry::{Registry, Task};
 use crate::relay::Relays;
@@ -30,6 +31,8 @@ pub struct Agent {
     pub containers: Arc<Containers>,
     /// Tasks.
     pub tasks: Registry,
+    /// Namespaces of others that are being attached or detached.
+    pub busy: Busy,
     /// What is carried from the host's `::1`.
     pub relays: Relays,
     /// Records.

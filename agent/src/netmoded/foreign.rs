@@ -1,4 +1,4 @@
-//! Namespaces that someone else made: attached by descriptor or path, kept by owner and interface.
+//! Namespaces that someone else made: attached by descriptor or path, kept by caller, owner and interface.
 
 use crate::agent::Agent;
 use crate::clock;
@@ -6,40 +6,104 @@ use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
 use netmode_engine::{Attach, Endpoint};
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{AttachReply, AttachRequest, NetnsRef};
-use netmode_model::{ApiError, Code, NetnsName};
+use netmode_model::{ApiError, Code, IfName, NetnsName};
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Longest time that the kernel may take to delete a link.
-const LINK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+const LINK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Attaches a namespace. A second call for the same owner and interface answers what stands.
+/// What an attachment is found again by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The caller's user id; root finds everybody's.
+    pub uid: u32,
+    /// Who asked for it.
+    pub owner: String,
+    /// The link inside.
+    pub interface: IfName,
+}
+
+impl Key {
+    /// The key of a request; the interface is `eth0` where none is given.
+    ///
+    /// # Errors
+    /// An owner that cannot be.
+    pub fn new(uid: u32, owner: String, interface: Option<IfName>) -> Result<Self, ApiError> {
+        if !(1..=255).contains(&owner.len()) || owner.chars().any(char::is_control) {
+            let text = "the owner of an attachment is 1 to 255 characters without control characters; give another one";
+            return Err(ApiError::new(Code::Invalid, text));
+        }
+        let interface = interface.or_else(|| "eth0".parse().ok());
+        let interface = interface.ok_or_else(|| ApiError::new(Code::Unavailable, "no name for a link"))?;
+        Ok(Self { uid, owner, interface })
+    }
+
+    fn fits(&self, endpoint: &Endpoint) -> bool {
+        let link = endpoint.link.as_ref().map_or("eth0", |l| l.interface.as_str());
+        let owner = &endpoint.owner;
+        let same = owner.kind == OwnerKind::Netns && owner.name == self.owner && link == self.interface.as_str();
+        same && (self.uid == 0 || owner.uid == self.uid)
+    }
+}
+
+/// Keys that are being attached or detached: one at a time for each.
+#[derive(Debug, Default)]
+pub struct Busy {
+    keys: Mutex<HashSet<(String, IfName)>>,
+    freed: Condvar,
+}
+
+/// A key that is held; dropped, the next one goes on.
+struct Turn<'a>(&'a Busy, (String, IfName));
+
+impl Busy {
+    fn turn(&self, key: &Key) -> Turn<'_> {
+        // Not by user: two users may mean the same link of the same namespace.
+        let key = (key.owner.clone(), key.interface.clone());
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.freed.wait_while(keys, |k| k.contains(&key)).unwrap_or_else(PoisonError::into_inner);
+        keys.insert(key.clone());
+        Turn(self, key)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.freed.notify_all();
+    }
+}
+
+/// Attaches a namespace. A second call for the same key answers what stands.
 ///
 /// # Errors
 /// Why not; nothing has changed.
-pub fn attach(agent: &Agent, request: AttachRequest, handed: Option<OwnedFd>) -> Result<AttachReply, ApiError> {
-    let failed = |e: String| ApiError::new(Code::Unavailable, e);
-    if !(1..=255).contains(&request.owner.len()) || request.owner.chars().any(char::is_control) {
-        let text = "the owner of an attachment is 1 to 255 characters without control characters; give another one";
-        return Err(ApiError::new(Code::Invalid, text));
-    }
-    let interface = match request.interface {
-        Some(name) => name,
-        None => "eth0".parse().map_err(|_| failed("no name for a link".into()))?,
-    };
-    if let Some(endpoint) = find(agent, &request.owner, interface.as_str()) {
+pub fn attach(
+    agent: &Agent,
+    key: Key,
+    request: AttachRequest,
+    handed: Option<OwnedFd>,
+) -> Result<AttachReply, ApiError> {
+    let _turn = agent.busy.turn(&key);
+    if let Some(endpoint) = agent.engine.find(|e| key.fits(e)) {
         return Ok(reply(&endpoint));
     }
-    wait_for_the_last(agent, &request.owner, interface.as_str());
+    wait_for_the_last(agent, &key);
     let netns = open(&request.netns, handed)?;
+    owned_by(&netns, key.uid)?;
+    let failed = |e: String| ApiError::new(Code::Unavailable, e);
     let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
     let name: NetnsName = format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()))?;
     agent.kernel.register(&name, netns);
     let attached = agent.attach(&Attach {
         id,
-        owner: Owner { kind: OwnerKind::Netns, id, name: request.owner },
+        owner: Owner { kind: OwnerKind::Netns, id, name: key.owner, uid: key.uid },
         netns: NetnsUse::Foreign(name.clone()),
-        interface,
+        interface: key.interface,
         requested: request.mode,
         net: request.net,
         now: clock::now(),
@@ -62,27 +126,39 @@ fn open(netns: &NetnsRef, handed: Option<OwnedFd>) -> Result<NetnsFd, ApiError> 
     checked.map_err(|e| ApiError::new(Code::BadNetns, format!("{e}; name a network namespace such as /run/netns/NAME")))
 }
 
-/// Detaches what the owner has on the interface; nothing is no error.
-pub fn detach(agent: &Agent, owner: &str, interface: &str) {
-    if let Some(endpoint) = find(agent, owner, interface) {
-        agent.detach(endpoint.id);
+/// Whoever is not root attaches only namespaces of user namespaces of his own: a descriptor alone shows nothing,
+/// the pins of others can be opened by everybody.
+fn owned_by(netns: &NetnsFd, uid: u32) -> Result<(), ApiError> {
+    if uid == 0 {
+        return Ok(());
+    }
+    match netns.owner() {
+        Ok(owner) if owner == uid => Ok(()),
+        Ok(owner) => {
+            let text = format!(
+                "the namespace belongs to user {owner}, not to user {uid}; attach one of your own, or use sudo"
+            );
+            Err(ApiError::new(Code::Forbidden, text))
+        }
+        Err(error) => {
+            Err(ApiError::new(Code::BadNetns, format!("cannot tell whose namespace it is: {error}; use sudo")))
+        }
     }
 }
 
-fn find(agent: &Agent, owner: &str, interface: &str) -> Option<Endpoint> {
-    agent.engine.find(|e| is_of(e, owner, interface))
-}
-
-fn is_of(endpoint: &Endpoint, owner: &str, interface: &str) -> bool {
-    let link = endpoint.link.as_ref().map_or("eth0", |l| l.interface.as_str());
-    endpoint.owner.kind == OwnerKind::Netns && endpoint.owner.name == owner && link == interface
-}
-
 /// The link of a detach just before is deleted behind its reply, and its name must be free again.
-fn wait_for_the_last(agent: &Agent, owner: &str, interface: &str) {
-    let begun = std::time::Instant::now();
-    while agent.engine.is_leaving(|e| is_of(e, owner, interface)) && begun.elapsed() < LINK_PATIENCE {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+fn wait_for_the_last(agent: &Agent, key: &Key) {
+    let begun = Instant::now();
+    while agent.engine.is_leaving(|e| key.fits(e)) && begun.elapsed() < LINK_PATIENCE {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Detaches what the key names; nothing is no error.
+pub fn detach(agent: &Agent, key: &Key) {
+    let _turn = agent.busy.turn(key);
+    if let Some(endpoint) = agent.engine.find(|e| key.fits(e)) {
+        agent.detach(endpoint.id);
     }
 }
 

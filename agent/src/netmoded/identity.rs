@@ -36,7 +36,7 @@ pub fn files(
     let link = endpoint.and_then(|e| e.link.as_ref());
     let gateway = link.and_then(|l| l.gateways.first().copied());
     let extra = net.add_hosts.iter().map(|h| add_host(h, gateway)).collect::<Result<Vec<_>, _>>()?;
-    let links = net.links.iter().map(|l| linked(l, record, registry, engine)).collect::<Result<Vec<_>, _>>()?;
+    let links = net.links.iter().map(|l| linked(l, record, registry, engine)).collect::<Result<Vec<_>, _>>()?.concat();
     let own = |names: &str| {
         let addrs = link.map(|l| l.addrs.as_slice()).unwrap_or_default();
         addrs.iter().map(|a| HostLine { ip: a.ip(), names: vec![names.to_owned()] }).collect::<Vec<_>>()
@@ -89,8 +89,8 @@ fn add_host(text: &str, gateway: Option<IpAddr>) -> Result<HostLine, ApiError> {
     Ok(HostLine { ip, names: vec![name.into()] })
 }
 
-/// `TASK[:ALIAS]` as a line of `/etc/hosts`: alias, host name, name.
-fn linked(text: &str, record: &TaskRecord, registry: &Registry, engine: &Engine) -> Result<HostLine, ApiError> {
+/// `TASK[:ALIAS]` as lines of `/etc/hosts`, one for each address: alias, host name, name.
+fn linked(text: &str, record: &TaskRecord, registry: &Registry, engine: &Engine) -> Result<Vec<HostLine>, ApiError> {
     let bad = |why: String| invalid(Code::BadLink, why);
     let (target, alias) = match text.split(':').collect::<Vec<_>>()[..] {
         [target] => (target, target),
@@ -105,8 +105,8 @@ fn linked(text: &str, record: &TaskRecord, registry: &Registry, engine: &Engine)
     })?;
     let other = task.now();
     let endpoint = other.endpoint.and_then(|id| engine.endpoint(id));
-    let ip = endpoint.as_ref().and_then(Endpoint::address);
-    let (Some(ip), false) = (ip, other.stopped()) else {
+    let link = endpoint.as_ref().and_then(|e| e.link.as_ref());
+    let (Some(link), false) = (link, other.stopped()) else {
         return Err(bad(format!(
             "Cannot link to a non running container: {target} is {} in {} mode; start it in bridge mode first",
             other.state,
@@ -123,7 +123,7 @@ fn linked(text: &str, record: &TaskRecord, registry: &Registry, engine: &Engine)
     if other.name.as_str() != alias {
         names.push(other.name.to_string());
     }
-    Ok(HostLine { ip, names })
+    Ok(link.addrs.iter().map(|a| HostLine { ip: a.ip(), names: names.clone() }).collect())
 }
 
 /// The host's file; where it names nothing but systemd-resolved's stub, the file with the real servers.

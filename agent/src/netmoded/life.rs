@@ -31,7 +31,7 @@ const SIGKILL: i32 = 9;
 pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, ApiError> {
     let shared = agent.clone();
     let record = blocking(move || admit::admit(&shared, request)).await??;
-    let created = Created { id: record.id, name: record.name.clone(), warnings: warnings(&record) };
+    let mut created = Created { id: record.id, name: record.name.clone(), warnings: warnings(&record) };
     let task = Arc::new(Task::new(record));
     // Held before anybody can find it: nobody starts or removes what is being made.
     let _life = task.life.lock().await;
@@ -44,7 +44,18 @@ pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, 
         agent.tasks.forget(created.id);
         return Err(error);
     }
+    created.warnings.extend(not_held(agent, &task.now()));
     Ok(created)
+}
+
+/// Ports that only a record keeps, since the kernel has no sockets of their protocol.
+fn not_held(agent: &Agent, record: &TaskRecord) -> Option<String> {
+    let id = record.endpoint.filter(|id| !agent.engine.held(*id))?;
+    let endpoint = agent.engine.endpoint(id).filter(|e| e.link.is_some())?;
+    let sctp = |p: &&netmode_model::Published| p.protocol == netmode_model::Protocol::Sctp;
+    let ports: Vec<_> = endpoint.ports.iter().filter(sctp).map(|p| p.host_ports.to_string()).collect();
+    let text = "this kernel has no SCTP sockets: these sctp ports are reserved by record only";
+    (!ports.is_empty()).then(|| format!("{text}: {}", ports.join(", ")))
 }
 
 /// The lock of a task that is still there.
@@ -136,7 +147,7 @@ pub fn attachment(record: &TaskRecord) -> Result<Attach, ApiError> {
     };
     Ok(Attach {
         id,
-        owner: Owner { kind: OwnerKind::Task, id: record.id, name: record.name.to_string() },
+        owner: Owner { kind: OwnerKind::Task, id: record.id, name: record.name.to_string(), uid: 0 },
         netns,
         interface: "eth0".parse().map_err(|_| failed("no name for a link".into()))?,
         requested: record.requested,
@@ -334,13 +345,17 @@ async fn send(agent: &Arc<Agent>, id: Id, signal: i32) -> Result<(), ApiError> {
     })
 }
 
-/// Waits until a task has ended, and tells its exit status.
+/// Waits until a task has ended, and tells its exit status. One that removes itself is gone by then.
 pub async fn wait(task: &Task) -> i32 {
     let mut changes = task.record.subscribe();
-    let code = match changes.wait_for(TaskRecord::stopped).await {
-        Ok(record) => record.exit_code,
-        Err(_) => None,
+    let (code, auto_remove) = match changes.wait_for(TaskRecord::stopped).await {
+        Ok(record) => (record.exit_code, record.request.auto_remove),
+        Err(_) => (None, false),
     };
+    if auto_remove {
+        let mut removed = task.removed.subscribe();
+        let _ = tokio::time::timeout(KILL_PATIENCE, removed.wait_for(|removed| *removed)).await;
+    }
     code.unwrap_or(125)
 }
 

@@ -117,6 +117,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         kernel,
         containers,
         tasks: registry::Registry::default(),
+        busy: foreign::Busy::default(),
         relays: relay::Relays::default(),
         store: started.store,
         netns,

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 pub struct Task {
     /// The newest record; every change goes through it, and `wait` watches it.
     pub record: watch::Sender<TaskRecord>,
+    /// Whether it has been removed, for those who wait for the end of one that removes itself.
+    pub removed: watch::Sender<bool>,
     /// Held while the task is started, stopped or removed.
     pub life: tokio::sync::Mutex<()>,
 }
@@ -18,7 +20,11 @@ pub struct Task {
 impl Task {
     /// A task of a record.
     pub fn new(record: TaskRecord) -> Self {
-        Self { record: watch::Sender::new(record), life: tokio::sync::Mutex::default() }
+        Self {
+            record: watch::Sender::new(record),
+            removed: watch::Sender::new(false),
+            life: tokio::sync::Mutex::default(),
+        }
     }
 
     /// A copy of the newest record.
@@ -62,7 +68,9 @@ impl Registry {
 
     /// Forgets a task.
     pub fn forget(&self, id: Id) {
-        self.tasks().remove(&id);
+        if let Some(task) = self.tasks().remove(&id) {
+            task.removed.send_replace(true);
+        }
     }
 
     /// Every task, oldest first.

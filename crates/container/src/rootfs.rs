@@ -5,6 +5,7 @@ use crate::layout::private_dir;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Mounts an overlay: writes go to `work/upper`, `lower` stays as it is.
@@ -13,8 +14,12 @@ pub(crate) fn mount_overlay(lower: &Path, work: &Path, merged: &Path) -> Result<
     for dir in [&upper, &workdir, &merged.to_owned()] {
         private_dir(dir)?;
     }
-    // The upper directory is what "/" will look like.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    // The upper directory is what the top will look like: /tmp stays everybody's.
+    let like = fs::metadata(lower).map_err(ContainerError::file("read", lower))?;
+    chown(&upper, Some(like.uid()), Some(like.gid())).map_err(ContainerError::file("change", &upper))?;
+    // An image's top that says nothing of others was made by unpacking, not by the image.
+    let mode = if like.mode() & 0o077 == 0 { 0o755 } else { like.mode() & 0o7777 };
+    let mode = fs::Permissions::from_mode(mode);
     fs::set_permissions(&upper, mode).map_err(ContainerError::file("change", &upper))?;
     let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), workdir.display());
     mount(Some("overlay"), merged, Some("overlay"), MsFlags::empty(), Some(options.as_str()))

@@ -19,6 +19,9 @@ pub struct Owner {
     pub id: Id,
     /// The name people know.
     pub name: String,
+    /// The user who asked for it.
+    #[serde(default)]
+    pub uid: u32,
 }
 
 /// What kind of thing owns an endpoint.

@@ -49,7 +49,7 @@ fn request(n: u8, mode: &str, net: NetOptions) -> Attach {
         Mode::Host => NetnsUse::Host,
         _ => NetnsUse::Own(format!("nm-{}", id.short()).parse().unwrap()),
     };
-    let owner = Owner { kind: OwnerKind::Task, id, name: format!("task-{n}") };
+    let owner = Owner { kind: OwnerKind::Task, id, name: format!("task-{n}"), uid: 0 };
     Attach { id, owner, netns, interface: "eth0".parse().unwrap(), requested, net, now: String::new() }
 }
 

@@ -104,7 +104,8 @@ impl Route {
         if let Some(via) = self.via {
             write!(f, " via {via}")?;
         }
-        write!(f, " dev {}", self.dev)
+        // Without it the route would look like one made at boot.
+        write!(f, " dev {} proto static", self.dev)
     }
 }
 

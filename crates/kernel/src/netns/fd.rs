@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, stat};
 use nix::sys::statfs::fstatfs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// `NSFS_MAGIC`, linux/magic.h.
@@ -13,6 +13,10 @@ const NSFS: i64 = 0x6e73_6673;
 mod ioctl {
     // NS_GET_NSTYPE, ioctl_ns(2): the CLONE_NEW* flag of a namespace.
     nix::ioctl_none_bad!(ns_get_nstype, nix::request_code_none!(0xb7, 0x3));
+    // NS_GET_USERNS: a descriptor of the user namespace that owns a namespace.
+    nix::ioctl_none_bad!(ns_get_userns, nix::request_code_none!(0xb7, 0x1));
+    // NS_GET_OWNER_UID: who made a user namespace.
+    nix::ioctl_read_bad!(ns_get_owner_uid, nix::request_code_none!(0xb7, 0x4), libc::uid_t);
 }
 
 /// A descriptor of a network namespace that a container may be attached to.
@@ -87,6 +91,21 @@ impl NetnsFd {
             return Err(NetnsError::Inits(name));
         }
         Ok(Self(fd))
+    }
+
+    /// The user who made the user namespace that this namespace belongs to; 0 for what root made on the host.
+    ///
+    /// # Errors
+    /// EPERM for a user namespace that is not within the agent's; otherwise of ioctl_ns(2).
+    pub fn owner(&self) -> Result<u32, Errno> {
+        // SAFETY: the request takes no argument, and the descriptor is open.
+        let user = unsafe { ioctl::ns_get_userns(self.0.as_raw_fd())? };
+        // SAFETY: the kernel has just made this descriptor for this process; nobody else knows it.
+        let user = unsafe { OwnedFd::from_raw_fd(user) };
+        let mut uid: libc::uid_t = libc::uid_t::MAX;
+        // SAFETY: the kernel writes one uid_t to where the pointer points, which lives until the call returns.
+        unsafe { ioctl::ns_get_owner_uid(user.as_raw_fd(), &raw mut uid)? };
+        Ok(uid)
     }
 
     /// The inode number, by which the kernel tells namespaces apart while they live.
