@@ -184,6 +184,7 @@ impl Lan {
         EndpointLink {
             network: self.network.name.clone(),
             bridge: self.network.bridge.clone(),
+            bridge_mac: self.network.mac,
             host_dev: host_dev(endpoint.id),
             interface: request.interface.clone(),
             mac: request.net.mac_address.or(derived).unwrap_or(self.network.mac),

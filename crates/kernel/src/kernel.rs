@@ -13,6 +13,7 @@ use netmode_model::{Final, IfName, Inverse, Mac, NetnsName, Observed, Op, Place}
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Threads that enter namespaces: enough to overlap waiting for the kernel, few enough not to queue on its
@@ -72,6 +73,8 @@ pub struct Scope<'a> {
 /// Linux, as far as netmode changes it, seen from the namespace it was opened in: "the host".
 pub struct Kernel {
     table: String,
+    /// The group of links to be deleted that was found empty; 0 before.
+    pub(crate) doomed: AtomicU32,
     pub(crate) registry: Arc<Registry>,
     pub(crate) pool: Pool,
     owner: Mutex<Owner>,
@@ -105,7 +108,7 @@ impl Kernel {
         let reader = Netlink::open(NETLINK_NETFILTER).map_err(io("a netfilter socket"))?;
         let flows = Flusher::open().map_err(io("a netfilter socket"))?;
         let (owner, reader) = (Mutex::new(owner), Mutex::new(reader));
-        Ok(Self { table: config.table, registry, pool, owner, reader, flows })
+        Ok(Self { table: config.table, doomed: AtomicU32::new(0), registry, pool, owner, reader, flows })
     }
 
     /// Carries operations out in order and returns what takes them back, newest last.
@@ -210,7 +213,8 @@ impl Kernel {
                     flushed = true;
                     self.flush(steps)
                 }
-                Final::Announce { at, dev, ip, mac } => self.announce(at, dev, *ip, *mac),
+                Final::Announce { at, dev, ip, mac, to: None } => self.announce(at, dev, *ip, *mac),
+                Final::Announce { at, dev, to: Some((ip, mac)), .. } => self.introduce(at, dev, *ip, *mac),
                 Final::LinkDrop { dev } => self.drop_link(dev),
                 Final::NetnsDrop { netns } => self.drop_netns(netns),
             };
@@ -235,6 +239,11 @@ impl Kernel {
     fn announce(&self, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {
         let (at, dev) = (at.clone(), dev.clone());
         self.pool.run(move |worker| announce(worker, &at, &dev, ip, mac))?
+    }
+
+    fn introduce(&self, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {
+        let (at, dev) = (at.clone(), dev.clone());
+        self.pool.run(move |worker| worker.route(&at)?.probe(&dev, ip, mac))?
     }
 
     fn drop_link(&self, dev: &IfName) -> Result<(), Refused> {

@@ -25,7 +25,7 @@ pub enum Change {
     },
     /// An address came or went.
     Address,
-    /// A route came or went.
+    /// A default route of the main table came or went.
     Route,
     /// A policy routing rule came or went.
     Rule,
@@ -148,6 +148,13 @@ fn read(
     }
 }
 
+/// `struct rtmsg`: length of the destination's prefix, and the table. Every link that comes up brings routes of its
+/// own; they lead nowhere out.
+fn is_default(frame: &Frame<'_>) -> bool {
+    const MAIN: u8 = 254;
+    frame.body.get(1) == Some(&0) && frame.body.get(4) == Some(&MAIN)
+}
+
 fn route_change(frame: &Frame<'_>) -> Option<Change> {
     match frame.kind {
         rtm::NEWLINK | rtm::DELLINK => {
@@ -157,7 +164,7 @@ fn route_change(frame: &Frame<'_>) -> Option<Change> {
             Some(Change::Link { index: u32_at(frame.body, 4), name, gone })
         }
         rtm::NEWADDR | rtm::DELADDR => Some(Change::Address),
-        rtm::NEWROUTE | rtm::DELROUTE => Some(Change::Route),
+        rtm::NEWROUTE | rtm::DELROUTE => is_default(frame).then_some(Change::Route),
         rtm::NEWRULE | rtm::DELRULE => Some(Change::Rule),
         _ => None,
     }

@@ -57,6 +57,8 @@ codes! {
     NameTaken = "name-taken", 409;
     /// No such task, network or object.
     NotFound = "not-found", 404;
+    /// The path of the API exists, and not with this method.
+    MethodNotAllowed = "method-not-allowed", 405;
     /// A link to something that cannot be linked to.
     BadLink = "bad-link", 400;
     /// The task is not in the state that the request needs.

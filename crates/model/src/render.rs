@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use std::net::IpAddr;
 
 /// `ip`, or `ip -n NETNS` elsewhere than on the host.
-fn ip(at: &Place) -> String {
+fn ip_command(at: &Place) -> String {
     match at {
         Place::Host => "ip".into(),
         Place::Netns(netns) => format!("ip -n {netns}"),
@@ -57,15 +57,15 @@ impl Display for Op {
                 on_off(*hairpin),
                 on_off(*isolated)
             ),
-            Self::LinkDel { at, dev } => write!(f, "{} link del dev {dev}", ip(at)),
-            Self::LinkUp { at, dev } => write!(f, "{} link set dev {dev} up", ip(at)),
-            Self::LinkDown { at, dev } => write!(f, "{} link set dev {dev} down", ip(at)),
-            Self::LinkMtu { at, dev, mtu } => write!(f, "{} link set dev {dev} mtu {mtu}", ip(at)),
+            Self::LinkDel { at, dev } => write!(f, "{} link del dev {dev}", ip_command(at)),
+            Self::LinkUp { at, dev } => write!(f, "{} link set dev {dev} up", ip_command(at)),
+            Self::LinkDown { at, dev } => write!(f, "{} link set dev {dev} down", ip_command(at)),
+            Self::LinkMtu { at, dev, mtu } => write!(f, "{} link set dev {dev} mtu {mtu}", ip_command(at)),
             Self::AddrAdd { at, dev, addr } => {
                 let nodad = if addr.is_ipv6() { " nodad" } else { "" };
-                write!(f, "{} addr add {addr} dev {dev}{nodad}", ip(at))
+                write!(f, "{} addr add {addr} dev {dev}{nodad}", ip_command(at))
             }
-            Self::AddrDel { at, dev, addr } => write!(f, "{} addr del {addr} dev {dev}", ip(at)),
+            Self::AddrDel { at, dev, addr } => write!(f, "{} addr del {addr} dev {dev}", ip_command(at)),
             Self::RouteAdd(route) => route.render(f, "add"),
             Self::RouteDel(route) => route.render(f, "del"),
             Self::RuleAdd(rule) => rule.render(f, "add"),
@@ -96,7 +96,7 @@ fn value_text(value: &str) -> String {
 impl Route {
     fn render(&self, f: &mut Formatter<'_>, verb: &str) -> fmt::Result {
         let six = matches!(self.via, Some(IpAddr::V6(_))) || self.to.is_some_and(|to| to.is_ipv6());
-        write!(f, "{} {}route {verb} ", ip(&self.at), if six { "-6 " } else { "" })?;
+        write!(f, "{} {}route {verb} ", ip_command(&self.at), if six { "-6 " } else { "" })?;
         match self.to {
             Some(to) => write!(f, "{to}")?,
             None => f.write_str("default")?,
@@ -137,7 +137,10 @@ impl Display for Final {
                 }
                 write!(f, " --dport {ports}")
             }
-            Self::Announce { at, dev, ip, mac } => match (at, ip) {
+            Self::Announce { at, dev, to: Some((ip, mac)), .. } => {
+                write!(f, "{} neigh replace {ip} lladdr {mac} dev {dev} nud probe", ip_command(at))
+            }
+            Self::Announce { at, dev, ip, mac, to: None } => match (at, ip) {
                 (Place::Netns(n), IpAddr::V4(_)) => write!(f, "ip netns exec {n} arping -U -c 1 -I {dev} {ip} # {mac}"),
                 (Place::Netns(n), IpAddr::V6(_)) => write!(f, "ip netns exec {n} ndsend {ip} {dev} # {mac}"),
                 (Place::Host, IpAddr::V4(_)) => write!(f, "arping -U -c 1 -I {dev} {ip} # {mac}"),

@@ -89,5 +89,5 @@ pub async fn no_such_route() -> Failed {
 
 /// A path that the API has, with another method.
 pub async fn no_such_method() -> Failed {
-    Failed(ApiError::new(Code::NotFound, "no such method for this path; see /v1/openapi.json"))
+    Failed(ApiError::new(Code::MethodNotAllowed, "no such method for this path; see /v1/openapi.json"))
 }

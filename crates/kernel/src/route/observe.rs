@@ -96,6 +96,16 @@ impl RouteSocket {
         Ok(Some(link))
     }
 
+    /// The MTU of one link. A dump of all is quadratic: for each veth the kernel searches the number of its peer's
+    /// namespace.
+    pub(crate) fn mtu_of(&mut self, index: u32) -> Result<Option<u32>, Refused> {
+        let mut request = LinkMessage::default();
+        request.header.index = index;
+        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let link = self.netlink.get(Message::GetLink(request), |frame| read_link(frame, &Place::Host))?;
+        Ok(link.map(|(link, _)| link.mtu))
+    }
+
     /// Index of the link, and address.
     pub(crate) fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, Refused> {
         self.netlink.dump(Message::GetAddress(AddressMessage::default()), |frame| match decode(frame)? {
