@@ -1,0 +1,67 @@
+//! netmode from outside.
+//!
+//! A [`Lab`] is one private machine: a sandbox (`tests/sandbox/enter`: own process, mount and network namespaces
+//! over a throw-away Debian root) in which `netmoded` runs with its default paths. The sandbox's network namespace
+//! is "the host"; around it lie the namespaces of [`lab`]'s picture. A test asks from a vantage point and asserts
+//! what came of it:
+//!
+//! ```no_run
+//! use netmode_tests::{Lab, tcp};
+//!
+//! let lab = Lab::start();
+//! lab.serve("web", &["-p", "8080:80"], &["tcp/80"]);
+//! let seen = lab.at("client").who(tcp("192.0.2.1:8080")).expect("published");
+//! assert_eq!(seen.peer.to_string(), "192.0.2.9", "the client's own address is kept");
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | [`sandbox`] | starting and ending a sandbox, its files, its console |
+//! | [`lab`] | the picture, the options, the agent |
+//! | [`vantage`] | asking from a namespace: connect, bind, serve, hammer |
+//! | [`cli`] | `netmode …` and what it answered |
+//! | [`machine`] | everything that a refused request must leave as it was |
+//! | [`skip`] | tests that this machine cannot run |
+//! | `bin/probe` | the instrument inside |
+//!
+//! Nothing here knows the code of the product. All waits are bounded, and everything dies with the sandbox's
+//! first process, which dies with the test.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod lab;
+pub mod machine;
+pub mod sandbox;
+pub mod skip;
+pub mod vantage;
+pub mod wire;
+
+pub use cli::Output;
+pub use lab::{Lab, Options};
+pub use vantage::{Target, sctp, tcp, udp};
+pub use wire::{Failure, Seen};
+
+use std::time::{Duration, Instant};
+
+/// Asks until the answer is yes, for at most `seconds`; what is asked for is named if it never is.
+pub fn eventually(what: &str, seconds: f64, mut yes: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs_f64(seconds);
+    let mut pause = Duration::from_millis(2);
+    while !yes() {
+        assert!(Instant::now() < until, "not within {seconds} s: {what}");
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Does all of it at the same time (waiting for silence is most of it) and gives the answers in the order of the questions.
+pub fn all_at_once<Q: Sync, A: Send>(questions: &[Q], ask: impl Fn(&Q) -> A + Sync) -> Vec<A> {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = questions.iter().map(|q| scope.spawn(|| ask(q))).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, A>| match thread.join() {
+            Ok(answer) => answer,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        running.into_iter().map(join).collect()
+    })
+}

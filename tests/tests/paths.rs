@@ -1,0 +1,277 @@
+//! Every way to a published port and out of a container, and the source address that the server sees.
+//!
+//! What is found is held against the expectations below and written as `docs/paths.md`; the test fails where the file in
+//! the repository says something else (`UPDATE_DOCS=1` writes it).
+
+use netmode_tests::lab::address::*;
+use netmode_tests::sandbox::repository;
+use netmode_tests::{Failure, Lab, Target, all_at_once, tcp, udp};
+use std::fmt::Write;
+
+/// The columns: protocol and IP version.
+const COLUMNS: [&str; 4] = ["tcp, IPv4", "udp, IPv4", "tcp, IPv6", "udp, IPv6"];
+
+/// A way: who asks, for what.
+struct Path {
+    name: &'static str,
+    from: &'static str,
+    /// What is asked for, IPv4 and IPv6: `{web}` stands for the container's own address.
+    to: [&'static str; 2],
+    /// What must come of it, by column.
+    expected: [&'static str; 4],
+}
+
+const SILENT: &str = "silence";
+const REFUSED: &str = "refused at once";
+const UNREACHABLE: &str = "no route";
+
+/// What a lab on an IPv4-only default bridge must show. `web` publishes 8080 to its port 80.
+const V4_ONLY: &[Path] = &[
+    Path {
+        name: "another machine → the host's address",
+        from: "client",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: [CLIENT, CLIENT, REFUSED, SILENT],
+    },
+    Path {
+        name: "the host → its own address",
+        from: "host",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: [HOST, HOST, REFUSED, SILENT],
+    },
+    Path {
+        name: "the host → 127.0.0.1, ::1",
+        from: "host",
+        to: ["127.0.0.1:8080", "[::1]:8080"],
+        expected: [GATEWAY, GATEWAY, REFUSED, SILENT],
+    },
+    Path {
+        name: "the host → the container's address",
+        from: "host",
+        to: ["{web}:80", ""],
+        expected: [GATEWAY, GATEWAY, "", ""],
+    },
+    Path {
+        name: "a sibling → the container's address",
+        from: "sibling",
+        to: ["{web}:80", ""],
+        expected: ["172.17.0.3", "172.17.0.3", "", ""],
+    },
+    Path {
+        name: "a sibling → the host's address",
+        from: "sibling",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: [GATEWAY, GATEWAY, UNREACHABLE, UNREACHABLE],
+    },
+    Path {
+        name: "a sibling → the gateway",
+        from: "sibling",
+        to: ["172.17.0.1:8080", ""],
+        expected: [GATEWAY, GATEWAY, "", ""],
+    },
+    Path {
+        name: "the container itself → the host's address",
+        from: "web",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: [GATEWAY, GATEWAY, UNREACHABLE, UNREACHABLE],
+    },
+    Path {
+        name: "outbound, to a machine of the LAN",
+        from: "web",
+        to: ["192.0.2.9:80", "[2001:db8:1::9]:80"],
+        expected: [HOST, HOST, UNREACHABLE, UNREACHABLE],
+    },
+    Path {
+        name: "outbound, beyond a router",
+        from: "web",
+        to: ["203.0.113.9:80", "[2001:db8:2::9]:80"],
+        expected: [HOST, HOST, UNREACHABLE, UNREACHABLE],
+    },
+];
+
+/// The same on a dual-stack default bridge.
+const DUAL_STACK: &[Path] = &[
+    Path {
+        name: "another machine → the host's address",
+        from: "client",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: [CLIENT, CLIENT, CLIENT6, CLIENT6],
+    },
+    Path {
+        name: "the host → its own address",
+        from: "host",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: [HOST, HOST, HOST6, HOST6],
+    },
+    Path {
+        name: "the host → 127.0.0.1, ::1",
+        from: "host",
+        to: ["127.0.0.1:8080", "[::1]:8080"],
+        expected: [GATEWAY, GATEWAY, GATEWAY6, GATEWAY6],
+    },
+    Path {
+        name: "the host → the container's address",
+        from: "host",
+        to: ["{web}:80", "[{web6}]:80"],
+        expected: [GATEWAY, GATEWAY, GATEWAY6, GATEWAY6],
+    },
+    Path {
+        name: "a sibling → the container's address",
+        from: "sibling",
+        to: ["{web}:80", "[{web6}]:80"],
+        expected: ["172.17.0.3", "172.17.0.3", "fd00:17::3", "fd00:17::3"],
+    },
+    Path {
+        name: "a sibling → the host's address",
+        from: "sibling",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: [GATEWAY, GATEWAY, GATEWAY6, GATEWAY6],
+    },
+    Path {
+        name: "a sibling → the gateway",
+        from: "sibling",
+        to: ["172.17.0.1:8080", "[fd00:17::1]:8080"],
+        expected: [GATEWAY, GATEWAY, GATEWAY6, GATEWAY6],
+    },
+    Path {
+        name: "the container itself → the host's address",
+        from: "web",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: [GATEWAY, GATEWAY, GATEWAY6, GATEWAY6],
+    },
+    Path {
+        name: "outbound, to a machine of the LAN",
+        from: "web",
+        to: ["192.0.2.9:80", "[2001:db8:1::9]:80"],
+        expected: [HOST, HOST, HOST6, HOST6],
+    },
+    Path {
+        name: "outbound, beyond a router",
+        from: "web",
+        to: ["203.0.113.9:80", "[2001:db8:2::9]:80"],
+        expected: [HOST, HOST, HOST6, HOST6],
+    },
+];
+
+/// A lab with `web` (publishes 8080/tcp and 8080/udp) and `sibling`, and servers on the LAN and beyond.
+fn lab(dual_stack: bool) -> Lab {
+    let lab = if dual_stack { Lab::dual_stack() } else { Lab::start() };
+    for place in ["client", "far"] {
+        lab.at(place).serve(place, &["tcp/80", "udp/80"]);
+    }
+    lab.serve("web", &["-p", "8080:80", "-p", "8080:80/udp"], &["tcp/80", "udp/80"]);
+    lab.serve("sibling", &[], &["tcp/80"]);
+    lab
+}
+
+/// Asks for one cell: the address that the server saw, or how it failed; empty where there is nothing to ask for.
+fn ask(lab: &Lab, path: &Path, column: usize, own: &[String; 2]) -> String {
+    let to = path.to[column / 2].replace("{web}", &own[0]).replace("{web6}", &own[1]);
+    if to.is_empty() {
+        return String::new();
+    }
+    let target: Target = if column.is_multiple_of(2) { tcp(&to) } else { udp(&to) };
+    let at = if ["web", "sibling"].contains(&path.from) { lab.inside(path.from) } else { lab.at(path.from) };
+    match at.who(target) {
+        Ok(seen) => seen.peer.to_string(),
+        Err(Failure::Refused) => REFUSED.into(),
+        Err(Failure::Timeout) => SILENT.into(),
+        Err(Failure::Unreachable) => UNREACHABLE.into(),
+        Err(other) => format!("{other:?}"),
+    }
+}
+
+/// Asks for every cell of a table; gives the rows as found, and what is not as expected.
+fn table(paths: &[Path], dual_stack: bool) -> (Vec<Vec<String>>, Vec<String>) {
+    let lab = lab(dual_stack);
+    let own = [lab.address("web"), if dual_stack { lab.address6("web") } else { String::new() }];
+    let cells: Vec<(usize, usize)> = (0..paths.len()).flat_map(|row| (0..4).map(move |column| (row, column))).collect();
+    // A few at a time: silence is measured, and a crowded machine is silent now and then.
+    let found: Vec<String> = cells
+        .chunks(8)
+        .flat_map(|some| all_at_once(some, |(row, column)| ask(&lab, &paths[*row], *column, &own)))
+        .collect();
+    let wrong = cells.iter().zip(&found).filter(|((row, column), found)| paths[*row].expected[*column] != *found);
+    let say = |((row, column), found): (&(usize, usize), &String)| {
+        let path = &paths[*row];
+        format!("{}, {}: expected {}, found {found}", path.name, COLUMNS[*column], path.expected[*column])
+    };
+    (found.chunks(4).map(<[String]>::to_vec).collect(), wrong.map(say).collect())
+}
+
+fn markdown(title: &str, paths: &[Path], rows: &[Vec<String>]) -> String {
+    let mut text = format!("\n## {title}\n\n| way | {} |\n|---|---|---|---|---|\n", COLUMNS.join(" | "));
+    for (path, row) in paths.iter().zip(rows) {
+        let cells: Vec<&str> = row.iter().map(|cell| if cell.is_empty() { "–" } else { cell }).collect();
+        let _ = writeln!(text, "| {} | {} |", path.name, cells.join(" | "));
+    }
+    text + "| another network of netmode → the host's address | later | later | later | later |\n"
+}
+
+const HEAD: &str = "# Paths
+
+Written by `tests/tests/paths.rs`, which asks with real sockets; do not edit. In the cells: the **source address that
+the server saw**, or what the one who asks gets. `web` runs in bridge mode with `-p 8080:80 -p 8080:80/udp` on a host
+with the addresses 192.0.2.1 and 2001:db8:1::1; a machine of the LAN is 192.0.2.9 and 2001:db8:1::9; the bridge's
+gateway is 172.17.0.1 and fd00:17::1; `sibling` is another container on the same bridge. Container addresses are closed
+to other machines whatever way they try (`tests/tests/closed.rs`).
+";
+
+#[test]
+fn every_path_and_the_source_that_the_server_sees() {
+    let tables = all_at_once(&[false, true], |dual| table(if *dual { DUAL_STACK } else { V4_ONLY }, *dual));
+    let [(four, wrong4), (dual, wrong6)] = tables.as_slice() else { panic!("two tables") };
+    let wrong: Vec<String> = wrong4
+        .iter()
+        .map(|w| format!("IPv4-only bridge: {w}"))
+        .chain(wrong6.iter().map(|w| format!("dual-stack bridge: {w}")))
+        .collect();
+    assert!(wrong.is_empty(), "{} cells:\n{}", wrong.len(), wrong.join("\n"));
+
+    let text = HEAD.to_owned()
+        + &markdown("An IPv4-only bridge (the default)", V4_ONLY, four)
+        + &markdown("A dual-stack bridge (`[bridge] ipv6 = \"fd00:17::/64\"`)", DUAL_STACK, dual);
+    let file = repository().join("docs/paths.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &text).expect("docs/paths.md can be written");
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(kept, text, "docs/paths.md is not what the test found; write it with UPDATE_DOCS=1");
+}
+
+#[test]
+fn no_v6_binding_is_shown_where_nothing_answers() {
+    let lab = Lab::start();
+    lab.serve("web", &["-p", "8080:80"], &["tcp/80"]);
+    let view = lab.inspect("web");
+    let bindings = view["containers"][0]["networkBindings"].as_array().expect("bindings");
+    assert_eq!(bindings.len(), 1, "{view}");
+    assert_eq!(bindings[0]["bindIP"], "0.0.0.0");
+    assert!(!lab.netmode(&["port", "web"]).success().stdout.contains("::"));
+    assert!(!lab.json(&["port", "ls"]).to_string().contains("::"));
+
+    // A dual-stack name must not hang: the first try is answered at once, the second reaches the container.
+    let start = std::time::Instant::now();
+    let page = lab.run(&["curl", "-sS", "--max-time", "5", "http://localhost:8080/"]).success();
+    assert!(page.stdout.contains("\"port\":80"), "{page:?}");
+    assert!(start.elapsed().as_millis() < 1000, "took {:?}", start.elapsed());
+}
+
+#[test]
+fn a_dual_stack_port_shows_both_bindings_and_one_number() {
+    let lab = Lab::dual_stack();
+    lab.serve("web", &["-p", "80"], &["tcp/80"]);
+    let view = lab.inspect("web");
+    let bindings = view["containers"][0]["networkBindings"].as_array().expect("bindings");
+    let shown: Vec<_> = bindings.iter().map(|b| b["bindIP"].as_str().unwrap_or("")).collect();
+    assert_eq!(shown, ["0.0.0.0", "::"]);
+    assert_eq!(bindings[0]["hostPort"], bindings[1]["hostPort"], "one number for both families");
+    let port = lab.host_port("web", "tcp");
+    assert_eq!(
+        lab.netmode(&["port", "web"]).success().stdout,
+        format!("80/tcp -> 0.0.0.0:{port}\n"),
+        "v4 and v6 merged"
+    );
+    let seen = lab.at("client").seen_as(tcp(format!("[{HOST6}]:{port}")));
+    assert_eq!(seen.as_deref(), Ok(CLIENT6));
+}
