@@ -59,7 +59,11 @@ pub(crate) fn run(client: &Client, request: &RunRequest) -> Result<u8> {
         failure
     };
     let signals = Signals::block().map_err(discard)?;
-    let session = client.attach(&id).map_err(|e| discard(e.into()))?;
+    let size = match terminal::size().filter(|_| tty) {
+        Some(Control::Resize { rows, cols }) => Some((rows, cols)),
+        _ => None,
+    };
+    let session = client.attach(&id, size).map_err(|e| discard(e.into()))?;
     // Asked before the start, so that even `true` cannot end unseen.
     let pending = client.wait(&id).map_err(|e| discard(e.into()))?;
     let mut attached = Attached::begin(session, signals, stdin, tty).map_err(discard)?;

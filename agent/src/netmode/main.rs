@@ -1,5 +1,7 @@
 //! `netmode`: the command line of the agent.
 #![forbid(unsafe_code)]
+// What is written at an argument is its help text; brackets mean there what they mean in a manual.
+#![allow(rustdoc::broken_intra_doc_links)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;

@@ -124,12 +124,19 @@ fn follow_mtu(agent: &Agent) -> Result<(), ApiError> {
         return Ok(());
     }
     let failed = |e: &dyn std::fmt::Display| ApiError::new(Code::Kernel, e.to_string());
-    let mtu = agent.kernel.egress_mtu().map_err(|e| failed(&e))?;
-    for network in agent.engine.networks().into_iter().filter(|n| n.mtu != mtu) {
-        let steps = reconcile::mtu(&network, &agent.engine.endpoints(), mtu);
-        agent.linux.apply(&steps).map_err(|e| failed(&e))?;
-        agent.engine.set_mtu(&network.name, mtu).map_err(|e| ApiError::new(Code::State, e.to_string()))?;
-        tracing::info!(network = network.name, mtu, "the MTU follows the egress route");
-    }
-    Ok(())
+    // No way out for a moment (a lease that is renewed) is no reason to change anything.
+    let Some(mtu) = agent.kernel.egress_mtu().map_err(|e| failed(&e))? else { return Ok(()) };
+    agent.engine.exclusively(|| {
+        for network in agent.engine.networks().into_iter().filter(|n| n.mtu != mtu) {
+            for step in reconcile::mtu(&network, &agent.engine.endpoints(), mtu) {
+                // A link that goes at this moment keeps no other from being changed.
+                if let Err(error) = agent.linux.apply(std::slice::from_ref(&step)) {
+                    tracing::warn!(network = network.name, %error, "the MTU of a link was not changed");
+                }
+            }
+            agent.engine.set_mtu(&network.name, mtu).map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+            tracing::info!(network = network.name, mtu, "the MTU follows the egress route");
+        }
+        Ok(())
+    })
 }

@@ -97,6 +97,13 @@ impl Observe for Linux {
 
 impl Hold for Linux {
     fn hold(&self, protocol: Protocol, host: HostAddr, ports: PortRange, answering: bool) -> Result<Kept, HoldFailure> {
+        // Binding would do for a multicast or broadcast address, too, and with ip_nonlocal_bind for any.
+        if let Some(ip) = host.specific().filter(|ip| !ip.is_loopback()) {
+            let addresses = self.kernel.host_addresses().map_err(|e| HoldFailure::Other { errno: e.errno })?;
+            if !addresses.iter().any(|a| a.ip() == ip) {
+                return Err(HoldFailure::NoSuchAddress);
+            }
+        }
         let (held, answering) = match answering {
             true => hold::hold_range_answering(protocol, host, ports),
             false => hold::hold_range(protocol, host, ports).map(|held| (held, Vec::new())),

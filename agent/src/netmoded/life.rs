@@ -20,6 +20,9 @@ const STOP_TIMEOUT: u32 = 10;
 /// How long the kernel may take to end a process that was killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Pause before a container that could not be looked at is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// signal(7).
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
@@ -183,7 +186,10 @@ fn netns(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Res
         None => Netns::Host,
     };
     match &record.netns {
-        Joined::Own => Ok(endpoint.map_or(Netns::Host, pinned)),
+        Joined::Own => endpoint.map(pinned).ok_or_else(|| {
+            let text = format!("task {} has no endpoint; stop it and start it again", record.name);
+            ApiError::new(Code::WrongState, text)
+        }),
         Joined::Path(path) => Ok(Netns::Path(path.clone())),
         Joined::Task(id) => {
             let other = agent.tasks.get(*id).and_then(|t| t.now().endpoint).and_then(|e| agent.engine.endpoint(e));
@@ -249,7 +255,16 @@ pub async fn start(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError>
 pub fn watch(agent: Arc<Agent>, task: Arc<Task>) {
     tokio::spawn(async move {
         let id = task.now().id;
-        let exit = agent.containers.wait(id).await;
+        let exit = loop {
+            match agent.containers.wait(id).await {
+                // Out of descriptors, say: that the container cannot be looked at does not mean that it has ended.
+                Err(error) if error.code() != Code::NotFound => {
+                    tracing::warn!(task = %id, %error, "cannot see whether the container runs; looks again");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                seen => break seen,
+            }
+        };
         let Ok(_life) = alone(&agent, &task).await else { return };
         if task.now().stopped() {
             return;

@@ -137,6 +137,9 @@ fn activated() -> anyhow::Result<Option<std::os::unix::net::UnixListener>> {
 }
 
 async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) -> anyhow::Result<()> {
+    // Before the manager is told that the agent is ready and may be asked to read its configuration anew.
+    let (mut term, mut int, mut hup) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     follow::watch(&agent)?;
     for endpoint in agent.engine.endpoints() {
         agent.relays.begin(&agent.engine, endpoint.id);
@@ -150,8 +153,6 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
         tracing::warn!(%error, "the service manager could not be told");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let (mut term, mut int, mut hup) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     loop {
         tokio::select! {
             _ = term.recv() => break,

@@ -20,6 +20,9 @@ use netmode_model::{Id, Inverse, NetnsName, Observed, Op, Place};
 use std::path::Path;
 use std::sync::Arc;
 
+/// MTU where there is no way out to take it from, in bytes.
+const ETHERNET: u32 = 1500;
+
 /// What is ready when the agent is.
 pub struct Started {
     /// Decisions.
@@ -89,7 +92,7 @@ fn networks(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> anyhow::
     told(&listing.set_aside);
     let mut networks = listing.records;
     if !networks.iter().any(|n| n.name == DEFAULT_NETWORK) {
-        let facts = HostFacts { prefixes: prefixes(kernel)?, egress_mtu: kernel.egress_mtu()? };
+        let facts = HostFacts { prefixes: prefixes(kernel)?, egress_mtu: kernel.egress_mtu()?.unwrap_or(ETHERNET) };
         let network = Network::default_bridge(settings, &facts, clock::fresh_id()?, clock::now())?;
         if let Some(reason) = &network.pool_reason {
             tracing::warn!(pool = %network.v4, reason, "the first pool is not free");

@@ -130,7 +130,7 @@ fn a_start_that_fails_gives_126_or_127_and_leaves_nothing() {
         let agent = Fake::new(move |asked, stream| match asked.line.as_str() {
             "POST /v1/tasks?start=false" => reply(stream, 201, &json!({"id": ID, "name": "job"}).to_string()),
             line if line.ends_with("/start") => error(stream, 400, code, "cannot run nope"),
-            line if line.ends_with("/attach") => {
+            line if line.contains("/attach") => {
                 upgrade(stream);
                 while receive(stream).is_some() {}
             }
@@ -323,7 +323,7 @@ fn a_terminal_is_restored_when_things_go_wrong() {
 fn a_terminal_is_restored_when_the_start_fails() {
     let agent = Fake::new(|asked, stream| match asked.line.as_str() {
         "POST /v1/tasks?start=false" => reply(stream, 201, &json!({"id": ID, "name": "job"}).to_string()),
-        line if line.ends_with("/attach") => {
+        line if line.contains("/attach?rows=") => {
             upgrade(stream);
             while receive(stream).is_some() {}
         }

@@ -170,8 +170,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::version`].
-    pub fn attach(&self, reference: &str) -> Result<Session, ClientError> {
-        self.stream(Request::new("GET", task(reference, "/attach")))
+    pub fn attach(&self, reference: &str, size: Option<(u16, u16)>) -> Result<Session, ClientError> {
+        // With the request, so that the terminal has its size before the container is started.
+        let path = match size {
+            Some((rows, cols)) => format!("/attach?rows={rows}&cols={cols}"),
+            None => "/attach".into(),
+        };
+        self.stream(Request::new("GET", task(reference, &path)))
     }
 
     /// Runs a command in a running container.

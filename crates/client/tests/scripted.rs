@@ -222,7 +222,7 @@ fn each_route_has_its_method_and_target() {
     assert_eq!(target(|c| drop(c.task("w"))), "GET /v1/tasks/w");
     assert_eq!(target(|c| drop(c.wait("w").unwrap().answer())), "GET /v1/tasks/w/wait");
     assert_eq!(target(|c| drop(c.logs("w", true, Some(5)))), "GET /v1/tasks/w/logs?follow=true&tail=5");
-    assert_eq!(target(|c| drop(c.attach("w"))), "GET /v1/tasks/w/attach");
+    assert_eq!(target(|c| drop(c.attach("w", Some((24, 80))))), "GET /v1/tasks/w/attach?rows=24&cols=80");
     assert_eq!(target(|c| drop(c.exec("w", &ExecRequest::default()))), "POST /v1/tasks/w/exec");
     assert_eq!(target(|c| drop(c.networks())), "GET /v1/networks");
     assert_eq!(target(|c| drop(c.network("bridge"))), "GET /v1/networks/bridge");
@@ -254,7 +254,7 @@ fn a_session_carries_frames_both_ways_from_two_threads() {
         stream.read_exact(&mut got).unwrap();
         assert_eq!(got, wanted);
     });
-    let (mut reader, mut writer) = server.client().attach("web").unwrap().split().unwrap();
+    let (mut reader, mut writer) = server.client().attach("web", None).unwrap().split().unwrap();
     let sending = std::thread::spawn(move || {
         writer.stdin(b"hello").unwrap();
         writer.stdin(b"").unwrap();
@@ -273,7 +273,7 @@ fn a_session_carries_frames_both_ways_from_two_threads() {
 fn a_session_that_ends_inside_a_frame_or_sends_a_giant_one_fails() {
     let session = |bytes: Vec<u8>| -> Session {
         let server = script(move |stream| stream.write_all(&[UPGRADED, &bytes].concat()).unwrap());
-        server.client().attach("web").unwrap()
+        server.client().attach("web", None).unwrap()
     };
     let mut cut = frame(1, b"output");
     cut.truncate(10);
@@ -289,7 +289,7 @@ fn a_session_that_ends_inside_a_frame_or_sends_a_giant_one_fails() {
 fn an_upgrade_that_is_refused_is_an_ordinary_error() {
     let server =
         says("HTTP/1.1 404 Not Found\r\nContent-Length: 42\r\n\r\n{\"code\":\"not-found\",\"message\":\"no task x\"}");
-    let error = server.client().attach("x").map(|_| ()).unwrap_err();
+    let error = server.client().attach("x", None).map(|_| ()).unwrap_err();
     assert_eq!((error.code(), error.to_string().as_str()), (Code::NotFound, "no task x"));
 }
 

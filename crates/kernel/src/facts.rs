@@ -9,9 +9,6 @@ use netmode_model::{IfName, Place, PortRange};
 use nix::errno::Errno;
 use std::sync::atomic::Ordering;
 
-/// MTU of Ethernet, where nothing else is known.
-const ETHERNET: u32 = 1500;
-
 /// `RT_TABLE_MAIN`, linux/rtnetlink.h.
 const MAIN: u32 = 254;
 
@@ -42,19 +39,19 @@ impl Kernel {
         Ok(paths.into_iter().filter_map(|path| path.to).filter(|to| to.prefix() > 0).collect())
     }
 
-    /// MTU of the link that the host's default route leaves by: IPv4's with the lowest metric, else IPv6's;
-    /// 1500 if there is none.
+    /// MTU of the link that the host's default route leaves by: IPv4's with the lowest metric, else IPv6's.
+    /// `None` without a default route.
     ///
     /// # Errors
     /// A dump that the kernel refused.
-    pub fn egress_mtu(&self) -> Result<u32, OpError> {
+    pub fn egress_mtu(&self) -> Result<Option<u32>, OpError> {
         self.ask("ip route show default", |worker| {
             let route = worker.route(&Place::Host)?;
             let defaults =
                 route.paths()?.into_iter().filter(|p| p.table == MAIN && p.to.is_none_or(|to| to.prefix() == 0));
             let egress = defaults.filter_map(|p| Some((p.six, p.metric, p.oif?))).min();
-            let Some((_, _, index)) = egress else { return Ok(ETHERNET) };
-            Ok(route.mtu_of(index)?.unwrap_or(ETHERNET))
+            let Some((_, _, index)) = egress else { return Ok(None) };
+            route.mtu_of(index)
         })
     }
 

@@ -36,6 +36,14 @@ pub struct LogQuery {
     tail: Option<usize>,
 }
 
+/// Options of GET /v1/tasks/{task}/attach: the size that the terminal has before the container is started.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SizeQuery {
+    rows: Option<u16>,
+    cols: Option<u16>,
+}
+
 fn failed(e: &ContainerError) -> Failed {
     Failed(ApiError::new(e.code(), e.to_string()))
 }
@@ -98,11 +106,20 @@ pub async fn logs(
     Ok(switching())
 }
 
-#[utoipa::path(get, path = "/v1/tasks/{task}/attach", params(("task" = String, Path, description = "Name, id, or the beginning of an id")), responses((status = 101, description = "Frames"), (status = "default", body = ApiError)))]
+#[utoipa::path(get, path = "/v1/tasks/{task}/attach", params(("task" = String, Path, description = "Name, id, or the beginning of an id"), ("rows" = Option<u16>, Query, description = "Rows of the terminal"), ("cols" = Option<u16>, Query, description = "Columns of the terminal")), responses((status = 101, description = "Frames"), (status = "default", body = ApiError)))]
 /// A container's standard streams.
-pub async fn attach(State(agent): App, Path(task): Path<String>, mut request: Request) -> Answer<Response> {
+pub async fn attach(
+    State(agent): App,
+    Path(task): Path<String>,
+    Query(size): Query<SizeQuery>,
+    mut request: Request,
+) -> Answer<Response> {
     let task = agent.tasks.find(&task)?;
-    let session = agent.containers.attach(task.now().id).await.map_err(|e| failed(&e))?;
+    let mut session = agent.containers.attach(task.now().id).await.map_err(|e| failed(&e))?;
+    if let (Some(rows), Some(cols)) = (size.rows, size.cols) {
+        // One that has no terminal has no size.
+        let _ = session.input.resize(rows, cols);
+    }
     let upgrade = upgrade(&mut request)?;
     tokio::spawn(async move {
         let Some((incoming, mut outgoing)) = halves(upgrade).await else { return };

@@ -10,7 +10,7 @@ use std::path::Path;
 #[test]
 fn facts_of_the_host() {
     let lab = lab!();
-    assert_eq!(lab.kernel.egress_mtu(), Ok(1500));
+    assert_eq!(lab.kernel.egress_mtu(), Ok(None));
     lab.apply(&bridge());
     let to = |to: Option<&str>, via: &str| netmode_model::op::Route {
         at: Place::Host,
@@ -23,7 +23,7 @@ fn facts_of_the_host() {
         Op::RouteAdd(to(None, "10.5.0.9")),
         Op::RouteAdd(to(Some("10.77.0.0/16"), "10.5.0.9")),
     ]);
-    assert_eq!(lab.kernel.egress_mtu(), Ok(1400));
+    assert_eq!(lab.kernel.egress_mtu(), Ok(Some(1400)));
     let routes = lab.kernel.host_routes().unwrap();
     assert!(routes.contains(&"10.77.0.0/16".parse().unwrap()) && routes.iter().all(|r| r.prefix() > 0), "{routes:?}");
     assert!(lab.kernel.host_addresses().unwrap().contains(&"10.5.0.1/24".parse().unwrap()));
