@@ -41,7 +41,7 @@ test: privilege build ## every test this machine can run; STRICT=1: a skip is a 
 
 check: $(TOOLS)/cargo-deny ## formatting, lints, licences and sources of dependencies, docs
 	cargo fmt --all --check
-	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --locked --workspace --all-targets --features netmode-tests/bench -- -D warnings
 	$(TOOLS)/cargo-deny --locked --log-level error check licenses bans sources
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps
 
@@ -52,6 +52,7 @@ $(TOOLS)/cargo-deny:
 	    --version $(CARGO_DENY_VERSION) --root $(CARGO_TARGET_DIR)/tools cargo-deny
 
 bench: privilege build ## speed and memory beside Debian's docker, podman and CNI plugins
+	@$(STATIC) cargo build --quiet --release --locked --target $(TRIPLE) -p netmode-tests --features bench --bin bench
 	@if [ -x tests/bench ]; then \
 	    NETMODE_SANDBOX_ROOT=$$(tests/sandbox/as-root tests/sandbox/root peers) tests/sandbox/as-root tests/bench; \
 	else echo 'netmode: the benchmarks are not written yet (tests/bench)' >&2; exit 1; fi

@@ -116,17 +116,11 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
 
 /// What follows an attachment and cannot be taken back.
 pub fn attached(ep: &Endpoint, link: &EndpointLink, at: &Place) -> Vec<Final> {
-    // With a derived hardware address nobody can know a wrong one: it is enough that the bridge learns the port, and
-    // the host the address, by one frame. What the user has chosen, everybody is told.
-    let derived = link.has_derived_mac();
-    let gateway = link.gateways.iter().copied().find(IpAddr::is_ipv4).filter(|_| derived);
-    let told = link.addrs.iter().filter(|a| !derived || a.is_ipv4());
-    let announce = told.map(|addr| Final::Announce {
+    let announce = link.addrs.iter().filter(|_| link.announce).map(|addr| Final::Announce {
         at: at.clone(),
         dev: link.interface.clone(),
         ip: addr.ip(),
         mac: link.mac,
-        to: gateway.map(|g| (g, link.bridge_mac)),
     });
     flush(&ep.ports).into_iter().chain(announce).collect()
 }

@@ -100,8 +100,8 @@ pub struct EndpointLink {
     pub network: String,
     /// The bridge that the host's end is a port of.
     pub bridge: IfName,
-    /// The bridge's hardware address.
-    pub bridge_mac: Mac,
+    /// Whether a neighbour may know another hardware address for one of the addresses, and has to be told.
+    pub announce: bool,
     /// The link on the host.
     pub host_dev: IfName,
     /// The link inside.
@@ -117,11 +117,6 @@ pub struct EndpointLink {
 }
 
 impl EndpointLink {
-    /// Whether the hardware address follows from the IPv4 address, so that no neighbour can know another one.
-    pub fn has_derived_mac(&self) -> bool {
-        matches!(self.addr(true), Some(IpAddr::V4(ip)) if Mac::from_ipv4(ip) == self.mac)
-    }
-
     /// The address of a family.
     pub fn addr(&self, v4: bool) -> Option<IpAddr> {
         self.addrs.iter().map(IpNetwork::ip).find(|ip| ip.is_ipv4() == v4)

@@ -179,6 +179,23 @@ fn an_address_is_free_again_only_when_its_link_is_gone() {
     assert_eq!(third.address().unwrap().to_string(), "172.17.0.2");
 }
 
+#[test]
+fn neighbours_are_told_only_what_they_may_not_know() {
+    let lab = lab(None, "172.17.0.0/24");
+    let told = |n, mac: Option<&str>| {
+        let net = NetOptions { mac_address: mac.map(|m| m.parse().unwrap()), ..NetOptions::default() };
+        let endpoint = lab.engine.attach(&request(n, "bridge", net)).unwrap();
+        lab.engine.detach(endpoint.id);
+        let link = endpoint.link.unwrap();
+        assert!(lab.engine.link_gone(&link.host_dev));
+        link.announce
+    };
+    assert!(!told(1, None), "a derived hardware address is the one everybody knows");
+    assert!(told(2, Some("02:00:00:00:00:07")), "a chosen one is news");
+    assert!(told(3, None), "and so is the derived one after it");
+    assert!(!told(4, None));
+}
+
 fn option() -> impl Strategy<Value = (String, NetOptions)> {
     let spec = prop::sample::select(vec![
         "80",

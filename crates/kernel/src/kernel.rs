@@ -213,8 +213,7 @@ impl Kernel {
                     flushed = true;
                     self.flush(steps)
                 }
-                Final::Announce { at, dev, ip, mac, to: None } => self.announce(at, dev, *ip, *mac),
-                Final::Announce { at, dev, to: Some((ip, mac)), .. } => self.introduce(at, dev, *ip, *mac),
+                Final::Announce { at, dev, ip, mac } => self.announce(at, dev, *ip, *mac),
                 Final::LinkDrop { dev } => self.drop_link(dev),
                 Final::NetnsDrop { netns } => self.drop_netns(netns),
             };
@@ -239,11 +238,6 @@ impl Kernel {
     fn announce(&self, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {
         let (at, dev) = (at.clone(), dev.clone());
         self.pool.run(move |worker| announce(worker, &at, &dev, ip, mac))?
-    }
-
-    fn introduce(&self, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {
-        let (at, dev) = (at.clone(), dev.clone());
-        self.pool.run(move |worker| worker.route(&at)?.probe(&dev, ip, mac))?
     }
 
     fn drop_link(&self, dev: &IfName) -> Result<(), Refused> {

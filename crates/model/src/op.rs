@@ -210,9 +210,6 @@ pub enum Final {
         ip: IpAddr,
         /// The hardware address it has now.
         mac: Mac,
-        /// The one neighbour to tell, with its hardware address; everybody where there is none. Telling a thousand
-        /// ports of a bridge takes 4 ms, most of it under RTNL.
-        to: Option<(IpAddr, Mac)>,
     },
     /// Delete a link of the host. Done behind the reply and many at once: one by one they cost 15–40 ms each.
     LinkDrop {

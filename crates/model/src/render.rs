@@ -137,10 +137,7 @@ impl Display for Final {
                 }
                 write!(f, " --dport {ports}")
             }
-            Self::Announce { at, dev, to: Some((ip, mac)), .. } => {
-                write!(f, "{} neigh replace {ip} lladdr {mac} dev {dev} nud probe", ip_command(at))
-            }
-            Self::Announce { at, dev, ip, mac, to: None } => match (at, ip) {
+            Self::Announce { at, dev, ip, mac } => match (at, ip) {
                 (Place::Netns(n), IpAddr::V4(_)) => write!(f, "ip netns exec {n} arping -U -c 1 -I {dev} {ip} # {mac}"),
                 (Place::Netns(n), IpAddr::V6(_)) => write!(f, "ip netns exec {n} ndsend {ip} {dev} # {mac}"),
                 (Place::Host, IpAddr::V4(_)) => write!(f, "arping -U -c 1 -I {dev} {ip} # {mac}"),

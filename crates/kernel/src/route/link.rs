@@ -2,17 +2,14 @@
 
 use super::{NEW, RouteSocket};
 use crate::wire::{Refused, attrs, u32_at};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridgePort, InfoData, InfoPortData, InfoPortKind,
     InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage,
 };
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use netmode_model::{IfName, Mac};
 use nix::errno::Errno;
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The few facts that an operation needs to know of a link.
@@ -112,23 +109,6 @@ impl RouteSocket {
     pub(crate) fn delete_link(&mut self, dev: &IfName) -> Result<(), Refused> {
         self.last = None;
         self.request(Message::DelLink(named(dev).build()), 0)
-    }
-
-    /// Has the kernel ask a known neighbour whether it is there, which tells it who asks: one frame, to it alone
-    /// (NUD_PROBE, RFC 4861 §7.3.3).
-    pub(crate) fn probe(&mut self, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {
-        let mut neighbour = NeighbourMessage::default();
-        neighbour.header.family = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        neighbour.header.ifindex = self.link(dev)?.index;
-        neighbour.header.state = NeighbourState::Probe;
-        neighbour.attributes = vec![
-            NeighbourAttribute::Destination(match ip {
-                IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
-                IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
-            }),
-            NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()),
-        ];
-        self.request(Message::NewNeighbour(neighbour), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Sets the hardware address; the kernel tells everybody even if it is the same.

@@ -72,10 +72,9 @@ fn a_neighbour_learns_who_has_an_address_now() {
     need!("ip");
     network(&lab);
     lab.apply(&container("c2", 3));
-    let one = |ip: &str| Some((ip.parse().unwrap(), mac(2)));
-    for (ip, to) in [("10.5.0.3", None), ("fd05::3", None), ("10.5.0.3", one("10.5.0.2"))] {
+    for ip in ["10.5.0.3", "fd05::3"] {
         believe(&lab, ip, "02:00:00:00:00:99");
-        let announce = Final::Announce { at: at("c2"), dev: dev("eth0"), ip: ip.parse().unwrap(), mac: mac(3), to };
+        let announce = Final::Announce { at: at("c2"), dev: dev("eth0"), ip: ip.parse().unwrap(), mac: mac(3) };
         assert_eq!(lab.kernel.finish(&[announce]), []);
         let begun = Instant::now();
         while !inside(&lab, "c1", || run("ip", &["neigh", "show", ip], "")).contains(&mac(3).to_string()) {
