@@ -8,8 +8,8 @@
 use crate::error::ContainerError;
 use netmode_model::Id;
 use serde::{Deserialize, Serialize};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,22 @@ pub(crate) struct Process {
 impl Process {
     /// The process of a number, if it is alive.
     pub(crate) fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Self::look(pid).ok().flatten()
+    }
+
+    /// As [`Self::of`], told apart from a look that failed: without a descriptor to spare nothing can be seen.
+    fn look(pid: i32) -> io::Result<Option<Self>> {
+        let mut bytes = [0; 1024];
+        let length = match File::open(format!("/proc/{pid}/stat")).and_then(|mut f| f.read(&mut bytes)) {
+            Ok(length) => length,
+            // It was there when the file was opened (ESRCH), or was not.
+            Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(ESRCH) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        Ok(Self::parse(pid, &String::from_utf8_lossy(&bytes[..length])))
+    }
+
+    fn parse(pid: i32, stat: &str) -> Option<Self> {
         // The name stands in parentheses and may hold anything, so count from the last one.
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
         let is_dead = matches!(fields.next()?, "Z" | "X" | "x");
@@ -39,8 +54,9 @@ impl Process {
         (!is_dead).then_some(Self { pid, start })
     }
 
+    /// Whether it lives. One that cannot be looked at has not ended for that.
     pub(crate) fn is_alive(&self) -> bool {
-        Self::of(self.pid) == Some(*self)
+        Self::look(self.pid).map_or(true, |seen| seen == Some(*self))
     }
 }
 
@@ -60,6 +76,9 @@ pub(crate) struct Record {
     /// It was started.
     pub(crate) started: bool,
 }
+
+/// `No such process`, errno(3).
+const ESRCH: i32 = nix::errno::Errno::ESRCH as i32;
 
 /// Version of [`Record`].
 pub(crate) const RECORD_VERSION: u32 = 1;
