@@ -308,7 +308,7 @@ impl Engine {
         if link {
             endpoint.link = Some(self.leases().take_link(DEFAULT_NETWORK, &endpoint, request)?);
         }
-        self.leases().name(endpoint.id, &endpoint.owner.name);
+        self.leases().name(endpoint.id, &endpoint.owner);
         let mut reserved = Reserved { engine: self, endpoint: Some(endpoint), kept: Vec::new() };
         reserved.take_ports(&request.net)?;
         Ok(reserved)

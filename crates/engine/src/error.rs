@@ -1,5 +1,6 @@
 //! Why something could not be attached: the operands, and one sentence for people.
 
+use crate::endpoint::OwnerKind;
 use crate::ipam::IpamError;
 use crate::outside::HoldFailure;
 use crate::store::StoreError;
@@ -35,17 +36,14 @@ pub enum AttachError {
         /// The second mapping.
         published: Published,
     },
-    /// A task has the port.
-    #[error(
-        "{}: already published by {owner}; choose another host port or stop it with \"netmode stop {name}\"",
-        cannot(published)
-    )]
+    /// A task or an attachment has the port.
+    #[error("{}: already published by {}", cannot(published), holder(*owner, name))]
     PortPublished {
         /// The mapping, narrowed to the port in question.
         published: Published,
-        /// `task NAME`.
-        owner: String,
-        /// `NAME`.
+        /// What has it.
+        owner: OwnerKind,
+        /// Its name.
         name: String,
     },
     /// Somebody else has the port, or the kernel refuses it.
@@ -109,6 +107,18 @@ pub enum AttachError {
 
 fn cannot(p: &Published) -> String {
     format!("cannot publish {} {}:{}", p.protocol, p.host, p.host_ports)
+}
+
+/// Who has a port, and how it is given back.
+fn holder(owner: OwnerKind, name: &str) -> String {
+    match owner {
+        OwnerKind::Task => format!("task {name}; choose another host port or stop it with \"netmode stop {name}\""),
+        OwnerKind::Netns => {
+            format!(
+                "attachment {name}; choose another host port or take it away with \"netmode detach --owner {name}\""
+            )
+        }
+    }
 }
 
 fn exhausted(count: u32) -> String {

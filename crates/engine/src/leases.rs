@@ -2,7 +2,7 @@
 
 use crate::attach::Attach;
 use crate::bridge::with_prefix;
-use crate::endpoint::{Endpoint, EndpointLink};
+use crate::endpoint::{Endpoint, EndpointLink, Owner, OwnerKind};
 use crate::error::AttachError;
 use crate::ipam::{IpamError, Pool};
 use crate::network::Network;
@@ -18,6 +18,8 @@ pub(crate) struct Leases {
     networks: BTreeMap<String, Lan>,
     pub(crate) ports: Ports,
     names: HashMap<Id, String>,
+    /// Those of the ids that are namespaces of somebody else, not tasks.
+    namespaces: HashSet<Id>,
 }
 
 /// A network with what is given out on it.
@@ -51,8 +53,15 @@ impl Leases {
     }
 
     /// Remembers whom an id belongs to, for the words of errors.
-    pub(crate) fn name(&mut self, id: Id, name: &str) {
-        self.names.insert(id, name.to_owned());
+    pub(crate) fn name(&mut self, id: Id, owner: &Owner) {
+        self.names.insert(id, owner.name.clone());
+        if owner.kind == OwnerKind::Netns {
+            self.namespaces.insert(id);
+        }
+    }
+
+    fn kind(&self, id: Id) -> OwnerKind {
+        if self.namespaces.contains(&id) { OwnerKind::Netns } else { OwnerKind::Task }
     }
 
     fn owner(&self, id: Id) -> String {
@@ -107,7 +116,7 @@ impl Leases {
                 return AttachError::MappedTwice { published };
             }
             let name = self.owner(clash.owner);
-            AttachError::PortPublished { published, owner: format!("task {name}"), name }
+            AttachError::PortPublished { published, owner: self.kind(clash.owner), name }
         })
     }
 
@@ -124,11 +133,12 @@ impl Leases {
             lan.release(endpoint.id, link);
         }
         self.names.remove(&endpoint.id);
+        self.namespaces.remove(&endpoint.id);
     }
 
     /// Takes what a recorded endpoint has. Records were checked against each other when they were made.
     pub(crate) fn adopt(&mut self, endpoint: &Endpoint) {
-        self.name(endpoint.id, &endpoint.owner.name);
+        self.name(endpoint.id, &endpoint.owner);
         if let Some(link) = &endpoint.link
             && let Some(lan) = self.networks.get_mut(&link.network)
         {

@@ -5,6 +5,7 @@ use crate::link::{IfName, Mac};
 use crate::mode::{Mode, RequestedMode, UnknownMode};
 use crate::name::Name;
 use crate::port::{HostAddr, PortRange, PortSpec, Protocol, Published};
+pub use crate::stream::{Control, STREAM_PROTOCOL, Stream};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -493,59 +494,6 @@ pub struct ExecRequest {
     pub stdin: bool,
     /// Give it a terminal.
     pub tty: bool,
-}
-
-/// A frame's kind on an upgraded connection (attach, exec, logs).
-///
-/// A frame is 8 bytes of head (kind, three zero bytes, length of the body in network order) and the body:
-/// Docker's multiplexed stream, with [`Stream::Control`] added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Stream {
-    /// Bytes for standard input; an empty body closes it.
-    Stdin = 0,
-    /// Bytes of standard output.
-    Stdout = 1,
-    /// Bytes of standard error.
-    Stderr = 2,
-    /// A [`Control`] as JSON.
-    Control = 3,
-}
-
-impl Stream {
-    /// The stream of a frame's first byte.
-    pub const fn from_byte(b: u8) -> Option<Self> {
-        match b {
-            0 => Some(Self::Stdin),
-            1 => Some(Self::Stdout),
-            2 => Some(Self::Stderr),
-            3 => Some(Self::Control),
-            _ => None,
-        }
-    }
-}
-
-/// Name of the protocol in the `Upgrade` header.
-pub const STREAM_PROTOCOL: &str = "netmode-stream";
-
-/// A message beside the bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Control {
-    /// Client to agent: size of the terminal.
-    Resize {
-        /// Rows.
-        rows: u16,
-        /// Columns.
-        cols: u16,
-    },
-    /// Agent to client: the command ended.
-    Exit {
-        /// Exit status.
-        code: i32,
-    },
-    /// Agent to client: it could not be done.
-    Error(crate::error::ApiError),
 }
 
 /// Who answers.

@@ -18,6 +18,7 @@ pub mod op;
 pub mod port;
 mod render;
 pub mod state;
+pub mod stream;
 
 pub use error::{ApiError, Code};
 pub use id::Id;
