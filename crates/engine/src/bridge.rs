@@ -73,23 +73,22 @@ pub fn guard(net: &Network, settings: &Settings) -> Vec<PolicyRule> {
     rules
 }
 
-/// Steps inside a namespace before a link is born in it.
-pub fn shut_router_advertisements(at: &Place, has_v6: bool, settings: &Settings) -> Vec<Op> {
-    let inside = |key: &str, value: &str| Op::Sysctl { at: at.clone(), key: key.into(), value: value.into() };
-    match (settings.kernel_ipv6, has_v6) {
+/// Kernel variables of a namespace that a link will be born in: no ear for router advertisements, and no IPv6 where
+/// the network has none.
+pub fn inner_variables(has_v6: bool, settings: &Settings) -> Vec<(String, String)> {
+    let accept_ra = ("net/ipv6/conf/default/accept_ra", "0");
+    let disable = ("net/ipv6/conf/default/disable_ipv6", "1");
+    let variables = match (settings.kernel_ipv6, has_v6) {
         (false, _) => vec![],
-        (true, true) => vec![inside("net/ipv6/conf/default/accept_ra", "0")],
-        (true, false) => {
-            vec![inside("net/ipv6/conf/default/accept_ra", "0"), inside("net/ipv6/conf/default/disable_ipv6", "1")]
-        }
-    }
+        (true, true) => vec![accept_ra],
+        (true, false) => vec![accept_ra, disable],
+    };
+    variables.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 /// Steps that attach an endpoint whose namespace is there.
 pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Settings) -> Vec<Op> {
-    let has_v6 = link.addr(false).is_some();
-    let mut ops = shut_router_advertisements(at, has_v6, settings);
-    ops.push(Op::VethAdd {
+    let mut ops = vec![Op::VethAdd {
         dev: link.host_dev.clone(),
         bridge: link.bridge.clone(),
         peer_at: at.clone(),
@@ -97,7 +96,7 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
         peer_mac: link.mac,
         mtu: link.mtu,
         group: settings.group,
-    });
+    }];
     ops.push(Op::PortUp {
         dev: link.host_dev.clone(),
         hairpin: true,

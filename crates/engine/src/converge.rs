@@ -49,7 +49,7 @@ impl<'a> Present<'a> {
     pub fn holds(&self, op: &Op) -> bool {
         let table = self.seen.table.as_ref();
         match op {
-            Op::NetnsAdd { netns } => self.seen.netns.contains(netns),
+            Op::NetnsAdd { netns, .. } => self.seen.netns.contains(netns),
             Op::BridgeAdd { dev, mac, .. } => {
                 self.link(&Place::Host, dev).is_some_and(|l| l.mac == Some(*mac) && l.kind.as_deref() == Some("bridge"))
             }

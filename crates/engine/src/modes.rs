@@ -68,11 +68,16 @@ pub fn attach(ep: &Endpoint, settings: &Settings) -> Plan {
     let Some(netns) = ep.netns.name() else { return Plan::default() };
     let at = Place::Netns(netns.clone());
     let mut plan = Plan::default();
-    if let NetnsUse::Own(netns) = &ep.netns {
-        plan.ops.push(Op::NetnsAdd { netns: netns.clone() });
-    }
-    if let Ok(dev) = "lo".parse() {
-        plan.ops.push(Op::LinkUp { at: at.clone(), dev });
+    // Before a link is born in it.
+    let variables = ep.link.as_ref().map(|link| bridge::inner_variables(link.addr(false).is_some(), settings));
+    let variables = variables.unwrap_or_default();
+    match &ep.netns {
+        NetnsUse::Own(netns) => plan.ops.push(Op::NetnsAdd { netns: netns.clone(), variables }),
+        NetnsUse::Foreign(_) | NetnsUse::Host => {
+            plan.ops.extend("lo".parse().ok().map(|dev| Op::LinkUp { at: at.clone(), dev }));
+            let set = |(key, value)| Op::Sysctl { at: at.clone(), key, value };
+            plan.ops.extend(variables.into_iter().map(set));
+        }
     }
     if let Some(link) = &ep.link {
         plan.ops.extend(bridge::attach(ep, link, &at, settings));

@@ -48,9 +48,9 @@ fn endpoint(n: u32) -> Vec<Op> {
     let at = Place::Netns(netns(n));
     let host = dev(&format!("v{n}"));
     let ip = std::net::Ipv4Addr::from(0x0a05_0000 + n + 2);
-    let (eth0, lo) = (dev("eth0"), dev("lo"));
+    let eth0 = dev("eth0");
     vec![
-        Op::NetnsAdd { netns: netns(n) },
+        Op::NetnsAdd { netns: netns(n), variables: vec![] },
         Op::VethAdd {
             dev: host.clone(),
             bridge: dev("nm0"),
@@ -61,7 +61,6 @@ fn endpoint(n: u32) -> Vec<Op> {
             group: 7,
         },
         Op::PortUp { dev: host, hairpin: true, isolated: false, alias: format!("netmode endpoint {n}") },
-        Op::LinkUp { at: at.clone(), dev: lo },
         // Without it every link that comes up sends to every other: a 1,000th attach would cost 1,000 packets.
         Op::Sysctl { at: at.clone(), key: "net/ipv6/conf/eth0/disable_ipv6".into(), value: "1".into() },
         Op::LinkUp { at: at.clone(), dev: eth0.clone() },

@@ -34,6 +34,9 @@ pub(crate) struct Target {
     pub(crate) ports: PortRange,
 }
 
+/// The host's addresses, or why they cannot be read.
+type Host = Result<HashSet<IpAddr>, Refused>;
+
 /// Bytes of deletions sent at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -52,8 +55,8 @@ impl Flusher {
         Ok(Self { waiting: Mutex::default(), netlink: Mutex::new(Netlink::open(NETLINK_NETFILTER)?) })
     }
 
-    /// Forgets the flows of all targets; `host` are the host's addresses.
-    pub(crate) fn flush(&self, targets: &[Target], host: &HashSet<IpAddr>) -> Result<(), Refused> {
+    /// Forgets the flows of all targets; `host` reads the host's addresses.
+    pub(crate) fn flush(&self, targets: &[Target], host: impl FnOnce() -> Host) -> Result<(), Refused> {
         locked(&self.waiting).extend(targets);
         let mut netlink = locked(&self.netlink);
         let taken = std::mem::take(&mut *locked(&self.waiting));
@@ -72,11 +75,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn flush(netlink: &mut Netlink, targets: &[Target], host: &HashSet<IpAddr>) -> Result<(), Refused> {
+fn flush(netlink: &mut Netlink, targets: &[Target], host: impl FnOnce() -> Host) -> Result<(), Refused> {
     if count(netlink)? == 0 {
         return Ok(());
     }
-    let doomed = matching(netlink, targets, host)?;
+    let doomed = matching(netlink, targets, &host()?)?;
     delete(netlink, doomed)
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn is_nft(op: &Op) -> bool {
 /// Carries out an operation that is not nf_tables'.
 pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused> {
     match op {
-        Op::NetnsAdd { netns } => worker.create(netns)?,
+        Op::NetnsAdd { netns, variables } => worker.create(netns, variables)?,
         Op::BridgeAdd { dev, mac, mtu, alias } => {
             worker.route(&Place::Host)?.add_bridge(dev, *mac, *mtu, alias)?;
             // IN6_ADDR_GEN_MODE_NONE: it has the addresses that it is given, and no others.

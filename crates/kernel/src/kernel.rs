@@ -231,8 +231,10 @@ impl Kernel {
             _ => None,
         };
         let targets: Vec<Target> = steps.iter().filter_map(target).collect();
-        let addresses = self.pool.run(|worker| worker.route(&Place::Host)?.addresses())??;
-        self.flows.flush(&targets, &addresses.into_iter().map(|(_, address)| address.ip()).collect())
+        self.flows.flush(&targets, || {
+            let addresses = self.pool.run(|worker| worker.route(&Place::Host)?.addresses())??;
+            Ok(addresses.into_iter().map(|(_, address)| address.ip()).collect())
+        })
     }
 
     fn announce(&self, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {

@@ -14,12 +14,14 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Op {
-    /// A new network namespace, pinned as `/run/netns/<name>`.
+    /// A new network namespace with `lo` up, pinned as `/run/netns/<name>`.
     NetnsAdd {
         /// Its pin.
         netns: NetnsName,
+        /// Kernel variables that are set before anybody is in it: path below `/proc/sys`, and value.
+        variables: Vec<(String, String)>,
     },
-    /// A bridge, down, without spanning tree and without IPv6 addresses of its own making.
+    /// A bridge, down, without spanning tree, multicast snooping and IPv6 addresses of its own making.
     BridgeAdd {
         /// Name of the link on the host.
         dev: IfName,
@@ -289,7 +291,7 @@ impl Op {
     pub fn inverse(&self) -> Inverse {
         let del = |at: &Place, dev: &IfName| Inverse::Op(Op::LinkDel { at: at.clone(), dev: dev.clone() });
         match self {
-            Self::NetnsAdd { netns } => Inverse::NetnsDrop { netns: netns.clone() },
+            Self::NetnsAdd { netns, .. } => Inverse::NetnsDrop { netns: netns.clone() },
             Self::BridgeAdd { dev, .. } | Self::VethAdd { dev, .. } => del(&Place::Host, dev),
             Self::LinkUp { at, dev } => Inverse::Op(Self::LinkDown { at: at.clone(), dev: dev.clone() }),
             Self::LinkDown { at, dev } => Inverse::Op(Self::LinkUp { at: at.clone(), dev: dev.clone() }),

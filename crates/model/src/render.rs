@@ -34,10 +34,17 @@ fn on_off(on: bool) -> &'static str {
 impl Display for Op {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NetnsAdd { netns } => write!(f, "ip netns add {netns}"),
+            Self::NetnsAdd { netns, variables } => {
+                write!(f, "ip netns add {netns}\nip -n {netns} link set dev lo up")?;
+                let at = Place::Netns(netns.clone());
+                variables.iter().try_for_each(|(key, value)| {
+                    f.write_char('\n')?;
+                    sysctl(f, &at, key, value)
+                })
+            }
             Self::BridgeAdd { dev, mac, mtu, alias } => write!(
                 f,
-                "ip link add name {dev} address {mac} mtu {mtu} type bridge stp_state 0\nip link set dev {dev} alias {}",
+                "ip link add name {dev} address {mac} mtu {mtu} type bridge stp_state 0 mcast_snooping 0\nip link set dev {dev} alias {}",
                 quoted(alias)
             ),
             Self::VethAdd { dev, bridge, peer_at, peer, peer_mac, mtu, group } => {

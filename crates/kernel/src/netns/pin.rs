@@ -85,9 +85,11 @@ impl Pins {
         let _lock = Flock::lock(File::open(&self.dir)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
         let share = |dir: &Path| mount(Some(""), dir, Some("none"), MsFlags::MS_SHARED | MsFlags::MS_REC, NOTHING);
         match share(&self.dir) {
-            // Not a mount point yet.
+            // Not a mount point yet. Its mount leaves the group of the one around it before it is shared: as a
+            // member every pin would be mounted there as well, and looked for in all copies of that one.
             Err(Errno::EINVAL) => {
                 mount(Some(&self.dir), &self.dir, Some("none"), MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)?;
+                mount(NOTHING, &self.dir, NOTHING, MsFlags::MS_PRIVATE, NOTHING)?;
                 share(&self.dir)?;
             }
             other => other?,

@@ -75,7 +75,7 @@ fn only_somebody_elses_network_namespace_will_do() {
         Err(NetnsError::NotANamespace(_))
     ));
 
-    lab.apply(&[Op::NetnsAdd { netns: netns("theirs") }]);
+    lab.apply(&[Op::NetnsAdd { netns: netns("theirs"), variables: vec![] }]);
     let pin = lab.dir.join("netns/theirs");
     let fd = NetnsFd::open(&pin).unwrap();
     assert_ne!(fd.inode().unwrap(), own_inode().unwrap());
@@ -98,7 +98,7 @@ fn ip_netns_shows_and_enters_the_pins() {
     let none = None::<&str>;
     nix::mount::mount(Some("lab"), "/run/netns", Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
     let kernel = netmode_kernel::Kernel::open(netmode_kernel::KernelConfig::default()).unwrap();
-    kernel.apply(&[Op::NetnsAdd { netns: netns("nm-test") }]).unwrap();
+    kernel.apply(&[Op::NetnsAdd { netns: netns("nm-test"), variables: vec![] }]).unwrap();
     assert_eq!(run("ip", &["netns"], "").trim(), "nm-test");
     assert!(run("ip", &["-n", "nm-test", "link"], "").contains("lo:"));
     assert_eq!(kernel.finish(&[Final::NetnsDrop { netns: netns("nm-test") }]), []);

@@ -145,7 +145,7 @@ pub fn container(name: &str, n: u8) -> Vec<Op> {
     };
     let addr = |addr: String| Op::AddrAdd { at: at(name), dev: dev("eth0"), addr: addr.parse().unwrap() };
     vec![
-        Op::NetnsAdd { netns: netns(name) },
+        Op::NetnsAdd { netns: netns(name), variables: vec![] },
         Op::VethAdd {
             dev: host.clone(),
             bridge: dev("nm0"),

@@ -89,7 +89,7 @@ pub fn network(lab: &Lab) {
         addr(Place::Host, &lan, "2001:db8::1/64"),
         addr(Place::Host, &lan, "fe80::1/64"),
         Op::LinkUp { at: Place::Host, dev: lan.clone() },
-        Op::NetnsAdd { netns: netns("lan") },
+        Op::NetnsAdd { netns: netns("lan"), variables: vec![] },
         Op::VethAdd {
             dev: dev("vlan9"),
             bridge: lan,

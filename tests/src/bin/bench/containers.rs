@@ -9,7 +9,7 @@ use netmode_model::api::{ContainerSpec, NetOptions, NetworkRef, RunRequest};
 use std::time::{Duration, Instant};
 
 /// A root directory with busybox in it.
-pub(crate) const ROOT: &str = "/run/bench/root";
+pub(crate) const ROOT: &str = "/srv/bench/root";
 
 /// Starts of an agent that finds them all.
 const STARTS: usize = 5;
