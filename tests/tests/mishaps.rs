@@ -51,7 +51,7 @@ fn what_a_stranger_takes_away_is_put_back() {
     let lab = Lab::with().ipv6().config("[firewall]\nowner = false").start();
     lab.serve("web", &["-p", "8080:80"], &["tcp/80"]);
     let picture = || {
-        lab.sh("nft -s list table inet netmode 2>/dev/null; ip rule; ip -6 rule; ip -br addr show nm0; bridge -d link show | grep -o 'hairpin [a-z]*'")
+        lab.sh("nft -s list table inet netmode 2>/dev/null; ip rule; ip -6 rule; ip -br addr show nm0; ip -br link show nm0; bridge -d link show | grep -o 'hairpin [a-z]*' || :")
     };
     let before = picture();
     for (what, command) in [
@@ -61,6 +61,11 @@ fn what_a_stranger_takes_away_is_put_back() {
         ("an element", "nft flush map inet netmode port_any4"),
         ("the guard's rules", "for p in 90 91 92 93; do ip rule del pref $p; ip -6 rule del pref $p; done"),
         ("one rule", "ip rule del pref 93"),
+        ("the bridge, down", "ip link set nm0 down"),
+        ("the bridge's address", "ip addr del 172.17.0.1/16 dev nm0"),
+        ("the bridge's hardware address", "ip link set nm0 address 02:00:00:00:00:07"),
+        ("a port, down", "ip link set $(ip -br link show master nm0 | cut -d@ -f1) down"),
+        ("a port outside of the bridge", "ip link set $(ip -br link show master nm0 | cut -d@ -f1) nomaster"),
     ] {
         lab.sh(command);
         eventually(&format!("{what} is back"), 3.0, || picture() == before);

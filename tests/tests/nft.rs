@@ -92,6 +92,11 @@ fn a_plan_changes_nothing() {
         before.assert_unchanged(&lab, &format!("--plan {flags:?}"));
         assert_eq!(plan.stdout.is_empty(), flags.contains(&"host"), "{plan:#?}");
     }
+    // Neither is the next dynamic port another one for having been shown.
+    let dynamic = || lab.netmode(&["run", "--plan", "-p", "80", "--rootfs", "/", "true"]).success().stdout;
+    let port =
+        |plan: &str| plan.split("tcp . ").nth(1).and_then(|t| t.split(' ').next()).unwrap_or_default().to_owned();
+    assert_eq!(port(&dynamic()), port(&dynamic()));
     let refused = lab.netmode(&["run", "--plan", "-p", "8080:80", "--rootfs", "/", "true"]);
     refused.refused(125, &["8080", "web"]);
     before.assert_unchanged(&lab, "a refused plan");

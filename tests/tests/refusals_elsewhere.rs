@@ -94,8 +94,9 @@ fn a_caller_without_privilege() {
 
 #[test]
 fn access_by_the_policy_table() {
-    let policy = "[[api.access]]\nuid = 1000\nallow = \"read\"\n[[api.access]]\nuid = 1001\nallow = \"all\"";
-    let lab = Lab::with().config(policy).first("groupadd netmode").start();
+    let row = |who: &str, what: &str| format!("[[api.access]]\n{who}\nallow = \"{what}\"\n");
+    let policy = row("uid = 1000", "read") + &row("uid = 1001", "all") + &row("gid = 4242\nopen_host = true", "all");
+    let lab = Lab::with().config(&policy).first("groupadd netmode").start();
     lab.serve("web", &[], &["tcp/80"]);
     let before = Machine::settled(&lab);
     let group = lab.sh("getent group netmode | cut -d: -f3").trim().to_owned();
@@ -113,6 +114,13 @@ fn access_by_the_policy_table() {
     by("1001", &["ps"]).success();
     let host_root = by("1001", &["run", "-v", "/:/host", "--rootfs", "/", "true"]);
     assert_ne!(host_root.status, 0, "the host's files are for root: {host_root:#?}");
+    // A supplementary group counts, and the policy may open the host.
+    let member = |groups: &str| {
+        let user = ["setpriv", "--reuid", "1002", "--regid", "1002", "--groups", groups, "--", "netmode"];
+        lab.run(&[&user[..], &["run", "--rm", "--rootfs", "/", "echo", "hi"]].concat())
+    };
+    member(&group).refused(125, &["1002", "[[api.access]]"]);
+    assert_eq!(member(&format!("{group},4242")).success().stdout, "hi\n");
 }
 
 #[test]

@@ -290,9 +290,14 @@ fn the_units_are_sound() {
     let out = lab.run(&words);
     assert_eq!((out.status, out.stderr.as_str()), (0, ""), "{out:#?}");
     let all: String = names.iter().map(|n| lab.read(n)).collect();
-    for line in
-        ["Type=notify", "KillMode=process", "Delegate=yes", "RuntimeDirectoryPreserve=yes", "LimitNOFILE=1048576"]
-    {
+    for line in [
+        "Type=notify",
+        "KillMode=process",
+        "Delegate=yes",
+        "RuntimeDirectoryPreserve=yes",
+        "LimitNOFILE=1048576",
+        "FileDescriptorStoreMax=8",
+    ] {
         assert!(all.contains(line), "{line}");
     }
     // Whatever makes a mount namespace hides the pins of /run/netns from `ip netns`.

@@ -5,9 +5,10 @@ use crate::clock;
 use crate::task::{Joined, TaskRecord, VERSION};
 use crate::{exposed, identity};
 use netmode_container::Containers;
+use netmode_engine::modes;
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
-use netmode_model::{ApiError, Code, Mode, Name, RequestedMode};
+use netmode_model::{ApiError, Code, Name, RequestedMode};
 use std::path::Path;
 
 /// Turns a request into the record of a task that may be made.
@@ -46,7 +47,7 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
     port_env(&record.request.net)?;
     sysctls(&record)?;
     if record.netns == Joined::Own {
-        netmode_engine::modes::admit(record.mode(), &record.request.net)?;
+        modes::admit(record.mode(), &record.request.net)?;
     }
     identity::check(&record, &agent.tasks, &agent.engine)?;
     Ok(record)
@@ -177,7 +178,7 @@ fn sysctls(record: &TaskRecord) -> Result<(), ApiError> {
                 "only variables below net. belong to a network namespace",
             );
         }
-        if record.mode() == Mode::Host {
+        if !modes::needs(record.mode()).netns {
             return refuse(key, "in host mode it would change the host; set it on the host, or use bridge mode");
         }
         if value.contains('\n') || value.len() > 256 {

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::foreign::Busy;
 use crate::join::Linux;
+use crate::legacy::Held;
 use crate::registry::{Registry, Task};
 use crate::relay::Relays;
 use crate::task::TaskRecord;
@@ -37,6 +38,8 @@ pub struct Agent {
     pub relays: Relays,
     /// Records.
     pub store: Arc<dyn Store>,
+    /// Who keeps sockets for a successor.
+    pub legacy: Held,
     /// Inode number of the namespace that is the host.
     pub netns: u64,
 }

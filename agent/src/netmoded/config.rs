@@ -94,10 +94,13 @@ pub struct Api {
 pub struct Access {
     /// The caller's user id.
     pub uid: Option<u32>,
-    /// The caller's primary group id.
+    /// One of the caller's group ids.
     pub gid: Option<u32>,
     /// What is allowed.
     pub allow: Allow,
+    /// Whether tasks may open the host: `--rootfs`, `-v`, `--cap-add`, `--privileged`, seccomp profiles, `ns:PATH`.
+    #[serde(default)]
+    pub open_host: bool,
 }
 
 /// What a caller may do.
@@ -243,12 +246,21 @@ impl Config {
 
     /// What a caller may do. Root may do everything; without a table so may everybody who can open the socket;
     /// with one, whom no row fits may do nothing.
-    pub fn allows(&self, uid: u32, gid: u32) -> Allow {
-        let fits = |a: &&Access| a.uid.is_none_or(|u| u == uid) && a.gid.is_none_or(|g| g == gid);
+    pub fn allows(&self, uid: u32, groups: &[u32]) -> Allow {
         match (uid, &self.api.access[..]) {
             (0, _) | (_, []) => Allow::All,
-            (_, table) => table.iter().find(fits).map_or(Allow::Nothing, |a| a.allow),
+            _ => self.row(uid, groups).map_or(Allow::Nothing, |a| a.allow),
         }
+    }
+
+    /// Whether a caller's tasks may open the host: root's, and those of whom a row of the table says so.
+    pub fn may_open_host(&self, uid: u32, groups: &[u32]) -> bool {
+        uid == 0 || self.row(uid, groups).is_some_and(|a| a.open_host)
+    }
+
+    fn row(&self, uid: u32, groups: &[u32]) -> Option<&Access> {
+        let fits = |a: &&Access| a.uid.is_none_or(|u| u == uid) && a.gid.is_none_or(|g| groups.contains(&g));
+        self.api.access.iter().find(fits)
     }
 }
 
@@ -327,11 +339,11 @@ mod tests {
     fn the_access_table_is_read_from_above_and_root_is_never_shut_out() {
         let text = "[[api.access]]\nuid = 1000\nallow = \"read\"\n[[api.access]]\nallow = \"nothing\"\n";
         let config = load("access", text, "").unwrap();
-        assert_eq!(config.allows(1000, 1000), Allow::Read);
-        assert_eq!(config.allows(1001, 1000), Allow::Nothing);
-        assert_eq!(config.allows(0, 0), Allow::All);
+        assert_eq!(config.allows(1000, &[1000]), Allow::Read);
+        assert_eq!(config.allows(1001, &[1000]), Allow::Nothing);
+        assert_eq!(config.allows(0, &[0]), Allow::All);
         let only = load("only", "[[api.access]]\nuid = 1000\nallow = \"read\"\n", "").unwrap();
-        assert_eq!(only.allows(1001, 1000), Allow::Nothing);
-        assert_eq!(Config::default().allows(1001, 1000), Allow::All);
+        assert_eq!(only.allows(1001, &[1000]), Allow::Nothing);
+        assert_eq!(Config::default().allows(1001, &[1000]), Allow::All);
     }
 }

@@ -105,5 +105,6 @@ fn ports(agent: &Agent) -> Vec<Finding> {
             Some("netmode port ls"),
         )
     };
-    lost.map(row).collect()
+    let kept = finding(Level::Ok, "held ports", agent.legacy.describe(), None);
+    std::iter::once(kept).chain(lost.map(row)).collect()
 }

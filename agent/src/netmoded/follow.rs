@@ -3,10 +3,12 @@
 
 use crate::agent::{Agent, blocking};
 use crate::reconcile::{self, Desired, Table};
-use netmode_engine::Apply;
+use netmode_engine::{Apply, Endpoint, Network};
 use netmode_kernel::monitor::{Change, Monitor};
-use netmode_model::{ApiError, Code, Place};
-use std::sync::Arc;
+use netmode_model::state::LinkState;
+use netmode_model::{ApiError, Code, IfName, Place};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -40,6 +42,44 @@ struct Changed {
     ours: Notify,
     /// The way out.
     egress: Notify,
+    /// Links of ours that may not be as they should.
+    suspects: Mutex<BTreeSet<IfName>>,
+    /// There are some.
+    doubt: Notify,
+}
+
+/// Whether a message about a link is a reason to look at it: a bridge of ours whatever it says, a link of an endpoint
+/// that is down or no port any more. Endpoints come and go all the time, so looking at everything would be too much.
+fn suspect(agent: &Agent, name: &IfName, stands: bool) -> bool {
+    let bridge = agent.engine.networks().iter().any(|n| n.bridge == *name);
+    bridge || !stands && agent.engine.owns_link(name)
+}
+
+/// The bridge of ours with this number.
+fn bridge_of(agent: &Agent, index: u32) -> Option<IfName> {
+    let at = |n: &IfName| agent.kernel.link(&Place::Host, n).ok().flatten().is_some_and(|l| l.index == index);
+    agent.engine.networks().into_iter().map(|n| n.bridge).find(at)
+}
+
+/// Whether one of the links that were talked about is not as it should be. What was said may be over.
+fn doubtful(agent: &Agent, suspects: BTreeSet<IfName>) -> bool {
+    let networks = agent.engine.networks();
+    suspects.iter().any(|name| {
+        let Ok(Some(link)) = agent.kernel.link(&Place::Host, name) else { return true };
+        match networks.iter().find(|n| n.bridge == *name) {
+            Some(network) => !link.up || link.mac != Some(network.mac) || !has_gateways(agent, network),
+            None => !link.up || agent.engine.find(|e| is_port(e, &link)).is_none(),
+        }
+    })
+}
+
+fn is_port(endpoint: &Endpoint, link: &LinkState) -> bool {
+    endpoint.link.as_ref().is_some_and(|l| l.host_dev == link.name && link.master.as_ref() == Some(&l.bridge))
+}
+
+fn has_gateways(agent: &Agent, network: &Network) -> bool {
+    let addresses = agent.kernel.host_addresses().unwrap_or_default();
+    network.gateways().iter().all(|gateway| addresses.contains(gateway))
 }
 
 async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) {
@@ -51,9 +91,18 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
                     changed.ours.notify_one();
                 }
             }
+            Ok(Change::Link { name: Some(name), gone: false, stands, .. }) if suspect(&agent, &name, stands) => {
+                changed.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+                changed.doubt.notify_one();
+            }
+            Ok(Change::Address { index, gone: true }) => {
+                let mut suspects = changed.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+                suspects.extend(bridge_of(&agent, index));
+                changed.doubt.notify_one();
+            }
             Ok(Change::Table | Change::Rule) => changed.ours.notify_one(),
             Ok(Change::Route) => changed.egress.notify_one(),
-            Ok(Change::Link { .. } | Change::Address) => {}
+            Ok(Change::Link { .. } | Change::Address { .. }) => {}
             Ok(Change::Lost) => {
                 look_for_gone(&agent);
                 changed.ours.notify_one();
@@ -82,7 +131,17 @@ async fn answer(agent: Arc<Agent>, changed: Arc<Changed>) {
         let work: fn(&Agent) -> Result<(), ApiError> = tokio::select! {
             () = changed.ours.notified() => repair,
             () = changed.egress.notified() => follow_mtu,
+            () = changed.doubt.notified() => {
+                tokio::time::sleep(BURST).await;
+                let suspects = std::mem::take(&mut *changed.suspects.lock().unwrap_or_else(PoisonError::into_inner));
+                let wrong = blocking(move || doubtful(&shared, suspects)).await;
+                if !matches!(wrong, Ok(false)) {
+                    changed.ours.notify_one();
+                }
+                continue;
+            }
         };
+        let shared = agent.clone();
         tokio::time::sleep(BURST).await;
         if let Err(error) = blocking(move || work(&shared)).await.and_then(|done| done) {
             tracing::error!(%error, "could not be mended and is tried again; see \"netmode doctor\"");

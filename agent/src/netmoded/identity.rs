@@ -3,8 +3,8 @@
 use crate::registry::Registry;
 use crate::task::TaskRecord;
 use netmode_engine::hosts::{HostLine, Resolver, etc_hosts, resolv_conf};
-use netmode_engine::{Endpoint, Engine};
-use netmode_model::{ApiError, Code, Mode};
+use netmode_engine::{Endpoint, Engine, modes};
+use netmode_model::{ApiError, Code};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -32,7 +32,8 @@ pub fn files(
     engine: &Engine,
 ) -> Result<Files, ApiError> {
     let net = &record.request.net;
-    let has_v6 = endpoint.is_some_and(Endpoint::has_v6) || record.mode() == Mode::Host;
+    let needs = modes::needs(record.mode());
+    let has_v6 = endpoint.is_some_and(Endpoint::has_v6) || !needs.netns;
     let link = endpoint.and_then(|e| e.link.as_ref());
     let gateway = link.and_then(|l| l.gateways.first().copied());
     let extra = net.add_hosts.iter().map(|h| add_host(h, gateway)).collect::<Result<Vec<_>, _>>()?;
@@ -42,19 +43,17 @@ pub fn files(
         addrs.iter().map(|a| HostLine { ip: a.ip(), names: vec![names.to_owned()] }).collect::<Vec<_>>()
     };
     let own = record.hostname().map(|h| own(&h)).unwrap_or_default();
-    // Host mode copies the host's file, unless names were added: then it is made anew without the host's (moby).
-    let hosts = match (record.mode(), extra.is_empty()) {
-        (Mode::Host, true) => std::fs::read_to_string("/etc/hosts").ok(),
+    // Who has no host name of his own gets a copy of the host's file, unless names were added: then it is made anew
+    // without the host's (moby).
+    let hosts = match (needs.netns, extra.is_empty()) {
+        (false, true) => std::fs::read_to_string("/etc/hosts").ok(),
         _ => Some(etc_hosts(has_v6, &extra, &links, &own)),
     };
     let wanted =
         Resolver { servers: net.dns.clone(), search: net.dns_search.clone(), options: net.dns_options.clone() };
     let of_host = host_resolv_conf();
     let asked = wanted != Resolver::default();
-    let resolv = match record.mode() {
-        Mode::Host | Mode::None if !asked => of_host,
-        _ => resolv_conf(&wanted, &of_host, has_v6),
-    };
+    let resolv = if needs.link || asked { resolv_conf(&wanted, &of_host, has_v6) } else { of_host };
     Ok(Files { hosts, resolv_conf: Some(resolv) })
 }
 

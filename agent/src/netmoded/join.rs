@@ -1,10 +1,12 @@
 //! Where the engine meets the kernel: the engine's traits, carried out by Linux.
 
-use netmode_engine::{Apply, Hold, HoldFailure, Kept, Observe};
-use netmode_kernel::hold::{self, Held, HoldError};
+use netmode_engine::{Apply, Hold, HoldFailure, Kept, Observe, Sockets};
+use netmode_kernel::hold::{self, Held, HoldError, Inherited};
+use netmode_kernel::keep::Keeper;
 use netmode_kernel::{Kernel, Scope};
 use netmode_model::op::OpError;
 use netmode_model::{Final, HostAddr, Inverse, NetnsName, Observed, Op, Place, PortRange, Protocol};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -24,19 +26,30 @@ const DOOMED: u32 = 0x6e6d_6472;
 #[derive(Clone)]
 pub struct Linux {
     kernel: Arc<Kernel>,
+    keeper: Arc<Keeper>,
+    inherited: Arc<Inherited>,
     behind: Sender<Final>,
 }
 
 impl Linux {
-    /// Joins the kernel, and starts the thread for what is done behind replies.
+    /// Joins the kernel and what a predecessor left, and starts the thread for what is done behind replies.
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn new(kernel: Arc<Kernel>) -> std::io::Result<Self> {
+    pub fn new(kernel: Arc<Kernel>, keeper: Arc<Keeper>, inherited: Arc<Inherited>) -> std::io::Result<Self> {
         let (behind, steps) = mpsc::channel();
         let shared = kernel.clone();
         std::thread::Builder::new().name("behind".into()).spawn(move || work_behind(&shared, &steps))?;
-        Ok(Self { kernel, behind })
+        Ok(Self { kernel, keeper, inherited, behind })
+    }
+
+    /// Leaves the socket that owns the table to a successor, for as long as this agent lives and after.
+    pub fn keep_table(&self) {
+        let left = self.kernel.owner_socket().and_then(|socket| self.keeper.keep(&[socket.as_fd()]));
+        match left {
+            Ok(bundle) => std::mem::forget(bundle),
+            Err(error) => tracing::warn!(%error, "the table will be nobody's until a successor owns it"),
+        }
     }
 }
 
@@ -105,16 +118,36 @@ impl Hold for Linux {
             }
         }
         let (held, answering) = match answering {
-            true => hold::hold_range_answering(protocol, host, ports),
-            false => hold::hold_range(protocol, host, ports).map(|held| (held, Vec::new())),
+            true => hold::hold_range_answering(&self.inherited, protocol, host, ports),
+            false => hold::hold_range(&self.inherited, protocol, host, ports).map(|held| (held, Vec::new())),
         }
         .map_err(failure)?;
         let by_socket = held.iter().all(|h| !matches!(h, Held::Recorded));
-        Ok(Kept { by_socket, sockets: Box::new(held), answering })
+        Ok(Kept { by_socket, sockets: Box::new(Holders(held)), answering })
+    }
+
+    fn keep(&self, kept: &[&Kept]) -> Box<dyn Send + Sync> {
+        let answering = kept.iter().flat_map(|k| k.answering.iter().map(|(_, fd)| fd.as_fd()));
+        let fds: Vec<_> = kept.iter().flat_map(|k| k.sockets.fds()).chain(answering).collect();
+        match self.keeper.keep(&fds) {
+            Ok(bundle) => Box::new(bundle),
+            Err(error) => {
+                tracing::warn!(%error, "a successor will have to bind the ports of this endpoint again");
+                Box::new(())
+            }
+        }
     }
 
     fn holder(&self, protocol: Protocol, port: u16) -> Option<String> {
         hold::who_holds(protocol, port).map(|h| format!("process {} ({})", h.pid, h.command))
+    }
+}
+
+struct Holders(Vec<Held>);
+
+impl Sockets for Holders {
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.0.iter().filter_map(Held::fd).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
 use netmode_engine::store::Kind;
 use netmode_engine::{Attach, Endpoint, modes};
 use netmode_model::api::{Created, RunRequest, TaskState};
-use netmode_model::{ApiError, Code, Id, Mode};
+use netmode_model::{ApiError, Code, Id};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::MutexGuard;
@@ -144,10 +144,8 @@ fn give_back(agent: &Agent, container: Id, endpoint: Option<&Endpoint>) {
 pub fn attachment(record: &TaskRecord) -> Result<Attach, ApiError> {
     let failed = |e: String| ApiError::new(Code::Unavailable, e);
     let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
-    let netns = match record.mode() {
-        Mode::Host => NetnsUse::Host,
-        _ => NetnsUse::Own(format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()))?),
-    };
+    let pin = || format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()));
+    let netns = if modes::needs(record.mode()).netns { NetnsUse::Own(pin()?) } else { NetnsUse::Host };
     Ok(Attach {
         id,
         owner: Owner { kind: OwnerKind::Task, id: record.id, name: record.name.to_string(), uid: 0 },

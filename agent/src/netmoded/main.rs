@@ -1,6 +1,7 @@
 //! `netmoded`: the agent. It owns namespaces, links, addresses, the firewall table and port reservations.
 #![forbid(unsafe_code)]
 
+mod activation;
 mod admit;
 mod agent;
 mod api;
@@ -12,6 +13,7 @@ mod follow;
 mod foreign;
 mod identity;
 mod join;
+mod legacy;
 mod life;
 mod loopback;
 mod reconcile;
@@ -22,10 +24,12 @@ mod socket;
 mod startup;
 mod task;
 
+use activation::Activation;
 use agent::Agent;
 use anyhow::Context;
 use clap::Parser;
 use config::Config;
+use legacy::Legacy;
 use netmode_container::Containers;
 use netmode_kernel::{Kernel, KernelConfig};
 use std::path::PathBuf;
@@ -55,6 +59,9 @@ struct Args {
     /// Print the OpenAPI document and end.
     #[arg(long, hide = true)]
     print_openapi: bool,
+    /// Hold standard input and output open, and do nothing else.
+    #[arg(long, hide = true)]
+    keep: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -68,6 +75,13 @@ fn main() -> std::process::ExitCode {
     if args.print_openapi {
         print!("{}", api::openapi::text());
         return std::process::ExitCode::SUCCESS;
+    }
+    if args.keep {
+        // By another name than the agent's, so that whoever ends that by name leaves this alone.
+        let _ = nix::sys::prctl::set_name(c"netmode-keep");
+        loop {
+            std::thread::park();
+        }
     }
     log_to_stderr(args.log_format);
     match run(args) {
@@ -89,16 +103,18 @@ fn log_to_stderr(format: LogFormat) {
 }
 
 fn run(args: Args) -> anyhow::Result<()> {
+    let mut activation = Activation::from_env();
     let config = Config::load(&args.config)?;
-    let kernel = Arc::new(Kernel::open(KernelConfig::default())?);
     let netns = netmode_kernel::own_inode().context("cannot read the agent's own network namespace")?;
     let path = args.socket.clone().unwrap_or_else(|| args.run_dir.join("netmode.sock"));
     let lock = socket::lock(&args.run_dir, netns, &path)?;
-    let listener = match activated()? {
+    let listener = match activation.take_listener().context("cannot use the socket that was handed over")? {
         Some(listener) => listener,
         None => socket::listen(&path, &config.api.group)?,
     };
-    let started = startup::start(&config, &kernel, &args.run_dir, &args.state_dir)?;
+    let legacy = Legacy::find(&mut activation, &args.run_dir, netns).context("cannot keep sockets for a successor")?;
+    let kernel = Arc::new(Kernel::open(KernelConfig::default(), &legacy.inherited)?);
+    let started = startup::start(&config, &kernel, &legacy, &args.run_dir, &args.state_dir)?;
     let containers = Arc::new(Containers::new(netmode_container::Config {
         runtime: config.container.runtime.clone(),
         conmon: config.container.conmon.clone(),
@@ -120,6 +136,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         busy: foreign::Busy::default(),
         relays: relay::Relays::default(),
         store: started.store,
+        legacy: legacy.entrust(),
         netns,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -128,12 +145,6 @@ fn run(args: Args) -> anyhow::Result<()> {
     runtime.shutdown_background();
     drop(lock);
     ended
-}
-
-/// The socket that systemd hands over, if it does (sd_listen_fds(3)).
-fn activated() -> anyhow::Result<Option<std::os::unix::net::UnixListener>> {
-    let mut handed = listenfd::ListenFd::from_env();
-    handed.take_unix_listener(0).context("cannot use the socket that was handed over")
 }
 
 async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) -> anyhow::Result<()> {
@@ -148,7 +159,7 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let service = api::router(agent.clone()).into_make_service_with_connect_info::<api::Peer>();
-    let server = tokio::spawn(async move { axum::serve(api::Door(listener), service).await });
+    let server = tokio::spawn(async move { axum::serve(api::Door::new(listener), service).await });
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "the service manager could not be told");
     }
@@ -161,8 +172,13 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
         }
     }
     // Containers, links and ports stay; a successor adopts them.
+    if agent.engine.endpoints().is_empty() {
+        agent.legacy.end();
+    }
     tracing::info!("ends; containers and their networks stay");
     server.abort();
+    // Never dropped: what is left for a successor would be taken out of the queue with the endpoints.
+    std::mem::forget(agent);
     Ok(())
 }
 

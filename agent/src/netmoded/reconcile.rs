@@ -41,13 +41,23 @@ impl Desired<'_> {
     fn network(&self, linux: &Linux, present: &Present<'_>, network: &Network) -> usize {
         let whole = bridge::network_up(network, self.settings);
         let mut missing = links_only(present.missing(&whole));
-        if present.has_link(&network.bridge) {
-            // A link of that name stands: with another hardware address, say. It cannot be made again beside itself.
+        if let Some(there) = present.link(&Place::Host, &network.bridge) {
+            // It cannot be made again beside itself. A link of that name that is no bridge is somebody else's.
+            let changed = missing.iter().any(|op| matches!(op, Op::BridgeAdd { .. }));
             missing.retain(|op| !matches!(op, Op::BridgeAdd { .. }));
+            if changed && there.kind.as_deref() == Some("bridge") {
+                let (dev, mac) = (network.bridge.clone(), network.mac);
+                return mend(linux, &network.name, vec![Op::LinkMac { at: Place::Host, dev, mac }])
+                    + self.mend_network(linux, network, &whole, missing);
+            }
         }
+        self.mend_network(linux, network, &whole, missing)
+    }
+
+    fn mend_network(&self, linux: &Linux, network: &Network, whole: &[Op], mut missing: Vec<Op>) -> usize {
         if !missing.is_empty() {
             // What a bridge is told before it comes up cannot be read back: it is told again.
-            missing = links_only(whole.into_iter().filter(|op| is_sysctl(op) || missing.contains(op)).collect());
+            missing = links_only(whole.iter().filter(|op| is_sysctl(op) || missing.contains(op)).cloned().collect());
         }
         mend(linux, &format!("network {}", network.name), missing)
     }

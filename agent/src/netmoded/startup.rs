@@ -7,6 +7,7 @@
 use crate::clock;
 use crate::config::Config;
 use crate::join::Linux;
+use crate::legacy::Legacy;
 use crate::reconcile::{Desired, Table};
 use ipnetwork::IpNetwork;
 use netmode_engine::converge::Present;
@@ -56,9 +57,16 @@ pub fn settings(config: &Config, kernel: &Kernel) -> anyhow::Result<Settings> {
 ///
 /// # Errors
 /// Records that a newer agent wrote, no free pool, or a kernel that refuses a step.
-pub fn start(config: &Config, kernel: &Arc<Kernel>, run_dir: &Path, state_dir: &Path) -> anyhow::Result<Started> {
+pub fn start(
+    config: &Config,
+    kernel: &Arc<Kernel>,
+    legacy: &Legacy,
+    run_dir: &Path,
+    state_dir: &Path,
+) -> anyhow::Result<Started> {
     let settings = settings(config, kernel)?;
-    let linux = Linux::new(kernel.clone())?;
+    let linux = Linux::new(kernel.clone(), legacy.keeper.clone(), legacy.inherited.clone())?;
+    linux.keep_table();
     let store: Arc<dyn Store> = Arc::new(FileStore::open(run_dir, state_dir)?);
     let networks = networks(&settings, kernel, &*store)?;
     let records = store::list::<Endpoint>(&*store, Kind::Endpoint, endpoint::VERSION.into())?;
@@ -78,6 +86,8 @@ pub fn start(config: &Config, kernel: &Arc<Kernel>, run_dir: &Path, state_dir: &
     for endpoint in standing {
         adopt(&engine, endpoint);
     }
+    // Sockets of endpoints that are no more.
+    legacy.inherited.clear();
     Ok(Started { engine: Arc::new(engine), linux, store })
 }
 

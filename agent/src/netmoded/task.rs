@@ -1,6 +1,6 @@
 //! A task: what is recorded of it, and what is shown of it.
 
-use netmode_engine::{Endpoint, Engine};
+use netmode_engine::{Endpoint, Engine, modes};
 use netmode_model::api::{ContainerView, NetworkInterface, RunRequest, TaskState, TaskView};
 use netmode_model::{Id, Mode, Name, RequestedMode};
 use serde::{Deserialize, Serialize};
@@ -61,11 +61,8 @@ impl TaskRecord {
 
     /// The host name: what was asked for, else the short id; in host mode the host's own.
     pub fn hostname(&self) -> Option<String> {
-        match (&self.request.net.hostname, self.mode()) {
-            (Some(name), _) => Some(name.clone()),
-            (None, Mode::Host) => None,
-            (None, _) => Some(self.id.short()),
-        }
+        let own = modes::needs(self.mode()).netns.then(|| self.id.short());
+        self.request.net.hostname.clone().or(own)
     }
 
     /// The image or root directory, as it was named.

@@ -118,6 +118,11 @@ fn spawn(command: &mut Command, inherited: &[BorrowedFd<'_>]) -> io::Result<Chil
     child
 }
 
+/// Starts a command that goes on by itself, in a process group of its own, so that a terminal's ^C passes it by.
+pub(crate) fn start(command: &mut Command) -> io::Result<Child> {
+    spawn(command.process_group(0), &[])
+}
+
 /// Runs a command to its end and collects what it writes; it is killed when the time is over.
 pub(crate) fn run(mut command: Command, inherited: &[BorrowedFd<'_>], limit: Duration) -> Result<Output, ProgramError> {
     let path = PathBuf::from(command.get_program());

@@ -48,10 +48,11 @@ pub struct Answering {
 }
 
 /// A standing endpoint with what holds its ports.
-#[derive(Debug)]
 struct Live {
     record: Endpoint,
     kept: Vec<(Published, Kept)>,
+    /// The same for the agent's successor.
+    _left: Box<dyn Send + Sync>,
 }
 
 /// The decisions of one agent, and their records. Shared by all requests; no lock is held across a wait.
@@ -168,9 +169,13 @@ impl Engine {
     /// # Errors
     /// As [`Engine::attach`].
     pub fn plan(&self, request: &Attach) -> Result<(Endpoint, Plan), AttachError> {
+        let cursor = self.leases().ports.cursor();
         let reserved = self.reserve(request)?;
         let endpoint = reserved.endpoint();
         let plan = modes::attach(&endpoint, &self.settings);
+        drop(reserved);
+        // The port that was shown is the one that the next request gets.
+        self.leases().ports.turn_back(cursor);
         Ok((endpoint, plan))
     }
 
@@ -214,7 +219,7 @@ impl Engine {
     /// the link has been [seen gone](Engine::link_gone).
     pub fn detach(&self, id: Id) -> Vec<OpError> {
         let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(Live { record, kept }) = lock(&self.live).remove(&id) else { return Vec::new() };
+        let Some(Live { record, kept, _left }) = lock(&self.live).remove(&id) else { return Vec::new() };
         let plan = modes::detach(&record, &self.settings);
         // Taken back as an inverse is: one step's failure does not keep the next from being taken.
         // Before the namespace is dropped: the kernel may take the link away before that call returns.
@@ -224,7 +229,7 @@ impl Engine {
         let steps = plan.ops.into_iter().rev().map(Inverse::Op).collect();
         let mut failures = self.outside.undo(steps);
         failures.extend(self.outside.finish(&plan.then));
-        drop(kept);
+        drop((kept, _left));
         let _ = self.store.remove(Kind::Endpoint, &record.id.to_string());
         self.leases().release_ports(&record);
         if record.link.is_none() {
@@ -280,8 +285,14 @@ impl Engine {
                 Err(why) => lost.push((*p, why.to_string())),
             }
         }
-        lock(&self.live).insert(record.id, Live { record, kept });
+        self.stand(record, kept);
         lost
+    }
+
+    fn stand(&self, record: Endpoint, kept: Vec<(Published, Kept)>) {
+        let sockets: Vec<&Kept> = kept.iter().map(|(_, k)| k).filter(|k| k.by_socket).collect();
+        let left = if sockets.is_empty() { Box::new(()) } else { self.hold.keep(&sockets) };
+        lock(&self.live).insert(record.id, Live { record, kept, _left: left });
     }
 
     pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
@@ -323,7 +334,7 @@ impl Reserved<'_> {
     fn keep(mut self, record: Endpoint) {
         let kept = std::mem::take(&mut self.kept);
         self.endpoint = None;
-        lock(&self.engine.live).insert(record.id, Live { record, kept });
+        self.engine.stand(record, kept);
     }
 
     /// Takes the ports of every mapping: by record first, then by a socket.

@@ -41,7 +41,8 @@ impl<'a> Present<'a> {
         self.link(&Place::Host, dev).is_some()
     }
 
-    fn link(&self, at: &Place, dev: &IfName) -> Option<&LinkState> {
+    /// A link, if it is there.
+    pub fn link(&self, at: &Place, dev: &IfName) -> Option<&LinkState> {
         self.links.get(&(at, dev)).copied()
     }
 
@@ -65,6 +66,7 @@ impl<'a> Present<'a> {
             Op::LinkUp { at, dev } => self.link(at, dev).is_some_and(|l| l.up),
             Op::LinkDown { at, dev } => self.link(at, dev).is_none_or(|l| !l.up),
             Op::LinkMtu { at, dev, mtu } => self.link(at, dev).is_some_and(|l| l.mtu == *mtu),
+            Op::LinkMac { at, dev, mac } => self.link(at, dev).is_some_and(|l| l.mac == Some(*mac)),
             Op::AddrAdd { at, dev, addr } => self.addrs.contains(&(at, dev, *addr)),
             Op::AddrDel { at, dev, addr } => !self.addrs.contains(&(at, dev, *addr)),
             Op::RouteAdd(route) => self.routes.contains(route),

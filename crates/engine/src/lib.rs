@@ -28,5 +28,5 @@ pub use attach::{Answering, Attach, Engine};
 pub use endpoint::{Endpoint, NetnsUse, Owner};
 pub use error::AttachError;
 pub use network::Network;
-pub use outside::{Apply, Hold, HoldFailure, Kept, Observe};
+pub use outside::{Apply, Hold, HoldFailure, Kept, Observe, Sockets};
 pub use settings::Settings;

@@ -12,7 +12,7 @@ use netmode_model::{Final, Mode, Op, Place, Plan};
 pub struct Needs {
     /// An address and a link on the default bridge network.
     pub link: bool,
-    /// A namespace of its own.
+    /// A namespace of its own, and with it a host name, hosts file and kernel variables of its own.
     pub netns: bool,
 }
 

@@ -3,7 +3,7 @@
 
 use netmode_model::op::OpError;
 use netmode_model::{Final, HostAddr, Inverse, NetnsName, Observed, Op, PortRange, Protocol};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Carries out operations.
 pub trait Apply: Send + Sync {
@@ -38,18 +38,33 @@ pub trait Hold: Send + Sync {
     /// Why not, with the port that stands in the way.
     fn hold(&self, protocol: Protocol, host: HostAddr, ports: PortRange, answering: bool) -> Result<Kept, HoldFailure>;
 
+    /// Leaves what an endpoint holds where the agent's successor finds it. Dropping the answer takes it away again.
+    fn keep(&self, _kept: &[&Kept]) -> Box<dyn Send + Sync> {
+        Box::new(())
+    }
+
     /// Who has a port that could not be held, in words. Slow: asked only for an error that somebody reads.
     fn holder(&self, _protocol: Protocol, _port: u16) -> Option<String> {
         None
     }
 }
 
+/// What holds ports.
+pub trait Sockets: Send + Sync {
+    /// The sockets, as far as there are some.
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+}
+
+impl Sockets for () {}
+
 /// Sockets that are held; dropping it lets them go.
 pub struct Kept {
     /// Whether sockets hold the ports, or only a record does (SCTP without its module).
     pub by_socket: bool,
     /// What holds them.
-    pub sockets: Box<dyn Send + Sync>,
+    pub sockets: Box<dyn Sockets>,
     /// Sockets on the host's `[::1]`, by host port: TCP listens. They are the agent's to serve.
     pub answering: Vec<(u16, OwnedFd)>,
 }

@@ -39,6 +39,16 @@ impl Ports {
         Ok(())
     }
 
+    /// The last dynamic choice.
+    pub fn cursor(&self) -> Option<u16> {
+        self.cursor
+    }
+
+    /// Has the next dynamic choice begin where it would have begun then.
+    pub fn turn_back(&mut self, cursor: Option<u16>) {
+        self.cursor = cursor;
+    }
+
     /// Makes the ports of a mapping free again, as far as they are the owner's.
     pub fn release(&mut self, p: &Published, owner: Id) {
         for port in p.host_ports.iter() {

@@ -1,6 +1,6 @@
 //! A kernel on paper: carries operations out on a list of what holds. For tests, and for showing plans.
 
-use crate::outside::{Apply, Hold, HoldFailure, Kept};
+use crate::outside::{Apply, Hold, HoldFailure, Kept, Sockets};
 use netmode_model::op::OpError;
 use netmode_model::{Final, HostAddr, Inverse, Op, PortRange, Protocol};
 use std::collections::BTreeMap;
@@ -176,6 +176,8 @@ impl Hold for Recorder {
 }
 
 struct Held(Recorder, (Protocol, HostAddr, PortRange));
+
+impl Sockets for Held {}
 
 impl Drop for Held {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 //! The figures to compare with are those of raw netlink in `docs/benchmarks.md`.
 #![allow(clippy::unwrap_used)]
 
-use netmode_kernel::hold::hold_range;
+use netmode_kernel::hold::{Inherited, hold_range};
 use netmode_kernel::{Kernel, KernelConfig, Scope};
 use netmode_model::nft::*;
 use netmode_model::op::Route;
@@ -106,8 +106,9 @@ fn lab() -> Kernel {
     mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
     let dir = std::env::temp_dir();
     mount(Some("lab"), &dir, Some("tmpfs"), MsFlags::empty(), none).unwrap();
-    let kernel =
-        once("open", || Kernel::open(KernelConfig { netns_dir: dir.join("netns"), table: "nm".into() }).unwrap());
+    let kernel = once("open", || {
+        Kernel::open(KernelConfig { netns_dir: dir.join("netns"), table: "nm".into() }, &Inherited::default()).unwrap()
+    });
     kernel
         .apply(&[
             Op::LinkUp { at: Place::Host, dev: dev("lo") },
@@ -207,8 +208,9 @@ fn ports(kernel: &Kernel) {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     for (count, protocol) in [(1_000, Protocol::Tcp), (1_000, Protocol::Udp), (15_000, Protocol::Tcp)] {
         let range = PortRange::new(20_001, 20_000 + count).unwrap();
-        let held =
-            once(&format!("{count} {protocol} ports held"), || hold_range(protocol, HostAddr::Any, range).unwrap());
+        let held = once(&format!("{count} {protocol} ports held"), || {
+            hold_range(&Inherited::default(), protocol, HostAddr::Any, range).unwrap()
+        });
         once(&format!("{count} {protocol} ports let go"), || drop(held));
     }
 }

@@ -44,6 +44,13 @@ pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused
             route.set_mtu(link, *mtu)?;
             return Ok(Inverse::Op(Op::LinkMtu { at: at.clone(), dev: dev.clone(), mtu: link.mtu }));
         }
+        Op::LinkMac { at, dev, mac } => {
+            let route = worker.route(at)?;
+            let before = route.link_state(at, dev)?.and_then(|link| link.mac);
+            route.set_mac(dev, *mac)?;
+            let restore = |mac| Inverse::Op(Op::LinkMac { at: at.clone(), dev: dev.clone(), mac });
+            return Ok(before.map_or(Inverse::Nothing, restore));
+        }
         Op::AddrAdd { at, dev, addr } => worker.route(at)?.add_address(dev, *addr)?,
         Op::AddrDel { at, dev, addr } => worker.route(at)?.delete_address(dev, *addr)?,
         Op::RouteAdd(route) => worker.route(&route.at)?.add_route(route)?,

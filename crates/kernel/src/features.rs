@@ -67,7 +67,7 @@ fn feature(name: &'static str, tried: Result<(), Refused>, fallback: &'static st
 /// A table that its owner leaves behind (Linux 6.9).
 fn own_table() -> Result<(), Refused> {
     let ruleset = Ruleset { table: "trial".into(), owner: true, sets: Vec::new(), chains: Vec::new() };
-    let mut owner = Owner::open()?;
+    let mut owner = Owner::open(None)?;
     owner.transact(&[&Op::TableAdd(ruleset)]).map_err(|aborted| aborted.why)?;
     if owner.persists() { Ok(()) } else { Err(Refused::new(Errno::EOPNOTSUPP, "tables cannot outlive their owner")) }
 }

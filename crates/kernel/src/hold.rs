@@ -5,14 +5,16 @@
 //! it is bound but does not listen. UDP would collect what comes and never be read, so a filter drops it.
 
 mod holder;
+mod inherited;
 mod socket;
 
 pub use holder::{Holder, who_holds};
+pub use inherited::Inherited;
 
 use netmode_model::{HostAddr, PortRange, Protocol};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Descriptors that a request for ports leaves for everything else: connections, namespaces, log files.
 const HEADROOM: u64 = 256;
@@ -24,6 +26,16 @@ pub enum Held {
     Socket(OwnedFd),
     /// By the agent's record alone: the kernel has no sockets of the protocol (SCTP without its module).
     Recorded,
+}
+
+impl Held {
+    /// The socket, if one holds the port.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Socket(fd) => Some(fd.as_fd()),
+            Self::Recorded => None,
+        }
+    }
 }
 
 /// Sockets that answer on `[::1]`, by port.
@@ -78,16 +90,21 @@ pub enum HoldError {
 /// # Errors
 /// See [`HoldError`].
 pub fn hold(protocol: Protocol, host: HostAddr, port: u16) -> Result<Held, HoldError> {
-    hold_below(limit(), protocol, host, port)
+    hold_below(&Inherited::default(), limit(), protocol, host, port)
 }
 
-/// Holds all ports of a range, or none.
+/// Holds all ports of a range, or none; with the sockets of an agent before this one where it left them.
 ///
 /// # Errors
 /// Of the first port that cannot be held.
-pub fn hold_range(protocol: Protocol, host: HostAddr, ports: PortRange) -> Result<Vec<Held>, HoldError> {
+pub fn hold_range(
+    inherited: &Inherited,
+    protocol: Protocol,
+    host: HostAddr,
+    ports: PortRange,
+) -> Result<Vec<Held>, HoldError> {
     let limit = limit();
-    ports.iter().map(|port| hold_below(limit, protocol, host, port)).collect()
+    ports.iter().map(|port| hold_below(inherited, limit, protocol, host, port)).collect()
 }
 
 /// Makes room for as many descriptors as a wide range needs, in advance. The table of descriptors of a process
@@ -113,6 +130,7 @@ pub(crate) fn make_room() {
 /// # Errors
 /// Of the first port that cannot be held.
 pub fn hold_range_answering(
+    inherited: &Inherited,
     protocol: Protocol,
     host: HostAddr,
     ports: PortRange,
@@ -123,13 +141,10 @@ pub fn hold_range_answering(
     let mut answering = Vec::new();
     for port in ports.iter() {
         let error = |errno| refused(errno, limit, protocol, host, port);
-        let holder = if alone { None } else { Some(hold_below(limit, protocol, host, port)?) };
-        let beside = match &holder {
-            Some(Held::Socket(fd)) => Some(fd),
-            Some(Held::Recorded) | None => None,
-        };
+        let holder = if alone { None } else { Some(hold_below(inherited, limit, protocol, host, port)?) };
         if protocol != Protocol::Sctp {
-            let fd = socket::answering(beside, protocol, port).map_err(error)?;
+            let bound = || socket::answering(holder.as_ref().and_then(Held::fd), protocol, port);
+            let fd = inherited.take_answering(protocol, port).map_or_else(bound, Ok).map_err(error)?;
             answering.push((port, spare(fd, limit)?));
         }
         held.extend(holder);
@@ -155,8 +170,14 @@ fn limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 
-fn hold_below(limit: u64, protocol: Protocol, host: HostAddr, port: u16) -> Result<Held, HoldError> {
-    match socket::bound(protocol, host, port) {
+fn hold_below(
+    inherited: &Inherited,
+    limit: u64,
+    protocol: Protocol,
+    host: HostAddr,
+    port: u16,
+) -> Result<Held, HoldError> {
+    match inherited.take(protocol, host, port).map_or_else(|| socket::bound(protocol, host, port), Ok) {
         Ok(fd) => spare(fd, limit).map(Held::Socket),
         Err(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT) if protocol == Protocol::Sctp => Ok(Held::Recorded),
         Err(errno) => Err(refused(errno, limit, protocol, host, port)),

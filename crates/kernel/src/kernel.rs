@@ -3,6 +3,7 @@
 use crate::announce::announce;
 use crate::conntrack::{Flusher, Target};
 use crate::executor::{carry_out, drop_netns, is_gone, is_nft, take_back};
+use crate::hold::Inherited;
 use crate::netns::{NetnsFd, Pool, Registry};
 use crate::nft::{self, Aborted, Owner};
 use crate::wire::{Netlink, Refused};
@@ -12,6 +13,7 @@ use netmode_model::op::OpError;
 use netmode_model::{Final, IfName, Inverse, Mac, NetnsName, Observed, Op, Place};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,18 +92,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Kernel {
     /// Opens the kernel's sockets in the network namespace of the calling thread, and starts the threads that
-    /// enter others. Changes nothing.
+    /// enter others. Changes nothing. Goes on with the table's owner socket of an agent before this one, if that
+    /// left it.
     ///
     /// # Errors
     /// Without privilege, or without a descriptor to spare.
-    pub fn open(config: KernelConfig) -> Result<Self, OpenError> {
+    pub fn open(config: KernelConfig, inherited: &Inherited) -> Result<Self, OpenError> {
         crate::hold::make_room();
         let io = |what| move |source| OpenError::Io { what, source };
         let registry = Arc::new(Registry::new(config.netns_dir));
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = cpus.clamp(*WORKERS.start(), *WORKERS.end());
         let pool = Pool::start(workers, &registry).map_err(io("the namespace workers"))?;
-        let owner = Owner::open().map_err(|e| match e.kind() {
+        let owner = Owner::open(inherited.take_table()).map_err(|e| match e.kind() {
             io::ErrorKind::PermissionDenied => OpenError::NoPrivilege,
             _ => io("a netfilter socket")(e),
         })?;
@@ -321,6 +324,14 @@ impl Kernel {
     /// Name of the table that is observed and watched.
     pub(crate) fn table(&self) -> &str {
         &self.table
+    }
+
+    /// A copy of the socket that may write the table, for a successor.
+    ///
+    /// # Errors
+    /// Without a descriptor to spare.
+    pub fn owner_socket(&self) -> io::Result<OwnedFd> {
+        locked(&self.owner).socket().try_clone_to_owned()
     }
 
     /// The owner socket's address.

@@ -11,6 +11,7 @@
 //! | `route` | links, addresses, routes, rules (rtnetlink) |
 //! | `nft` | tables and elements (nf_tables by netlink) |
 //! | [`hold`](mod@hold) | ports held by sockets |
+//! | [`keep`] | what outlives the agent: sockets for its successor |
 //! | [`monitor`] | what others change |
 //! | [`features`] | what this kernel can do, by trial |
 //!
@@ -23,6 +24,7 @@ mod executor;
 mod facts;
 pub mod features;
 pub mod hold;
+pub mod keep;
 mod kernel;
 pub mod monitor;
 mod netns;

@@ -22,9 +22,16 @@ pub enum Change {
         name: Option<IfName>,
         /// It is there no more.
         gone: bool,
+        /// It is up (`IFF_UP`), and has not just left its bridge.
+        stands: bool,
     },
     /// An address came or went.
-    Address,
+    Address {
+        /// Number of its link.
+        index: u32,
+        /// It is there no more.
+        gone: bool,
+    },
     /// A default route of the main table came or went.
     Route,
     /// A policy routing rule came or went.
@@ -161,9 +168,13 @@ fn route_change(frame: &Frame<'_>) -> Option<Change> {
             let name = attr(frame.body.get(16..)?, libc::IFLA_IFNAME).and_then(|n| text_of(n).parse().ok());
             // A DELLINK of family AF_BRIDGE says that the link is no port any more.
             let gone = frame.kind == rtm::DELLINK && i32::from(frame.body[0]) == libc::AF_UNSPEC;
-            Some(Change::Link { index: u32_at(frame.body, 4), name, gone })
+            let stands = frame.kind == rtm::NEWLINK && u32_at(frame.body, 8) & libc::IFF_UP as u32 != 0;
+            Some(Change::Link { index: u32_at(frame.body, 4), name, gone, stands })
         }
-        rtm::NEWADDR | rtm::DELADDR => Some(Change::Address),
+        // `struct ifaddrmsg`: the link's number comes after four bytes.
+        rtm::NEWADDR | rtm::DELADDR => {
+            Some(Change::Address { index: u32_at(frame.body, 4), gone: frame.kind == rtm::DELADDR })
+        }
         rtm::NEWROUTE | rtm::DELROUTE => is_default(frame).then_some(Change::Route),
         rtm::NEWRULE | rtm::DELRULE => Some(Change::Rule),
         _ => None,

@@ -1,18 +1,28 @@
 //! Descriptors that come with bytes over a unix socket (SCM_RIGHTS, unix(7)).
 
 use nix::cmsg_space;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use std::io::{self, IoSliceMut};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// Most descriptors taken with one read; more are closed by the kernel.
-const MOST: usize = 4;
+/// Sends one byte, and copies of descriptors with it, without waiting.
+///
+/// # Errors
+/// EAGAIN when the queue is full; anything else that sendmsg(2) says.
+pub fn send(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let rights = [ControlMessage::ScmRights(&raw)];
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[0])], &rights, flags, None)?;
+    Ok(())
+}
 
-/// Reads what is there without waiting, and takes the descriptors that came along, close-on-exec.
+/// Reads what is there without waiting, and takes the descriptors that came along, close-on-exec; of more than `MOST`
+/// the rest is closed by the kernel.
 ///
 /// # Errors
 /// EAGAIN when nothing is there; anything else that recvmsg(2) says.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+pub fn receive<const MOST: usize>(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = cmsg_space!([RawFd; MOST]);
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
@@ -28,12 +38,42 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
     Ok((message.bytes, handed))
 }
 
+/// The supplementary groups of the process at the other end, as they were when it connected (SO_PEERGROUPS, Linux 4.13).
+/// None where the kernel does not tell.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
+    /// `NGROUPS_MAX`, linux/limits.h.
+    const MOST: usize = 65_536;
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut length = size_of_val(groups.as_slice()) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes, which is what the vector has.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let count = length as usize / size_of::<libc::gid_t>();
+        match nix::errno::Errno::result(result) {
+            Ok(_) => {
+                groups.truncate(count);
+                return groups;
+            }
+            // The kernel says how many there are.
+            Err(nix::errno::Errno::ERANGE) if count > groups.len() && count <= MOST => groups.resize(count, 0),
+            Err(_) => return Vec::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::socket::{ControlMessage, sendmsg};
     use std::fs::File;
-    use std::io::{IoSlice, Read, Seek, Write};
+    use std::io::{Read, Seek, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
@@ -44,23 +84,15 @@ mod tests {
         let mut file = File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         file.write_all(b"handed over").unwrap();
-        let fds = [file.as_raw_fd()];
-        sendmsg::<()>(
-            theirs.as_raw_fd(),
-            &[IoSlice::new(b"x")],
-            &[ControlMessage::ScmRights(&fds)],
-            MsgFlags::empty(),
-            None,
-        )
-        .unwrap();
+        send(theirs.as_fd(), &[file.as_fd()]).unwrap();
         let mut buffer = [0; 8];
-        let (n, mut handed) = receive(ours.as_fd(), &mut buffer).unwrap();
+        let (n, mut handed) = receive::<4>(ours.as_fd(), &mut buffer).unwrap();
         assert_eq!((n, handed.len()), (1, 1));
         let mut copy = File::from(handed.remove(0));
         copy.rewind().unwrap();
         let mut text = String::new();
         copy.read_to_string(&mut text).unwrap();
         assert_eq!(text, "handed over");
-        assert_eq!(receive(ours.as_fd(), &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(receive::<4>(ours.as_fd(), &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

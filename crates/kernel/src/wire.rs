@@ -11,7 +11,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// Length of `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
@@ -159,6 +159,12 @@ pub(crate) struct Netlink {
     sent: Vec<u8>,
 }
 
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl AsRawFd for Netlink {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
@@ -166,10 +172,23 @@ impl AsRawFd for Netlink {
 }
 
 impl Netlink {
+    /// A bound socket of another process, without what that one left unread in it.
+    pub(crate) fn of(socket: OwnedFd) -> io::Result<Self> {
+        // SAFETY: the descriptor is owned, and `into_raw_fd` gives that up to the socket.
+        let socket = unsafe { Socket::from_raw_fd(socket.into_raw_fd()) };
+        let mut netlink = Self::with(socket)?;
+        while netlink.receive(libc::MSG_DONTWAIT)?.is_some() {}
+        Ok(netlink)
+    }
+
     /// Opens a socket of a protocol (`NETLINK_ROUTE`, `NETLINK_NETFILTER`).
     pub(crate) fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
+        Self::with(socket)
+    }
+
+    fn with(socket: Socket) -> io::Result<Self> {
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;

@@ -91,6 +91,15 @@ pub enum Op {
         /// Bytes.
         mtu: u32,
     },
+    /// Sets a link's hardware address.
+    LinkMac {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+        /// The address.
+        mac: Mac,
+    },
     /// An address; IPv6 without duplicate detection, since the agent alone gives them out.
     AddrAdd {
         /// Where.
@@ -312,9 +321,9 @@ impl Op {
             Self::ElementDel { table, element } => {
                 Inverse::Op(Self::ElementAdd { table: table.clone(), element: element.clone() })
             }
-            // A port goes with its link. What was there before a sysctl or an MTU only the executor
+            // A port goes with its link. What was there before a sysctl, an MTU or a hardware address only the executor
             // has seen, and a deleted link or table cannot be made again from its name.
-            Self::PortUp { .. } | Self::Sysctl { .. } | Self::LinkMtu { .. } => Inverse::Nothing,
+            Self::PortUp { .. } | Self::Sysctl { .. } | Self::LinkMtu { .. } | Self::LinkMac { .. } => Inverse::Nothing,
             Self::LinkDel { .. } | Self::TableDel { .. } => Inverse::Nothing,
         }
     }

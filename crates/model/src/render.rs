@@ -68,6 +68,7 @@ impl Display for Op {
             Self::LinkUp { at, dev } => write!(f, "{} link set dev {dev} up", ip_command(at)),
             Self::LinkDown { at, dev } => write!(f, "{} link set dev {dev} down", ip_command(at)),
             Self::LinkMtu { at, dev, mtu } => write!(f, "{} link set dev {dev} mtu {mtu}", ip_command(at)),
+            Self::LinkMac { at, dev, mac } => write!(f, "{} link set dev {dev} address {mac}", ip_command(at)),
             Self::AddrAdd { at, dev, addr } => {
                 let nodad = if addr.is_ipv6() { " nodad" } else { "" };
                 write!(f, "{} addr add {addr} dev {dev}{nodad}", ip_command(at))

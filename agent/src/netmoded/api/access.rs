@@ -19,7 +19,7 @@ pub async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let allow = agent.config.read().unwrap_or_else(PoisonError::into_inner).allows(peer.uid, peer.gid);
+    let allow = agent.config.read().unwrap_or_else(PoisonError::into_inner).allows(peer.uid, &peer.groups);
     // The streams of attach are GET, and write into a container.
     let looks = request.method() == Method::GET && !request.uri().path().ends_with("/attach");
     let passes = match allow {

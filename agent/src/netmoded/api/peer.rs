@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most descriptors that a connection may leave with the agent.
 const MOST: usize = 4;
@@ -20,8 +21,8 @@ const MOST: usize = 4;
 pub struct Peer {
     /// User id.
     pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
+    /// Group ids: the primary one, then the supplementary ones.
+    pub groups: Vec<u32>,
     handed: Handed,
 }
 
@@ -35,13 +36,27 @@ impl Peer {
     }
 }
 
+/// Connections at once; the next ones wait in the socket's backlog. Each costs a descriptor that a port could be held by.
+const CONNECTIONS: usize = 1024;
+
 /// The agent's socket.
-pub struct Door(pub UnixListener);
+pub struct Door {
+    listener: UnixListener,
+    room: Arc<Semaphore>,
+}
+
+impl Door {
+    /// Opens it.
+    pub fn new(listener: UnixListener) -> Self {
+        Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+}
 
 /// A connection that keeps the descriptors that come with its bytes.
 pub struct Connection {
     stream: UnixStream,
     handed: Handed,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Listener for Door {
@@ -49,12 +64,14 @@ impl Listener for Door {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, addr) = Listener::accept(&mut self.0).await;
-        (Connection { stream, handed: Handed::default() }, addr)
+        // The semaphore is never closed.
+        let room = self.room.clone().acquire_owned().await.ok();
+        let (stream, addr) = Listener::accept(&mut self.listener).await;
+        (Connection { stream, handed: Handed::default(), _room: room }, addr)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -63,7 +80,8 @@ impl Connected<IncomingStream<'_, Door>> for Peer {
         let connection = incoming.io();
         // A caller whose credentials cannot be read is nobody.
         let (uid, gid) = connection.stream.peer_cred().map_or((u32::MAX, u32::MAX), |c| (c.uid(), c.gid()));
-        Self { uid, gid, handed: connection.handed.clone() }
+        let groups = std::iter::once(gid).chain(scm::peer_groups(connection.stream.as_fd())).collect();
+        Self { uid, groups, handed: connection.handed.clone() }
     }
 }
 
@@ -72,8 +90,9 @@ impl AsyncRead for Connection {
         let this = self.get_mut();
         loop {
             ready!(this.stream.poll_read_ready(cx))?;
-            let read =
-                this.stream.try_io(Interest::READABLE, || scm::receive(this.stream.as_fd(), buf.initialize_unfilled()));
+            let read = this
+                .stream
+                .try_io(Interest::READABLE, || scm::receive::<MOST>(this.stream.as_fd(), buf.initialize_unfilled()));
             match read {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return Poll::Ready(Err(e)),

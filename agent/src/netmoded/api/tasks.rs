@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use netmode_model::api::{Created, Exited, KillRequest, ListQuery, Planned, RunRequest, StopRequest, TaskView};
 use netmode_model::{ApiError, Code};
 use serde::Deserialize;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 type App = State<Arc<Agent>>;
 
@@ -30,8 +30,13 @@ pub struct RemoveQuery {
     force: bool,
 }
 
-/// What only root may ask for: it opens the host's file system or hands out rights over the machine.
-fn for_root(peer: &Peer, request: &RunRequest) -> Result<(), Failed> {
+/// What only root may ask for, and whom the policy lets: it opens the host's file system or hands out rights over the
+/// machine.
+fn for_root(agent: &Agent, peer: &Peer, request: &RunRequest) -> Result<(), Failed> {
+    let config = agent.config.read().unwrap_or_else(PoisonError::into_inner);
+    if config.may_open_host(peer.uid, &peer.groups) {
+        return Ok(());
+    }
     let spec = &request.container;
     let asked = [
         ("--rootfs", spec.rootfs.is_some()),
@@ -41,10 +46,14 @@ fn for_root(peer: &Peer, request: &RunRequest) -> Result<(), Failed> {
         ("--security-opt", spec.security_opt.iter().any(|o| o != "no-new-privileges")),
         ("--network ns:PATH", matches!(request.network, netmode_model::api::NetworkRef::Netns(_))),
     ];
-    match asked.iter().find(|(_, given)| *given && peer.uid != 0) {
+    match asked.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Failed(ApiError::new(
             Code::Forbidden,
-            format!("{flag} is for root: user {} may not use it; run the command with sudo", peer.uid),
+            format!(
+                "{flag} is for root: user {} may not use it; run the command with sudo, or ask the agent's owner for \
+                 open_host in [[api.access]]",
+                peer.uid
+            ),
         ))),
         None => Ok(()),
     }
@@ -58,7 +67,7 @@ pub async fn create(
     Query(query): Query<CreateQuery>,
     Body(request): Body<RunRequest>,
 ) -> Answer<(StatusCode, Json<Created>)> {
-    for_root(&peer, &request)?;
+    for_root(&agent, &peer, &request)?;
     // A caller that goes away must not leave a task half-made: the work goes on without it.
     let work = tokio::spawn(async move {
         let created = life::create(&agent, request).await?;

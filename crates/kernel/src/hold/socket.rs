@@ -7,7 +7,7 @@ use nix::sys::socket::{
     sockopt,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A bound socket: TCP not listening, UDP deaf.
 pub(super) fn bound(protocol: Protocol, host: HostAddr, port: u16) -> Result<OwnedFd, Errno> {
@@ -52,9 +52,10 @@ fn open(protocol: Protocol, ip: IpAddr, one_family: bool, port: u16) -> Result<O
 
 /// A socket on `[::1]` that answers, beside one that holds the port on every address, or alone.
 ///
-/// Both need SO_REUSEADDR while the second is bound. Nobody can listen beside them in between: listening checks
-/// for others again.
-pub(super) fn answering(beside: Option<&OwnedFd>, protocol: Protocol, port: u16) -> Result<OwnedFd, Errno> {
+/// Both need an option while the second is bound. For TCP SO_REUSEADDR: nobody can listen beside them in between,
+/// listening checks for others again. For UDP, where binding is all, SO_REUSEPORT: that lets in nobody but sockets of
+/// the same user.
+pub(super) fn answering(beside: Option<BorrowedFd<'_>>, protocol: Protocol, port: u16) -> Result<OwnedFd, Errno> {
     let (kind, number) = match protocol {
         Protocol::Tcp => (SockType::Stream, SockProtocol::Tcp),
         Protocol::Udp => (SockType::Datagram, SockProtocol::Udp),
@@ -63,14 +64,19 @@ pub(super) fn answering(beside: Option<&OwnedFd>, protocol: Protocol, port: u16)
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Inet6, kind, flags, number)?;
     setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-    let both = || beside.into_iter().chain([&fd]);
-    both().try_for_each(|fd| setsockopt(fd, sockopt::ReuseAddr, &true))?;
+    let share = |on: bool| {
+        beside.iter().copied().chain([fd.as_fd()]).try_for_each(|fd| match protocol {
+            Protocol::Udp => setsockopt(&fd, sockopt::ReusePort, &on),
+            _ => setsockopt(&fd, sockopt::ReuseAddr, &on),
+        })
+    };
+    share(true)?;
     let address = SockaddrStorage::from(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port));
     let bound = bind(fd.as_raw_fd(), &address).and_then(|()| match protocol {
         Protocol::Tcp => listen(&fd, Backlog::MAXCONN),
         _ => Ok(()),
     });
-    both().try_for_each(|fd| setsockopt(fd, sockopt::ReuseAddr, &false))?;
+    share(false)?;
     bound.map(|()| fd)
 }
 

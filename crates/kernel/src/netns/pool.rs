@@ -213,9 +213,9 @@ impl Worker {
     /// request that needs one, which tells.
     fn stock(&mut self, count: usize) {
         let Some(variables) = self.spares.wanted(count) else { return };
-        let made = self.fresh(&variables).and_then(|()| {
-            Ok(open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
-        });
+        let made = self
+            .fresh(&variables)
+            .and_then(|()| Ok(open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?));
         self.home();
         if let Ok(spare) = made {
             self.spares.add(spare, &variables);

@@ -12,6 +12,7 @@ use netmode_model::nft::{Element, Ruleset};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A transaction is one datagram: 15,000 elements are 3 MB.
 const BUFFER: usize = 32 << 20;
@@ -43,11 +44,20 @@ struct Batch {
 }
 
 impl Owner {
-    pub(crate) fn open() -> io::Result<Self> {
-        let netlink = Netlink::open(NETLINK_NETFILTER)?;
+    /// Goes on with the socket of an agent before this one, or opens one.
+    pub(crate) fn open(inherited: Option<OwnedFd>) -> io::Result<Self> {
+        let netlink = match inherited {
+            Some(socket) => Netlink::of(socket)?,
+            None => Netlink::open(NETLINK_NETFILTER)?,
+        };
         netlink.set_buffers(BUFFER)?;
         let port = netlink.port()?;
         Ok(Self { netlink, port, persists: true, intervals: BTreeMap::new() })
+    }
+
+    /// The socket.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
     }
 
     /// The socket's address, by which the monitor knows what we did ourselves.

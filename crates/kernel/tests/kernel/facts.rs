@@ -97,7 +97,7 @@ fn ip_netns_shows_and_enters_the_pins() {
     std::fs::create_dir_all("/run/netns").unwrap();
     let none = None::<&str>;
     nix::mount::mount(Some("lab"), "/run/netns", Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
-    let kernel = netmode_kernel::Kernel::open(netmode_kernel::KernelConfig::default()).unwrap();
+    let kernel = netmode_kernel::Kernel::open(netmode_kernel::KernelConfig::default(), &Default::default()).unwrap();
     kernel.apply(&[Op::NetnsAdd { netns: netns("nm-test"), variables: vec![] }]).unwrap();
     assert_eq!(run("ip", &["netns"], "").trim(), "nm-test");
     assert!(run("ip", &["-n", "nm-test", "link"], "").contains("lo:"));

@@ -68,7 +68,7 @@ impl Lab {
     }
 
     fn open(dir: &std::path::Path) -> Kernel {
-        Kernel::open(KernelConfig { netns_dir: dir.join("netns"), table: "nm".into() }).unwrap()
+        Kernel::open(KernelConfig { netns_dir: dir.join("netns"), table: "nm".into() }, &Default::default()).unwrap()
     }
 
     /// Another agent in the same place.

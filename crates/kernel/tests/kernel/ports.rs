@@ -1,6 +1,6 @@
 //! Held ports.
 
-use netmode_kernel::hold::{Held, HoldError, hold, hold_range, who_holds};
+use netmode_kernel::hold::{Held, HoldError, Inherited, hold, hold_range, who_holds};
 use netmode_model::{HostAddr, PortRange, Protocol};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::*;
@@ -108,15 +108,20 @@ fn a_range_is_held_whole_or_not_at_all() {
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(20_000), hard).unwrap();
     for (count, protocol) in [(1_000, Protocol::Tcp), (1_000, Protocol::Udp), (15_000, Protocol::Tcp)] {
         let begun = std::time::Instant::now();
-        let held = hold_range(protocol, HostAddr::Any, PortRange::new(20_001, 20_000 + count).unwrap()).unwrap();
+        let held =
+            hold_range(&Inherited::default(), protocol, HostAddr::Any, PortRange::new(20_001, 20_000 + count).unwrap())
+                .unwrap();
         println!("{count} {protocol} ports held in {:?}", begun.elapsed());
         assert_eq!(held.len(), usize::from(count));
     }
     let _one = hold(Protocol::Tcp, HostAddr::Any, 20_500).unwrap();
     let range = PortRange::new(20_001, 21_000).unwrap();
-    assert!(matches!(hold_range(Protocol::Tcp, HostAddr::Any, range), Err(HoldError::Taken { port: 20_500, .. })));
+    assert!(matches!(
+        hold_range(&Inherited::default(), Protocol::Tcp, HostAddr::Any, range),
+        Err(HoldError::Taken { port: 20_500, .. })
+    ));
     assert!(stranger(SockType::Stream, "127.0.0.1:20001").is_ok());
-    let all = hold_range(Protocol::Tcp, HostAddr::Any, PortRange::new(30_000, 65_535).unwrap());
+    let all = hold_range(&Inherited::default(), Protocol::Tcp, HostAddr::Any, PortRange::new(30_000, 65_535).unwrap());
     assert_eq!(all.unwrap_err(), HoldError::Limit { limit: hard.min(20_000) });
     assert!(TcpListener::bind((IpAddr::from([127, 0, 0, 1]), 30_000)).is_ok(), "descriptors are left for others");
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();

@@ -26,7 +26,13 @@ fn what_others_change_is_told_and_our_own_table_writes_are_not() {
         let named =
             |change: &Change| matches!(change, Change::Link { name: Some(n), gone: false, .. } if n.as_str() == "nm0");
         assert!(changes.iter().any(named), "{changes:?}");
-        assert!(changes.contains(&Change::Address) && !changes.contains(&Change::Route), "{changes:?}");
+        let address = |change: &Change| matches!(change, Change::Address { gone: false, .. });
+        assert!(changes.iter().any(address) && !changes.contains(&Change::Route), "{changes:?}");
+        run("ip", &["link", "set", "nm0", "down"], "");
+        let changes = seen(&mut monitor).await;
+        assert!(changes.iter().any(|c| matches!(c, Change::Link { stands: false, gone: false, .. })), "{changes:?}");
+        run("ip", &["link", "set", "nm0", "up"], "");
+        seen(&mut monitor).await;
         run("ip", &["route", "add", "default", "dev", "nm0"], "");
         assert_eq!(seen(&mut monitor).await, [Change::Route], "the way out changed");
         lab.apply(&[Op::TableAdd(everything(false))]);

@@ -1,7 +1,7 @@
 //! Attach and detach of namespaces that somebody else made: one after the other, and by many clients at once.
 
 use crate::figures::{Figures, Report, Target};
-use crate::machine::{Agent, Links, Timed, host, namespaces};
+use crate::machine::{Agent, Links, Timed, host, namespaces, run};
 use crate::{Outcome, Size};
 use netmode_model::api::AttachReply;
 use std::collections::BTreeSet;
@@ -32,6 +32,13 @@ pub(crate) fn in_sequence(size: &Size, report: &mut Report) -> Outcome<()> {
         Target::AtMost(50.0),
     );
     report.aim("agent memory, idle", agent.memory()?, "MiB RSS", Target::AtMost(12.0));
+
+    let versions = (0..STARTS).map(|_| {
+        let begun = Instant::now();
+        run(&["netmode", "--socket", "/run/bench/seq/netmode.sock", "version"]).map(|_| begun.elapsed())
+    });
+    let versions = Figures::millis(versions.collect::<Outcome<Vec<_>>>()?).median();
+    report.aim("netmode version, from exec to its end, p50", versions, "ms", Target::AtMost(5.0));
 
     let names = namespaces("seq", size.endpoints)?;
     let mut whole = Vec::new();
