@@ -162,7 +162,7 @@ fn a_reboot_leaves_records_and_frees_the_rest() {
         "kill -9 $(pgrep -x conmon) {server}; sleep 0.1
          for pin in /run/netns/nm-*; do ip netns del ${{pin##*/}}; done
          ip link del nm0; nft flush ruleset
-         for pref in 90 91 92 93; do ip rule del pref $pref; done
+         for pref in 90 91 92; do ip rule del pref $pref; done
          grep -o '/run/netmode/c/[^ ]*' /proc/self/mountinfo | sort -r | xargs -r umount -l
          rm -rf /run/netmode"
     ));

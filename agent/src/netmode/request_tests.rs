@@ -228,7 +228,7 @@ fn bad_values_are_refused_with_a_sentence_before_the_agent_is_asked() {
         ("-p", "80/icmp", Code::InvalidPort, "unknown protocol \"icmp\""),
         ("--expose", "0", Code::InvalidPort, "--expose"),
         ("--expose", "80/x", Code::InvalidPort, "unknown protocol"),
-        ("--mode", "foo", Code::UnknownMode, "unknown network mode \"foo\""),
+        ("--mode", "a b", Code::UnknownMode, "unknown network mode \"a b\""),
         ("--name", "a;b", Code::Invalid, "--name: the name \"a;b\" is not allowed"),
         ("--name", "<b>", Code::Invalid, "is not allowed"),
         ("--name", &"x".repeat(129), Code::Invalid, "at most 128"),

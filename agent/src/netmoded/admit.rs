@@ -2,10 +2,11 @@
 
 use crate::agent::Agent;
 use crate::clock;
-use crate::task::{Joined, TaskRecord, VERSION};
+use crate::task::{Joined, NetworkUse, TaskRecord, VERSION};
 use crate::{exposed, identity};
 use netmode_container::Containers;
 use netmode_engine::modes;
+use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
 use netmode_model::{ApiError, Code, Name, RequestedMode};
@@ -23,7 +24,7 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
             format!("task-{}", id.short()).parse::<Name>().map_err(|e| ApiError::new(Code::Invalid, e.to_string()))?
         }
     };
-    let (requested, netns) = network(agent, &request)?;
+    let (requested, netns, networks) = network(agent, &request)?;
     Containers::validate(&request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
     let exposed = image_ports(agent, &request)?;
     exposed::publish(&mut request, exposed)?;
@@ -35,6 +36,8 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
         requested,
         netns,
         endpoint: None,
+        more: Vec::new(),
+        networks,
         state: TaskState::Pending,
         created_at: clock::now(),
         started_at: None,
@@ -62,10 +65,25 @@ fn image_ports(agent: &Agent, request: &RunRequest) -> Result<Vec<String>, ApiEr
     Ok(image.config.exposed_ports.unwrap_or_default().into_keys().collect())
 }
 
-/// The mode, and whose namespace is used.
-fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined), ApiError> {
+/// The mode, whose namespace is used, and the networks to be on.
+fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined, Networks), ApiError> {
+    let has_link = |mode: &RequestedMode| modes::needs(mode.effective()).link;
     match &request.network {
-        NetworkRef::Mode(mode) => Ok((*mode, Joined::Own)),
+        NetworkRef::Mode(mode) if has_link(mode) => {
+            let networks = networks(agent, std::iter::once(DEFAULT_NETWORK).chain(further(request)))?;
+            Ok((*mode, Joined::Own, Some(networks)))
+        }
+        NetworkRef::Named(name) => {
+            let networks = networks(agent, std::iter::once(name.as_str()).chain(further(request)))?;
+            Ok((RequestedMode::Bridge, Joined::Own, Some(networks)))
+        }
+        other if !request.networks.is_empty() => Err(ApiError::new(
+            Code::Conflict,
+            format!(
+                "--network {other} cannot be joined by other networks; name networks of \"netmode network ls\" alone"
+            ),
+        )),
+        NetworkRef::Mode(mode) => Ok((*mode, Joined::Own, None)),
         NetworkRef::Container(name) => {
             own_network_only(&request.network, &request.net)?;
             let task = agent.tasks.find(name)?.now();
@@ -76,16 +94,42 @@ fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined
                 ));
             }
             let netns = if task.netns == Joined::Own { Joined::Task(task.id) } else { task.netns };
-            Ok((task.requested, netns))
+            Ok((task.requested, netns, None))
         }
         NetworkRef::Netns(path) => {
             own_network_only(&request.network, &request.net)?;
             NetnsFd::open(Path::new(path)).map_err(|e| {
                 ApiError::new(Code::BadNetns, format!("{e}; name a network namespace such as /run/netns/NAME"))
             })?;
-            Ok((RequestedMode::None, Joined::Path(path.into())))
+            Ok((RequestedMode::None, Joined::Path(path.into()), None))
         }
     }
+}
+
+type Networks = Option<Vec<NetworkUse>>;
+
+fn further(request: &RunRequest) -> impl Iterator<Item = &str> {
+    request.networks.iter().map(String::as_str)
+}
+
+/// Networks by the names that people use, each once.
+fn networks<'a>(agent: &Agent, named: impl Iterator<Item = &'a str>) -> Result<Vec<NetworkUse>, ApiError> {
+    let mut all: Vec<NetworkUse> = Vec::new();
+    for reference in named {
+        let network = agent.engine.network(reference).ok_or_else(|| no_such_network(reference))?;
+        if all.iter().any(|n| n.name == network.name) {
+            let text = format!("the network {} is named twice; name each once", network.name);
+            return Err(ApiError::new(Code::Conflict, text));
+        }
+        all.push(NetworkUse::of(&network.name));
+    }
+    Ok(all)
+}
+
+fn no_such_network(reference: &str) -> ApiError {
+    let unknown = reference.parse::<RequestedMode>().err().map(|e| e.to_string()).unwrap_or_default();
+    let text = format!("no network {reference:?} (\"netmode network ls\" lists them), and {unknown}");
+    ApiError::new(Code::UnknownMode, text)
 }
 
 /// Options of a network of one's own make no sense in somebody else's.

@@ -56,9 +56,11 @@ pub struct Ports {
 pub struct Firewall {
     /// Own the table, so that a stranger's `nft flush ruleset` passes it by.
     pub owner: bool,
+    /// Forward for strangers as well where the agent switched forwarding on.
+    pub forward: bool,
     /// The one bit of the packet mark that the guard uses.
     pub mark: u32,
-    /// Priority of the first of the guard's four routing rules.
+    /// Priority of the first of the guard's three routing rules.
     pub rule_pref: u32,
 }
 
@@ -119,7 +121,7 @@ pub enum Allow {
 
 impl Default for Firewall {
     fn default() -> Self {
-        Self { owner: true, mark: 0x2000_0000, rule_pref: 90 }
+        Self { owner: true, forward: false, mark: 0x2000_0000, rule_pref: 90 }
     }
 }
 

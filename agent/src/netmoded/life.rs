@@ -3,11 +3,10 @@
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{Joined, TaskRecord};
-use crate::{admit, clock, identity, loopback};
+use crate::{admit, attach, clock, identity, loopback};
 use netmode_container::{Netns, NewContainer};
-use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
 use netmode_engine::store::Kind;
-use netmode_engine::{Attach, Endpoint, modes};
+use netmode_engine::{Endpoint, modes};
 use netmode_model::api::{Created, RunRequest, TaskState};
 use netmode_model::{ApiError, Code, Id};
 use std::sync::Arc;
@@ -90,13 +89,14 @@ async fn set(
 /// The record names the endpoint before it is made, so that the next agent finds what this one left half-made.
 async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
     let record = task.now();
-    let request = match record.netns {
-        Joined::Own => Some(attachment(&record)?),
-        Joined::Task(_) | Joined::Path(_) => None,
+    let requests = match record.netns {
+        Joined::Own => attach::requests(agent, &record)?,
+        Joined::Task(_) | Joined::Path(_) => Vec::new(),
     };
-    let endpoint = request.as_ref().map(|r| r.id);
+    let mut ids = requests.iter().map(|r| r.id).collect::<Vec<_>>().into_iter();
     let record = set(agent, task, move |r| {
-        r.endpoint = endpoint;
+        r.endpoint = ids.next();
+        r.more = ids.collect();
         r.state = TaskState::Pending;
         r.exit_code = None;
         r.stopped_at = None;
@@ -104,11 +104,11 @@ async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
     });
     let (shared, record) = (agent.clone(), record.await?);
     blocking(move || {
-        let endpoint = request.map(|r| shared.attach(&r)).transpose()?;
-        let made = make_container(&shared, &record, endpoint.as_ref());
+        let endpoints = attach::all(&shared, &requests)?;
+        let made = make_container(&shared, &record, &endpoints);
         match made {
             Ok(()) => tell_linked(&shared, record.name.as_str()),
-            Err(_) => give_back(&shared, record.id, endpoint.as_ref()),
+            Err(_) => give_back(&shared, record.id, &endpoints),
         }
         made
     })
@@ -119,46 +119,29 @@ async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
 fn tell_linked(agent: &Agent, target: &str) {
     let links_here = |r: &TaskRecord| r.request.net.links.iter().any(|l| l.split(':').next() == Some(target));
     for other in agent.tasks.all().iter().map(|t| t.now()).filter(|r| !r.stopped() && links_here(r)) {
-        let endpoint = other.endpoint.and_then(|id| agent.engine.endpoint(id));
-        let files = identity::files(&other, endpoint.as_ref(), &agent.tasks, &agent.engine);
-        let told = files.map(|f| f.hosts.map(|hosts| agent.containers.set_hosts(other.id, &hosts)));
-        if !matches!(told, Ok(None | Some(Ok(())))) {
-            tracing::warn!(task = %other.name, target, "its hosts file was not renewed");
-        }
+        renew_hosts(agent, &other);
     }
 }
 
-fn give_back(agent: &Agent, container: Id, endpoint: Option<&Endpoint>) {
+/// Writes the hosts file of a task anew, for the addresses that it and others have now.
+pub fn renew_hosts(agent: &Agent, record: &TaskRecord) {
+    let files = identity::files(record, &record.endpoints(&agent.engine), &agent.tasks, &agent.engine);
+    let told = files.map(|f| f.hosts.map(|hosts| agent.containers.set_hosts(record.id, &hosts)));
+    if !matches!(told, Ok(None | Some(Ok(())))) {
+        tracing::warn!(task = %record.name, "its hosts file was not renewed");
+    }
+}
+
+fn give_back(agent: &Agent, container: Id, endpoints: &[Endpoint]) {
     if let Err(failure) = agent.containers.remove(container) {
         tracing::warn!(%container, %failure, "left behind");
     }
-    if let Some(endpoint) = endpoint {
-        agent.detach(endpoint.id);
-    }
+    endpoints.iter().rev().for_each(|endpoint| agent.detach(endpoint.id));
 }
 
-/// The request to the engine that a task makes.
-///
-/// # Errors
-/// No random numbers, or a namespace name that cannot be.
-pub fn attachment(record: &TaskRecord) -> Result<Attach, ApiError> {
-    let failed = |e: String| ApiError::new(Code::Unavailable, e);
-    let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
-    let pin = || format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()));
-    let netns = if modes::needs(record.mode()).netns { NetnsUse::Own(pin()?) } else { NetnsUse::Host };
-    Ok(Attach {
-        id,
-        owner: Owner { kind: OwnerKind::Task, id: record.id, name: record.name.to_string(), uid: 0 },
-        netns,
-        interface: "eth0".parse().map_err(|_| failed("no name for a link".into()))?,
-        requested: record.requested,
-        net: record.request.net.clone(),
-        now: clock::now(),
-    })
-}
-
-fn make_container(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Result<(), ApiError> {
-    let files = identity::files(record, endpoint, &agent.tasks, &agent.engine)?;
+fn make_container(agent: &Agent, record: &TaskRecord, endpoints: &[Endpoint]) -> Result<(), ApiError> {
+    let endpoint = endpoints.first();
+    let files = identity::files(record, endpoints, &agent.tasks, &agent.engine)?;
     let net = &record.request.net;
     // The port that --port-env asks for is the last that was reserved.
     let port = endpoint.and_then(|e| e.ports.last()).map(|p| p.host_ports.first());
@@ -290,6 +273,7 @@ async fn end(agent: &Arc<Agent>, task: &Arc<Task>, code: Option<i32>, reason: St
             // One that was made and never started would wait for ever.
             tracing::warn!(task = %record.name, %failure, "left behind");
         }
+        std::mem::take(&mut record.more).into_iter().for_each(|endpoint| shared.detach(endpoint));
         if let Some(endpoint) = record.endpoint.take() {
             shared.detach(endpoint);
         }

@@ -5,12 +5,15 @@ mod activation;
 mod admit;
 mod agent;
 mod api;
+mod attach;
 mod clock;
 mod config;
+mod connect;
 mod doctor;
 mod exposed;
 mod follow;
 mod foreign;
+mod forwarding;
 mod identity;
 mod join;
 mod legacy;
@@ -136,6 +139,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         busy: foreign::Busy::default(),
         relays: relay::Relays::default(),
         store: started.store,
+        forwarding: started.forwarding,
         legacy: legacy.entrust(),
         netns,
     });

@@ -4,11 +4,11 @@ use crate::call::{Pending, Request, Way};
 use crate::error::ClientError;
 use crate::path::{encode, task};
 use crate::session::Session;
-use netmode_model::NetworkSummary;
 use netmode_model::api::{
-    Created, ExecRequest, Exited, Finding, KillRequest, Planned, PortView, RunRequest, StopRequest, TaskView,
-    VersionReply,
+    Created, ExecRequest, Exited, Finding, KillRequest, NetworkView, Planned, PortView, RunRequest, StopRequest,
+    TaskView, VersionReply,
 };
+use netmode_model::{ConnectRequest, NetworkCreated, NetworkRequest, NetworkSummary};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,6 +77,49 @@ impl Client {
     /// [`ClientError::Protocol`] when the connection breaks, the time is up, or the answer makes no sense.
     pub fn version(&self) -> Result<VersionReply, ClientError> {
         self.get("/v1/version")
+    }
+
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn create_network(&self, request: &NetworkRequest) -> Result<NetworkCreated, ClientError> {
+        let request = Request::new("POST", "/v1/networks").json(request)?;
+        Pending::send(&self.way(Some(self.quick)), &request)?.answer()
+    }
+
+    /// Removes a network that nobody uses, by name or id.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn remove_network(&self, reference: &str) -> Result<(), ClientError> {
+        self.act(&Request::new("DELETE", format!("/v1/networks/{}", encode(reference))), self.quick)
+    }
+
+    /// Removes every network that nobody uses, and tells which.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn prune_networks(&self) -> Result<Vec<NetworkCreated>, ClientError> {
+        Pending::send(&self.way(Some(self.quick)), &Request::new("POST", "/v1/networks/prune"))?.answer()
+    }
+
+    /// Gives a running task an interface on a network.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn connect(&self, network: &str, request: &ConnectRequest) -> Result<NetworkView, ClientError> {
+        let target = format!("/v1/networks/{}/connect", encode(network));
+        Pending::send(&self.way(Some(self.quick)), &Request::new("POST", target).json(request)?)?.answer()
+    }
+
+    /// Takes a running task's interface on a network away.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn disconnect(&self, network: &str, request: &ConnectRequest) -> Result<(), ClientError> {
+        let target = format!("/v1/networks/{}/disconnect", encode(network));
+        self.act(&Request::new("POST", target).json(request)?, self.quick)
     }
 
     /// Makes a task with its network; `start` runs its container, too.

@@ -22,6 +22,8 @@ pub enum NetworkRef {
     Container(String),
     /// `ns:PATH`: a namespace that someone else made.
     Netns(String),
+    /// A network that somebody made, by name, id or the beginning of an id.
+    Named(String),
 }
 
 impl Default for NetworkRef {
@@ -39,7 +41,11 @@ impl FromStr for NetworkRef {
         if let Some(path) = s.strip_prefix("ns:").filter(|p| !p.is_empty()) {
             return Ok(Self::Netns(path.into()));
         }
-        s.parse().map(Self::Mode)
+        match s.parse() {
+            Ok(mode) => Ok(Self::Mode(mode)),
+            Err(_) if s.parse::<Name>().is_ok() => Ok(Self::Named(s.into())),
+            Err(unknown) => Err(unknown),
+        }
     }
 }
 
@@ -62,6 +68,7 @@ impl fmt::Display for NetworkRef {
             Self::Mode(mode) => mode.fmt(f),
             Self::Container(name) => write!(f, "container:{name}"),
             Self::Netns(path) => write!(f, "ns:{path}"),
+            Self::Named(name) => f.write_str(name),
         }
     }
 }
@@ -77,7 +84,9 @@ pub struct RunRequest {
     /// What the container is attached to.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub network: NetworkRef,
-    /// Options of the network.
+    /// Networks beyond the first, by name or id. The way out leads over the first one that has any.
+    pub networks: Vec<String>,
+    /// Options of the first network.
     pub net: NetOptions,
     /// What runs.
     pub container: ContainerSpec,

@@ -25,7 +25,7 @@ pub use id::Id;
 pub use link::{IfName, Mac, NetnsName, Place};
 pub use mode::{Mode, RequestedMode};
 pub use name::Name;
-pub use network::NetworkSummary;
+pub use network::{ConnectRequest, NetworkCreated, NetworkRequest, NetworkSummary};
 pub use op::{Final, Inverse, Op, Plan};
 pub use port::{HostAddr, PortRange, PortSpec, Protocol, Published};
 pub use state::Observed;

@@ -3,7 +3,7 @@
 use super::Peer;
 use super::answer::{Answer, Body, Failed, Json};
 use crate::agent::{Agent, blocking};
-use crate::{admit, life};
+use crate::{admit, attach, life};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -93,9 +93,13 @@ pub async fn plan(State(agent): App, Body(request): Body<RunRequest>) -> Answer<
         if record.netns != crate::task::Joined::Own {
             return Ok(Vec::new());
         }
-        let (_, plan) = agent.engine.plan(&life::attachment(&record)?)?;
-        let ops = plan.ops.iter().map(ToString::to_string);
-        Ok::<_, ApiError>(ops.chain(plan.then.iter().map(ToString::to_string)).collect())
+        let mut commands = Vec::new();
+        for request in attach::requests(&agent, &record)? {
+            let (_, plan) = agent.engine.plan(&request)?;
+            commands.extend(plan.ops.iter().map(ToString::to_string));
+            commands.extend(plan.then.iter().map(ToString::to_string));
+        }
+        Ok::<_, ApiError>(commands)
     });
     Ok(Json(Planned { commands: commands.await?? }))
 }
