@@ -61,14 +61,8 @@ fn later(args: &RunArgs) -> Result<()> {
     let refuse = |what: String, instead: &str| {
         Err(Failure::invalid(format!("{what} comes with a later release of netmode; {instead}")))
     };
-    match (args.process.restart.as_deref(), args.process.pull.as_deref()) {
-        (Some(policy), _) if policy != "no" => {
-            return refuse(format!("--restart {policy}"), "leave it out or write --restart no");
-        }
-        (_, Some(when)) if when != "never" => {
-            return refuse(format!("--pull {when}"), "give the image as a \"docker save\" tar or an OCI layout");
-        }
-        _ => {}
+    if let Some(when) = args.process.pull.as_deref().filter(|when| *when != "never") {
+        return refuse(format!("--pull {when}"), "give the image as a \"docker save\" tar or an OCI layout");
     }
     if !args.net.subnet.is_empty() {
         return refuse("--subnet".into(), "it belongs to awsvpc mode; choose bridge, host or none");
@@ -164,7 +158,7 @@ fn container(args: &RunArgs, caller: &Caller) -> Result<ContainerSpec> {
         pids_limit: limit("--pids-limit", pids_limit, values::pids_limit, "write a number above 0, or -1")?,
         ulimits: ulimit.clone(),
         init: process.init,
-        restart: None,
+        restart: option(Code::Invalid, "--restart", &process.restart)?,
         labels: process.label.iter().map(|text| label(text)).collect::<Result<_>>()?,
     })
 }

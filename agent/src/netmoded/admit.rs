@@ -7,7 +7,7 @@ use crate::{exposed, identity};
 use netmode_container::Containers;
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
-use netmode_model::{ApiError, Code, Mode, Name, RequestedMode};
+use netmode_model::{ApiError, Code, Mode, Name, RequestedMode, RestartPolicy};
 use std::path::Path;
 
 /// Turns a request into the record of a task that may be made.
@@ -40,10 +40,13 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
         stopped_at: None,
         exit_code: None,
         stopped_reason: None,
+        kill_at: None,
+        again: crate::task::Again::default(),
     };
     hostname(&record)?;
     resolver(&record.request.net)?;
     port_env(&record.request.net)?;
+    restart(&record)?;
     sysctls(&record)?;
     if record.netns == Joined::Own {
         netmode_engine::modes::admit(record.mode(), &record.request.net)?;
@@ -151,6 +154,15 @@ fn port_env(net: &NetOptions) -> Result<(), ApiError> {
         Code::Invalid,
         format!("--port-env {shown:?} is no name of a variable: letters, digits and \"_\""),
     ))
+}
+
+/// A task that removes itself when it ends cannot be started again (docker).
+fn restart(record: &TaskRecord) -> Result<(), ApiError> {
+    if record.request.auto_remove && record.policy() != RestartPolicy::No {
+        let text = format!("--rm and --restart {} exclude each other; leave one of them out", record.policy());
+        return Err(ApiError::new(Code::Conflict, text));
+    }
+    Ok(())
 }
 
 /// RFC 1123 §2.1 labels, 63 bytes each as Linux's `sethostname` takes 64 in all.

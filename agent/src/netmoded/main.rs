@@ -18,8 +18,10 @@ mod reconcile;
 mod recover;
 mod registry;
 mod relay;
+mod restart;
 mod socket;
 mod startup;
+mod stop;
 mod task;
 
 use agent::Agent;
@@ -145,6 +147,7 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
         agent.relays.begin(&agent.engine, endpoint.id);
     }
     recover::tasks(&agent).await?;
+    restart::all(&agent);
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let service = api::router(agent.clone()).into_make_service_with_connect_info::<api::Peer>();

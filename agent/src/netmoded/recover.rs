@@ -3,7 +3,7 @@
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{TaskRecord, VERSION};
-use crate::{clock, life};
+use crate::{clock, life, stop};
 use netmode_container::State;
 use netmode_engine::store::{self, Kind};
 use netmode_model::api::TaskState;
@@ -36,7 +36,10 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
             TaskState::Running | TaskState::Stopping
                 if lives || matches!(agent.containers.exit_status(id), Ok(Some(_))) =>
             {
-                life::watch(agent.clone(), task);
+                life::watch(agent.clone(), task.clone());
+                if record.state == TaskState::Stopping {
+                    stop::go_on(agent.clone(), task);
+                }
             }
             TaskState::Pending if matches!(agent.containers.state(id), Ok(State::Running(_))) => {
                 // The agent ended after the start and before its record.

@@ -17,6 +17,7 @@ pub mod nft;
 pub mod op;
 pub mod port;
 mod render;
+pub mod restart;
 pub mod state;
 pub mod stream;
 
@@ -28,4 +29,5 @@ pub use name::Name;
 pub use network::NetworkSummary;
 pub use op::{Final, Inverse, Op, Plan};
 pub use port::{HostAddr, PortRange, PortSpec, Protocol, Published};
+pub use restart::RestartPolicy;
 pub use state::Observed;

@@ -3,7 +3,7 @@
 use super::Peer;
 use super::answer::{Answer, Body, Failed, Json};
 use crate::agent::{Agent, blocking};
-use crate::{admit, life};
+use crate::{admit, life, stop as ending};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -95,7 +95,7 @@ pub async fn plan(State(agent): App, Body(request): Body<RunRequest>) -> Answer<
 /// Every task that runs, or every one.
 pub async fn list(State(agent): App, Query(query): Query<ListQuery>) -> Json<Vec<TaskView>> {
     let records = agent.tasks.all().into_iter().map(|t| t.now());
-    let shown = records.filter(|r| query.all || !r.stopped());
+    let shown = records.filter(|r| query.all || !r.stopped() || r.again.due);
     Json(shown.map(|r| r.view(&agent.engine, agent.pid(&r))).collect())
 }
 
@@ -119,7 +119,7 @@ pub async fn start(State(agent): App, Path(task): Path<String>) -> Answer<Status
 /// Ends a task and waits for it.
 pub async fn stop(State(agent): App, Path(task): Path<String>, Body(request): Body<StopRequest>) -> Answer<StatusCode> {
     let task = agent.tasks.find(&task)?;
-    let work = tokio::spawn(async move { life::stop(&agent, &task, request.timeout).await });
+    let work = tokio::spawn(async move { ending::stop(&agent, &task, request.timeout).await });
     work.await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))??;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -128,7 +128,7 @@ pub async fn stop(State(agent): App, Path(task): Path<String>, Body(request): Bo
 /// Sends a signal to a task's first process.
 pub async fn kill(State(agent): App, Path(task): Path<String>, Body(request): Body<KillRequest>) -> Answer<StatusCode> {
     let task = agent.tasks.find(&task)?;
-    life::kill(&agent, &task, request.signal).await?;
+    ending::kill(&agent, &task, request.signal).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
