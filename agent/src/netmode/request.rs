@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::run_args::{LimitArgs, NetArgs, RunArgs};
 use crate::values::{self, refused};
 use netmode_model::api::{AttachRequest, ContainerSpec, ExecRequest, NetOptions, NetnsRef, NetworkRef, RunRequest};
+use netmode_model::image::PullPolicy;
 use netmode_model::{Code, IfName, Name};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,14 +57,16 @@ pub(crate) fn run(args: &RunArgs, caller: &Caller) -> Result<RunRequest> {
     })
 }
 
+/// When the image of `netmode run` is fetched; as docker, where this host has none.
+pub(crate) fn pull(args: &RunArgs) -> Result<PullPolicy> {
+    Ok(option(Code::Invalid, "--pull", &args.process.pull)?.unwrap_or(PullPolicy::Missing))
+}
+
 /// What a later release brings is refused rather than left out silently.
 fn later(args: &RunArgs) -> Result<()> {
     let refuse = |what: String, instead: &str| {
         Err(Failure::invalid(format!("{what} comes with a later release of netmode; {instead}")))
     };
-    if let Some(when) = args.process.pull.as_deref().filter(|when| *when != "never") {
-        return refuse(format!("--pull {when}"), "give the image as a \"docker save\" tar or an OCI layout");
-    }
     if !args.net.subnet.is_empty() {
         return refuse("--subnet".into(), "it belongs to awsvpc mode; choose bridge, host or none");
     }
@@ -117,7 +120,7 @@ fn container(args: &RunArgs, caller: &Caller) -> Result<ContainerSpec> {
     };
     if image.as_deref() == Some("") {
         return Err(Failure::invalid(
-            "the image has no name: give a \"docker save\" tar, an OCI layout, or --rootfs DIR",
+            "the image has no name: give one such as nginx:1.25, a \"docker save\" tar, an OCI layout, or --rootfs DIR",
         ));
     }
     if let (Some(dir), true, None) = (&process.rootfs, command.is_empty(), &process.entrypoint) {

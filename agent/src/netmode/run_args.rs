@@ -154,7 +154,7 @@ pub(crate) struct ProcessArgs {
     /// Start it again when it ends: no, always, unless-stopped or on-failure[:TIMES]
     #[arg(long, value_name = "POLICY")]
     pub(crate) restart: Option<String>,
-    /// "never"; registries come in a later release
+    /// When the image is fetched: always, missing or never; missing where nothing is said
     #[arg(long, value_name = "WHEN")]
     pub(crate) pull: Option<String>,
 }

@@ -4,7 +4,7 @@ use crate::agent::Agent;
 use crate::clock;
 use crate::task::{Joined, TaskRecord, VERSION};
 use crate::{exposed, identity};
-use netmode_container::Containers;
+use netmode_container::{Containers, Image};
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
 use netmode_model::{ApiError, Code, Mode, Name, RequestedMode, RestartPolicy};
@@ -14,7 +14,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// The first thing that cannot be; nothing has changed.
-pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiError> {
+pub fn admit(agent: &Agent, mut request: RunRequest, image: Option<&Image>) -> Result<TaskRecord, ApiError> {
     let id = clock::fresh_id().map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
     let name = match &request.name {
         Some(name) => name.clone(),
@@ -24,7 +24,7 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
     };
     let (requested, netns) = network(agent, &request)?;
     Containers::validate(&request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
-    let exposed = image_ports(agent, &request)?;
+    let exposed = image.and_then(|i| i.config.exposed_ports.clone()).unwrap_or_default().into_keys();
     exposed::publish(&mut request, exposed)?;
     let record = TaskRecord {
         v: VERSION,
@@ -40,6 +40,7 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
         stopped_at: None,
         exit_code: None,
         stopped_reason: None,
+        image_id: image.map(|i| i.digest.clone()),
         kill_at: None,
         again: crate::task::Again::default(),
     };
@@ -53,15 +54,6 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
     }
     identity::check(&record, &agent.tasks, &agent.engine)?;
     Ok(record)
-}
-
-/// The ports that the image exposes, where they are wanted.
-fn image_ports(agent: &Agent, request: &RunRequest) -> Result<Vec<String>, ApiError> {
-    let Some(reference) = request.container.image.as_ref().filter(|_| request.net.publish_all) else {
-        return Ok(Vec::new());
-    };
-    let image = agent.containers.image(reference).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
-    Ok(image.config.exposed_ports.unwrap_or_default().into_keys().collect())
 }
 
 /// The mode, and whose namespace is used.

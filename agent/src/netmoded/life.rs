@@ -3,8 +3,8 @@
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{Again, Joined, TaskRecord};
-use crate::{admit, clock, identity, loopback, restart, stop};
-use netmode_container::{Netns, NewContainer};
+use crate::{admit, clock, identity, images, loopback, restart, stop};
+use netmode_container::{Image, Netns, NewContainer};
 use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
 use netmode_engine::store::Kind;
 use netmode_engine::{Attach, Endpoint, modes};
@@ -25,13 +25,24 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// Why not; nothing has changed.
 pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, ApiError> {
+    let (request, image) = match request.container.image {
+        None => (request, None),
+        Some(_) => with_image(agent, request).await?,
+    };
+    // From here to its place in the registry nobody removes the image.
+    let images = agent.images.read().await;
     let shared = agent.clone();
-    let record = blocking(move || admit::admit(&shared, request)).await??;
+    let record = blocking(move || {
+        images::still_here(&shared, image.as_ref())?;
+        admit::admit(&shared, request, image.as_ref())
+    })
+    .await??;
     let mut created = Created { id: record.id, name: record.name.clone(), warnings: warnings(&record) };
     let task = Arc::new(Task::new(record));
     // Held before anybody can find it: nobody starts or removes what is being made.
     let _life = task.life.lock().await;
     agent.tasks.add(task.clone())?;
+    drop(images);
     if let Err(error) = build(agent, &task).await {
         let (shared, id) = (agent.clone(), created.id);
         if let Ok(Err(left)) = blocking(move || shared.store.remove(Kind::Task, &id.to_string())).await {
@@ -42,6 +53,18 @@ pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, 
     }
     created.warnings.extend(not_held(agent, &task.now()));
     Ok(created)
+}
+
+/// Finds the image of a request; one in a file may have to be unpacked.
+async fn with_image(agent: &Arc<Agent>, request: RunRequest) -> Result<(RunRequest, Option<Image>), ApiError> {
+    let shared = agent.clone();
+    let found = blocking(move || {
+        // A bad request is refused before anything is unpacked for it.
+        admit::admit(&shared, request.clone(), None)?;
+        let image = images::of(&shared, &request)?;
+        Ok((request, image))
+    });
+    found.await?
 }
 
 /// Ports that only a record keeps, since the kernel has no sockets of their protocol.
@@ -170,6 +193,7 @@ fn make_container(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint
         id: record.id,
         name: record.name.as_str(),
         spec: &record.request.container,
+        image: record.image_id.clone(),
         netns: netns(agent, record, endpoint)?,
         hostname: record.hostname(),
         etc_hosts: files.hosts,

@@ -11,6 +11,7 @@ mod exposed;
 mod follow;
 mod foreign;
 mod identity;
+mod images;
 mod join;
 mod life;
 mod loopback;
@@ -120,6 +121,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         containers,
         tasks: registry::Registry::default(),
         busy: foreign::Busy::default(),
+        images: tokio::sync::RwLock::default(),
         relays: relay::Relays::default(),
         store: started.store,
         netns,

@@ -39,6 +39,9 @@ pub struct TaskRecord {
     pub exit_code: Option<i32>,
     /// Why it stopped.
     pub stopped_reason: Option<String>,
+    /// The image by its digest: its name may stand for another one later.
+    #[serde(default)]
+    pub image_id: Option<String>,
     /// RFC 3339: when it is killed that is being stopped.
     #[serde(default)]
     pub kill_at: Option<String>,
@@ -142,6 +145,7 @@ impl TaskRecord {
         ContainerView {
             name: self.name.clone(),
             image: self.image(),
+            image_id: self.image_id.clone(),
             command: self.request.container.command.clone(),
             exit_code: self.exit_code,
             network_bindings: endpoint.map(Endpoint::bindings).unwrap_or_default(),

@@ -294,6 +294,9 @@ pub struct ContainerView {
     pub name: Name,
     /// The image or root directory.
     pub image: String,
+    /// Digest of the image's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
     /// What was run.
     pub command: Vec<String>,
     /// Exit status, once it ended.

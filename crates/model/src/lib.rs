@@ -9,6 +9,7 @@
 pub mod api;
 pub mod error;
 pub mod id;
+pub mod image;
 pub mod link;
 pub mod mode;
 pub mod name;
@@ -18,6 +19,7 @@ pub mod op;
 pub mod port;
 mod render;
 pub mod restart;
+pub mod secret;
 pub mod state;
 pub mod stream;
 
@@ -30,4 +32,5 @@ pub use network::NetworkSummary;
 pub use op::{Final, Inverse, Op, Plan};
 pub use port::{HostAddr, PortRange, PortSpec, Protocol, Published};
 pub use restart::RestartPolicy;
+pub use secret::Secret;
 pub use state::Observed;

@@ -3,7 +3,7 @@
 use super::Peer;
 use super::answer::{Answer, Body, Failed, Json};
 use crate::agent::{Agent, blocking};
-use crate::{admit, life, stop as ending};
+use crate::{admit, images, life, stop as ending};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -80,7 +80,9 @@ pub async fn create(
 /// What making a task would do to the network, as commands. Nothing changes.
 pub async fn plan(State(agent): App, Body(request): Body<RunRequest>) -> Answer<Json<Planned>> {
     let commands = blocking(move || {
-        let record = admit::admit(&agent, request)?;
+        // Only for its exposed ports: a file that is not unpacked yet stays so.
+        let image = if request.net.publish_all { images::of(&agent, &request)? } else { None };
+        let record = admit::admit(&agent, request, image.as_ref())?;
         if record.netns != crate::task::Joined::Own {
             return Ok(Vec::new());
         }
