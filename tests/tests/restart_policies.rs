@@ -179,3 +179,27 @@ fn what_was_being_stopped_is_killed_when_its_time_is_up() {
     }
     assert_eq!(lab.at("host").bind(tcp("0.0.0.0:8080"), false), Ok(()));
 }
+
+#[test]
+fn a_task_outlives_whatever_moment_its_agent_dies_in() {
+    let lab = Lab::start();
+    // Short-lived containers that come back at once: most of the time one is being made.
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        counted(&lab, name, if name == "d" { "on-failure" } else { "always" }, "exit 1");
+    }
+    for after_ms in [3, 9, 17, 26, 38, 55, 80, 120, 170] {
+        // The agent that starts begins with the shortest pause again.
+        std::thread::sleep(Duration::from_millis(after_ms));
+        lab.restart_agent("KILL");
+    }
+    let known = lab.json(&["ps", "-a"]);
+    assert_eq!(known.as_array().map(Vec::len), Some(names.len()), "none is lost: {known}");
+    let before = names.map(|name| starts(&lab, name).len());
+    for (name, before) in names.iter().zip(before) {
+        eventually(&format!("{name} goes on"), 10.0, || starts(&lab, name).len() > before);
+    }
+    lab.netmode(&[&["rm", "-f"][..], &names].concat()).success();
+    eventually("nothing is left", 5.0, || lab.sh("ls /run/netns | grep -c ^nm- || :").trim() == "0");
+    assert_eq!(lab.sh("pgrep -c conmon || :").trim(), "0");
+}

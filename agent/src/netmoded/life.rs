@@ -260,6 +260,16 @@ pub async fn start_again(agent: &Arc<Agent>, task: &Arc<Task>, stopped_at: Optio
     }
 }
 
+/// Starts a task as its restart policy says whose container was made by an agent that ended then.
+pub async fn go_on(agent: &Arc<Agent>, task: &Arc<Task>) {
+    let Ok(_life) = alone(agent, task).await else { return };
+    if task.now().state == TaskState::Pending
+        && let Err(error) = bring_up(agent, task, true).await
+    {
+        tracing::warn!(task = %task.now().name, %error, "could not be started again");
+    }
+}
+
 /// The start itself, under the task's lock. `by_policy`: a failure is tried again.
 async fn bring_up(agent: &Arc<Agent>, task: &Arc<Task>, by_policy: bool) -> Result<(), ApiError> {
     let record = task.now();

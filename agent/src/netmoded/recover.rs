@@ -3,7 +3,7 @@
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{TaskRecord, VERSION};
-use crate::{clock, life, stop};
+use crate::{clock, life, restart, stop};
 use netmode_container::State;
 use netmode_engine::store::{self, Kind};
 use netmode_model::api::TaskState;
@@ -50,7 +50,8 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
                 life::watch(agent.clone(), task);
             }
             TaskState::Pending if lives => {}
-            TaskState::Pending => unmade(agent, id).await?,
+            // One that ran before is known to people, whatever became of this start.
+            TaskState::Pending if record.started_at.is_none() => unmade(agent, id).await?,
             _ => lost(agent, &record).await?,
         }
     }
@@ -90,12 +91,14 @@ async fn strays(agent: &Arc<Agent>) -> Result<(), ApiError> {
     .await?
 }
 
-/// A task whose container went with a reboot.
+/// A task whose container went with a reboot, or that was being started anew when the agent ended.
 async fn lost(agent: &Arc<Agent>, record: &TaskRecord) -> Result<(), ApiError> {
     let Some(task) = agent.tasks.get(record.id) else { return Ok(()) };
     let (shared, endpoint) = (agent.clone(), record.endpoint);
     blocking(move || endpoint.map(|id| shared.detach(id))).await?;
     agent.update(&task, |r| {
+        // The start that came to nothing has been counted.
+        r.again.due = r.state == TaskState::Pending && restart::is_kept_up(r);
         r.state = TaskState::Stopped;
         r.endpoint = None;
         r.stopped_at = Some(clock::now());

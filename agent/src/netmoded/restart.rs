@@ -10,6 +10,7 @@ use crate::life;
 use crate::registry::Task;
 use crate::task::TaskRecord;
 use netmode_model::RestartPolicy;
+use netmode_model::api::TaskState;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,11 @@ fn wanted(record: &TaskRecord) -> bool {
 /// Whether a task that is ended is to be started with the agent: also `always` that was stopped by hand.
 fn wanted_at_start(record: &TaskRecord) -> bool {
     record.again.due || wanted(record) || (record.policy() == RestartPolicy::Always && record.started_at.is_some())
+}
+
+/// Whether somebody looks after a task that is not running at the moment.
+pub fn is_kept_up(record: &TaskRecord) -> bool {
+    record.policy() != RestartPolicy::No && record.started_at.is_some() && !record.again.stopped_by_hand
 }
 
 /// Notes in the record of a task that has just ended whether it is to be started again.
@@ -68,6 +74,12 @@ pub fn schedule(agent: Arc<Agent>, task: Arc<Task>) {
 /// does: their start is tried again until then.
 pub fn all(agent: &Arc<Agent>) {
     for task in agent.tasks.all() {
+        if task.now().state == TaskState::Pending && is_kept_up(&task.now()) {
+            // Made anew and not started when the agent ended.
+            let agent = agent.clone();
+            tokio::spawn(async move { life::go_on(&agent, &task).await });
+            continue;
+        }
         if !task.now().stopped() || !wanted_at_start(&task.now()) {
             continue;
         }
