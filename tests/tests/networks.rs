@@ -3,7 +3,7 @@
 use netmode_model::Code;
 use netmode_tests::lab::address::*;
 use netmode_tests::machine::Machine;
-use netmode_tests::{Failure, Lab, eventually, tcp, udp};
+use netmode_tests::{Failure, Lab, all_at_once, eventually, tcp, udp};
 use serde_json::Value;
 
 /// `network create`, which must succeed.
@@ -117,17 +117,21 @@ fn s17_networks_do_not_reach_each_other_unless_a_container_is_on_both() {
         ["a", "b", "c", "d", "e"].iter().flat_map(|t| [format!("{t}1"), format!("{t}2")]).collect();
     let network = |task: &str| lab.inspect(task)["networks"][0].clone();
     let all: Vec<(String, Value)> = tasks.iter().map(|t| (t.clone(), network(t))).collect();
+    let mut questions = Vec::new();
     for (from, here) in &all {
         for (to, there) in all.iter().filter(|(to, _)| to != from) {
-            let same = here["name"] == there["name"];
-            let wanted = same && here["name"] != "apart";
+            let wanted = here["name"] == there["name"] && here["name"] != "apart";
             for key in ["ipv4Addresses", "ipv6Addresses"] {
                 let Some(address) = there[key][0].as_str().and_then(|a| a.split('/').next()) else { continue };
                 let target = if key == "ipv4Addresses" { format!("{address}:80") } else { format!("[{address}]:80") };
-                let answer = lab.inside(from).who(tcp(&target));
-                assert_eq!(answer.is_ok(), wanted, "{from} -> {to} {target}: {answer:?}");
+                questions.push((from.clone(), to.clone(), target, wanted));
             }
         }
+    }
+    assert!(questions.len() > 100);
+    let answers = all_at_once(&questions, |(from, _, target, _)| lab.inside(from).who(tcp(target)));
+    for ((from, to, target, wanted), answer) in questions.iter().zip(answers) {
+        assert_eq!(answer.is_ok(), *wanted, "{from} -> {to} {target}: {answer:?}");
     }
     // A container on both is reached from both, and carries nothing over.
     lab.netmode(&["network", "connect", "two", "a1"]).success();
@@ -193,7 +197,9 @@ fn several_networks_in_the_order_in_which_they_were_named() {
     lab.restart_agent("KILL");
     assert_eq!(lab.inspect("web")["networks"].as_array().map(Vec::len), Some(3));
     lab.netmode(&["stop", "-t", "0", "web"]).success();
-    assert_eq!(lab.netmode(&["network", "rm", "front"]).status, 0, "nobody is on it while the task is stopped");
+    eventually("nobody is on it while the task is stopped", 3.0, || {
+        lab.netmode(&["network", "rm", "front"]).status == 0
+    });
     lab.netmode(&["start", "web"]).refused(1, &["front"]);
     create(&lab, &["--subnet", "172.18.0.0/24", "front"]);
     lab.netmode(&["start", "web"]).success();

@@ -124,6 +124,32 @@ pub(crate) enum Command {
     /// Make, list, show and remove networks, join and leave them
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Ask a registry whether it accepts you, and remember user and password for it
+    Login(LoginArgs),
+    /// Forget user and password of a registry
+    Logout {
+        /// HOST[:PORT]; Docker's own where none is given
+        registry: Option<String>,
+    },
+    /// Fetch an image from its registry
+    Pull {
+        /// [REGISTRY/]NAME[:TAG] or NAME@DIGEST, read as docker reads it
+        image: String,
+    },
+    /// List images
+    Images,
+    /// Remove images that no task uses
+    Rmi {
+        /// One that is not there is no failure
+        #[arg(short, long)]
+        force: bool,
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// Fetch, list and remove images
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Give a network to a namespace that someone else made
     Attach(AttachArgs),
     /// Take back what `attach` gave
@@ -185,6 +211,54 @@ pub(crate) struct ExecArgs {
     // One list, so that everything behind the task's name belongs to the command, flags included.
     #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["TASK", "COMMAND"])]
     pub(crate) words: Vec<String>,
+}
+
+/// `netmode login`.
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// Name of the user
+    #[arg(short, long)]
+    pub(crate) username: Option<String>,
+    /// The password; everybody on this machine can see it while this runs
+    #[arg(short, long, conflicts_with = "password_stdin")]
+    pub(crate) password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// HOST[:PORT]; Docker's own where none is given
+    pub(crate) registry: Option<String>,
+}
+
+/// `netmode image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Fetch an image from its registry
+    Pull {
+        /// [REGISTRY/]NAME[:TAG] or NAME@DIGEST, read as docker reads it
+        image: String,
+    },
+    /// Remove images that no task uses
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// One that is not there is no failure
+        #[arg(short, long)]
+        force: bool,
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// Remove images that have no name and that no task uses
+    Prune {
+        /// Also those that have a name
+        #[arg(short, long)]
+        all: bool,
+        /// Taken for docker's sake: nothing is asked
+        #[arg(short, long)]
+        force: bool,
+    },
 }
 
 /// `netmode network`.

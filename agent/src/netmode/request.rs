@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::run_args::{LimitArgs, NetArgs, RunArgs};
 use crate::values::{self, refused};
 use netmode_model::api::{AttachRequest, ContainerSpec, ExecRequest, NetOptions, NetnsRef, NetworkRef, RunRequest};
+use netmode_model::image::PullPolicy;
 use netmode_model::{Code, ConnectRequest, IfName, Name, NetworkRequest};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,20 +58,16 @@ pub(crate) fn run(args: &RunArgs, caller: &Caller) -> Result<RunRequest> {
     })
 }
 
+/// When the image of `netmode run` is fetched; as docker, where this host has none.
+pub(crate) fn pull(args: &RunArgs) -> Result<PullPolicy> {
+    Ok(option(Code::Invalid, "--pull", &args.process.pull)?.unwrap_or(PullPolicy::Missing))
+}
+
 /// What a later release brings is refused rather than left out silently.
 fn later(args: &RunArgs) -> Result<()> {
     let refuse = |what: String, instead: &str| {
         Err(Failure::invalid(format!("{what} comes with a later release of netmode; {instead}")))
     };
-    match (args.process.restart.as_deref(), args.process.pull.as_deref()) {
-        (Some(policy), _) if policy != "no" => {
-            return refuse(format!("--restart {policy}"), "leave it out or write --restart no");
-        }
-        (_, Some(when)) if when != "never" => {
-            return refuse(format!("--pull {when}"), "give the image as a \"docker save\" tar or an OCI layout");
-        }
-        _ => {}
-    }
     if !args.net.subnet.is_empty() {
         return refuse("--subnet".into(), "it belongs to awsvpc mode; choose bridge, host or none");
     }
@@ -124,7 +121,7 @@ fn container(args: &RunArgs, caller: &Caller) -> Result<ContainerSpec> {
     };
     if image.as_deref() == Some("") {
         return Err(Failure::invalid(
-            "the image has no name: give a \"docker save\" tar, an OCI layout, or --rootfs DIR",
+            "the image has no name: give one such as nginx:1.25, a \"docker save\" tar, an OCI layout, or --rootfs DIR",
         ));
     }
     if let (Some(dir), true, None) = (&process.rootfs, command.is_empty(), &process.entrypoint) {
@@ -165,7 +162,7 @@ fn container(args: &RunArgs, caller: &Caller) -> Result<ContainerSpec> {
         pids_limit: limit("--pids-limit", pids_limit, values::pids_limit, "write a number above 0, or -1")?,
         ulimits: ulimit.clone(),
         init: process.init,
-        restart: None,
+        restart: option(Code::Invalid, "--restart", &process.restart)?,
         labels: process.label.iter().map(|text| label(text)).collect::<Result<_>>()?,
     })
 }

@@ -151,10 +151,10 @@ pub(crate) struct ProcessArgs {
     /// A label: KEY[=VALUE]
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<String>,
-    /// "no"; other policies come in a later release
+    /// Start it again when it ends: no, always, unless-stopped or on-failure[:TIMES]
     #[arg(long, value_name = "POLICY")]
     pub(crate) restart: Option<String>,
-    /// "never"; registries come in a later release
+    /// When the image is fetched: always, missing or never; missing where nothing is said
     #[arg(long, value_name = "WHEN")]
     pub(crate) pull: Option<String>,
 }

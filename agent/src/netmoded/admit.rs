@@ -4,19 +4,19 @@ use crate::agent::Agent;
 use crate::clock;
 use crate::task::{Joined, NetworkUse, TaskRecord, VERSION};
 use crate::{exposed, identity};
-use netmode_container::Containers;
+use netmode_container::{Containers, Image};
 use netmode_engine::modes;
 use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
-use netmode_model::{ApiError, Code, Name, RequestedMode};
+use netmode_model::{ApiError, Code, Name, RequestedMode, RestartPolicy};
 use std::path::Path;
 
 /// Turns a request into the record of a task that may be made.
 ///
 /// # Errors
 /// The first thing that cannot be; nothing has changed.
-pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiError> {
+pub fn admit(agent: &Agent, mut request: RunRequest, image: Option<&Image>) -> Result<TaskRecord, ApiError> {
     let id = clock::fresh_id().map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
     let name = match &request.name {
         Some(name) => name.clone(),
@@ -26,7 +26,7 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
     };
     let (requested, netns, networks) = network(agent, &request)?;
     Containers::validate(&request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
-    let exposed = image_ports(agent, &request)?;
+    let exposed = image.and_then(|i| i.config.exposed_ports.clone()).unwrap_or_default().into_keys();
     exposed::publish(&mut request, exposed)?;
     let record = TaskRecord {
         v: VERSION,
@@ -44,25 +44,20 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
         stopped_at: None,
         exit_code: None,
         stopped_reason: None,
+        image_id: image.map(|i| i.digest.clone()),
+        kill_at: None,
+        again: crate::task::Again::default(),
     };
     hostname(&record)?;
     resolver(&record.request.net)?;
     port_env(&record.request.net)?;
+    restart(&record)?;
     sysctls(&record)?;
     if record.netns == Joined::Own {
         modes::admit(record.mode(), &record.request.net)?;
     }
     identity::check(&record, &agent.tasks, &agent.engine)?;
     Ok(record)
-}
-
-/// The ports that the image exposes, where they are wanted.
-fn image_ports(agent: &Agent, request: &RunRequest) -> Result<Vec<String>, ApiError> {
-    let Some(reference) = request.container.image.as_ref().filter(|_| request.net.publish_all) else {
-        return Ok(Vec::new());
-    };
-    let image = agent.containers.image(reference).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
-    Ok(image.config.exposed_ports.unwrap_or_default().into_keys().collect())
 }
 
 /// The mode, whose namespace is used, and the networks to be on.
@@ -196,6 +191,15 @@ fn port_env(net: &NetOptions) -> Result<(), ApiError> {
         Code::Invalid,
         format!("--port-env {shown:?} is no name of a variable: letters, digits and \"_\""),
     ))
+}
+
+/// A task that removes itself when it ends cannot be started again (docker).
+fn restart(record: &TaskRecord) -> Result<(), ApiError> {
+    if record.request.auto_remove && record.policy() != RestartPolicy::No {
+        let text = format!("--rm and --restart {} exclude each other; leave one of them out", record.policy());
+        return Err(ApiError::new(Code::Conflict, text));
+    }
+    Ok(())
 }
 
 /// RFC 1123 §2.1 labels, 63 bytes each as Linux's `sethostname` takes 64 in all.

@@ -35,6 +35,8 @@ pub struct Agent {
     pub tasks: Registry,
     /// Namespaces of others that are being attached or detached.
     pub busy: Busy,
+    /// Read while a task that uses an image is entered, written while images are removed.
+    pub images: tokio::sync::RwLock<()>,
     /// What is carried from the host's `::1`.
     pub relays: Relays,
     /// Records.

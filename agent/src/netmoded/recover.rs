@@ -3,7 +3,7 @@
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{TaskRecord, VERSION};
-use crate::{clock, life};
+use crate::{clock, life, restart, stop};
 use netmode_container::State;
 use netmode_engine::store::{self, Kind};
 use netmode_model::api::TaskState;
@@ -37,7 +37,10 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
             TaskState::Running | TaskState::Stopping
                 if lives || matches!(agent.containers.exit_status(id), Ok(Some(_))) =>
             {
-                life::watch(agent.clone(), task);
+                life::watch(agent.clone(), task.clone());
+                if record.state == TaskState::Stopping {
+                    stop::go_on(agent.clone(), task);
+                }
             }
             TaskState::Pending if matches!(agent.containers.state(id), Ok(State::Running(_))) => {
                 // The agent ended after the start and before its record.
@@ -48,7 +51,8 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
                 life::watch(agent.clone(), task);
             }
             TaskState::Pending if lives => {}
-            TaskState::Pending => unmade(agent, id).await?,
+            // One that ran before is known to people, whatever became of this start.
+            TaskState::Pending if record.started_at.is_none() => unmade(agent, id).await?,
             _ => lost(agent, &record).await?,
         }
     }
@@ -93,12 +97,14 @@ async fn strays(agent: &Arc<Agent>) -> Result<(), ApiError> {
     .await?
 }
 
-/// A task whose container went with a reboot.
+/// A task whose container went with a reboot, or that was being started anew when the agent ended.
 async fn lost(agent: &Arc<Agent>, record: &TaskRecord) -> Result<(), ApiError> {
     let Some(task) = agent.tasks.get(record.id) else { return Ok(()) };
     let (shared, endpoints) = (agent.clone(), of(record));
     blocking(move || endpoints.into_iter().for_each(|id| shared.detach(id))).await?;
     agent.update(&task, |r| {
+        // The start that came to nothing has been counted.
+        r.again.due = r.state == TaskState::Pending && restart::is_kept_up(r);
         r.state = TaskState::Stopped;
         r.endpoint = None;
         r.more = Vec::new();

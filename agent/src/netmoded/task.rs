@@ -3,7 +3,7 @@
 use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::{Endpoint, Engine, modes};
 use netmode_model::api::{ContainerView, NetworkInterface, RunRequest, TaskState, TaskView};
-use netmode_model::{ConnectRequest, Id, Mode, Name, RequestedMode};
+use netmode_model::{ConnectRequest, Id, Mode, Name, RequestedMode, RestartPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -47,6 +47,29 @@ pub struct TaskRecord {
     pub exit_code: Option<i32>,
     /// Why it stopped.
     pub stopped_reason: Option<String>,
+    /// The image by its digest: its name may stand for another one later.
+    #[serde(default)]
+    pub image_id: Option<String>,
+    /// RFC 3339: when it is killed that is being stopped.
+    #[serde(default)]
+    pub kill_at: Option<String>,
+    /// What its restart policy has to know.
+    #[serde(default)]
+    pub again: Again,
+}
+
+/// What is recorded for a task's restart policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Again {
+    /// Somebody asked it to end.
+    pub stopped_by_hand: bool,
+    /// It ended and is about to be started.
+    pub due: bool,
+    /// How often it was started by itself since somebody started it.
+    pub count: u32,
+    /// How many times in a row it ended soon.
+    pub hasty: u32,
 }
 
 /// A network that a task is on.
@@ -108,6 +131,11 @@ impl TaskRecord {
         spec.image.clone().or_else(|| spec.rootfs.clone()).unwrap_or_default()
     }
 
+    /// When it is started again by itself.
+    pub fn policy(&self) -> RestartPolicy {
+        self.request.container.restart.unwrap_or_default()
+    }
+
     /// Whether it has ended.
     pub fn stopped(&self) -> bool {
         self.state == TaskState::Stopped
@@ -132,6 +160,9 @@ impl TaskRecord {
             stopped_at: self.stopped_at.clone(),
             stopped_reason: self.stopped_reason.clone(),
             labels: self.request.container.labels.clone(),
+            restart_policy: self.policy(),
+            restart_count: self.again.count,
+            restarting: self.again.due,
         }
     }
 
@@ -148,6 +179,7 @@ impl TaskRecord {
         ContainerView {
             name: self.name.clone(),
             image: self.image(),
+            image_id: self.image_id.clone(),
             command: self.request.container.command.clone(),
             exit_code: self.exit_code,
             network_bindings: endpoints.iter().flat_map(Endpoint::bindings).collect(),

@@ -67,7 +67,8 @@ impl Engine {
         named.or_else(by_id).cloned()
     }
 
-    /// Makes a network. Its record is written first: what is found half-made at the next start is made whole.
+    /// Makes a network. Its record is written first: what is found half-made at the next start is made whole. `prepare`
+    /// is asked before that, when it is certain that the network can be.
     ///
     /// # Errors
     /// Why not; nothing has changed then.
@@ -77,6 +78,7 @@ impl Engine {
         facts: &HostFacts,
         id: Id,
         now: String,
+        prepare: impl FnOnce(&Network) -> Result<(), OpError>,
     ) -> Result<Network, NetworkError> {
         let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
         let network = {
@@ -85,7 +87,7 @@ impl Engine {
             leases.add_network(network.clone());
             network
         };
-        let made = self.make(&network);
+        let made = prepare(&network).map_err(NetworkError::from).and_then(|()| self.make(&network));
         if made.is_err() {
             let _ = self.store.remove(Kind::Network, &network.name);
             let _ = self.leases().remove_network(&network.name);

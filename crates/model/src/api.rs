@@ -5,6 +5,7 @@ use crate::link::{IfName, Mac};
 use crate::mode::{Mode, RequestedMode, UnknownMode};
 use crate::name::Name;
 use crate::port::{HostAddr, PortRange, PortSpec, Protocol, Published};
+use crate::restart::RestartPolicy;
 pub use crate::stream::{Control, STREAM_PROTOCOL, Stream};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -184,7 +185,8 @@ pub struct ContainerSpec {
     /// A small init as first process.
     pub init: bool,
     /// `no`, `always`, `unless-stopped`, `on-failure[:MAX]`.
-    pub restart: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub restart: Option<RestartPolicy>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -279,6 +281,16 @@ pub struct TaskView {
     pub stopped_reason: Option<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// When it is started again by itself.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub restart_policy: RestartPolicy,
+    /// How often that was done since somebody started it.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// It has ended and is about to be started again.
+    #[serde(default)]
+    pub restarting: bool,
 }
 
 /// A container of a task.
@@ -291,6 +303,9 @@ pub struct ContainerView {
     pub name: Name,
     /// The image or root directory.
     pub image: String,
+    /// Digest of the image's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
     /// What was run.
     pub command: Vec<String>,
     /// Exit status, once it ended.

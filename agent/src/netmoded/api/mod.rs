@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod endpoints;
+mod images;
 mod networks;
 pub mod openapi;
 mod peer;
@@ -42,6 +43,10 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/tasks/{task}/logs", get(streams::logs))
         .route("/v1/tasks/{task}/attach", get(streams::attach))
         .route("/v1/tasks/{task}/exec", post(streams::exec))
+        .route("/v1/images", get(images::list).delete(images::remove))
+        .route("/v1/images/pull", post(images::pull))
+        .route("/v1/images/prune", post(images::prune))
+        .route("/v1/registries/login", post(images::login))
         .route("/v1/endpoints", post(endpoints::attach))
         .route("/v1/endpoints", delete(endpoints::detach))
         .fallback(answer::no_such_route)

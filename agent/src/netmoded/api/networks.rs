@@ -57,10 +57,11 @@ fn make(agent: &Agent, request: &NetworkRequest) -> Result<Network, ApiError> {
     let kernel = |e: &dyn std::fmt::Display| ApiError::new(Code::Kernel, e.to_string());
     let facts = startup::facts(&agent.kernel).map_err(|e| kernel(&e))?;
     let id = clock::fresh_id().map_err(|e| unavailable(&e))?;
-    if request.ipv6 || request.subnets.iter().any(ipnetwork::IpNetwork::is_ipv6) {
-        agent.forwarding.switch_on(Family::V6).map_err(|e| kernel(&e))?;
-    }
-    Ok(agent.engine.create_network(request, &facts, id, clock::now())?)
+    let forward = |network: &Network| match network.v6 {
+        Some(_) => agent.forwarding.switch_on(Family::V6),
+        None => Ok(()),
+    };
+    Ok(agent.engine.create_network(request, &facts, id, clock::now(), forward)?)
 }
 
 #[utoipa::path(delete, path = "/v1/networks/{name}", params(("name" = String, Path, description = "Name or id")), responses((status = 204), (status = "default", body = ApiError)))]
