@@ -21,6 +21,7 @@ mod head;
 mod path;
 mod routes;
 mod session;
+mod system;
 mod wire;
 
 pub use call::Pending;

@@ -20,7 +20,7 @@ pub const DEFAULT_SOCKET: &str = "/run/netmode/netmode.sock";
 const QUICK: Duration = Duration::from_secs(30);
 
 /// Time for the making of a task: a large image is unpacked on the way.
-const LONG: Duration = Duration::from_secs(900);
+pub(crate) const LONG: Duration = Duration::from_secs(900);
 
 /// Seconds between SIGTERM and SIGKILL where a stop names none ([`StopRequest`]).
 const STOP: u32 = 10;
@@ -33,7 +33,7 @@ const STOP: u32 = 10;
 pub struct Client {
     socket: PathBuf,
     connect: Duration,
-    quick: Duration,
+    pub(crate) quick: Duration,
 }
 
 impl Client {
@@ -54,15 +54,15 @@ impl Client {
         &self.socket
     }
 
-    fn way(&self, answer: Option<Duration>) -> Way<'_> {
+    pub(crate) fn way(&self, answer: Option<Duration>) -> Way<'_> {
         Way { socket: &self.socket, connect: self.connect, answer }
     }
 
-    fn get<T: DeserializeOwned>(&self, target: impl Into<String>) -> Result<T, ClientError> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, target: impl Into<String>) -> Result<T, ClientError> {
         Pending::send(&self.way(Some(self.quick)), &Request::new("GET", target))?.answer()
     }
 
-    fn act(&self, request: &Request, limit: Duration) -> Result<(), ClientError> {
+    pub(crate) fn act(&self, request: &Request, limit: Duration) -> Result<(), ClientError> {
         Pending::<()>::send(&self.way(Some(limit)), request)?.done()
     }
 

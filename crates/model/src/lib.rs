@@ -19,6 +19,7 @@ pub mod port;
 mod render;
 pub mod state;
 pub mod stream;
+pub mod system;
 
 pub use error::{ApiError, Code};
 pub use id::Id;

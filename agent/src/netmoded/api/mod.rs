@@ -7,12 +7,13 @@ mod networks;
 pub mod openapi;
 mod peer;
 mod streams;
+mod system;
 mod tasks;
 
 use crate::agent::Agent;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use std::sync::Arc;
 
 pub use peer::{Door, Peer};
@@ -26,6 +27,9 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/version", get(networks::version))
         .route("/v1/openapi.json", get(openapi::document))
         .route("/v1/doctor", get(networks::doctor))
+        .route("/v1/system", get(system::info))
+        .route("/v1/system/log-filter", put(system::log_filter))
+        .route("/v1/system/reset", get(system::reset_plan).post(system::reset))
         .route("/v1/networks", get(networks::list))
         .route("/v1/networks/{name}", get(networks::inspect))
         .route("/v1/ports", get(networks::ports))

@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes and types.
 
-use super::{endpoints, networks, streams, tasks};
+use super::{endpoints, networks, streams, system, tasks};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -32,6 +32,10 @@ use utoipa::OpenApi;
         streams::exec,
         endpoints::attach,
         endpoints::detach,
+        system::info,
+        system::log_filter,
+        system::reset_plan,
+        system::reset,
     )
 )]
 struct Document;
