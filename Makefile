@@ -66,9 +66,10 @@ deb: build ## a Debian package in dist/
 
 install: ## programs, units, man pages, completion … to PREFIX (/usr/local), below DESTDIR; after make build
 	@rm -rf $(STAGE) && umask 022 && agent/package/stage $(NETMODE_BIN) $(STAGE) $(PREFIX)
-	@cd $(STAGE) && find . -type f | sed 's|^\.||' | sort >$(STAGE).list
-	@install -D -m 644 $(STAGE).list $(STAGE)$(LIST)
-	@install -d '$(DESTDIR)/' && cp -r --preserve=mode $(STAGE)/. '$(DESTDIR)/'
+	@cd $(STAGE) && find . -type f -printf '%m /%P\n' | sort -k2 >$(STAGE).list
+	@while read -r mode file; do install -D -m $$mode "$(STAGE)$$file" "$(DESTDIR)$$file" || exit; done <$(STAGE).list
+	@cut -d' ' -f2- $(STAGE).list | install -D -m 644 /dev/stdin '$(DESTDIR)$(LIST)'
+	@rm -rf $(STAGE) $(STAGE).list
 	@if [ -z '$(DESTDIR)' ]; then \
 	    getent group netmode >/dev/null || groupadd --system netmode; \
 	    [ ! -d /run/systemd/system ] || systemctl daemon-reload; \
