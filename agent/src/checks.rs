@@ -119,6 +119,20 @@ pub fn group(name: &str) -> Finding {
     }
 }
 
+/// Whether the seccomp profile is there: without it only unconfined containers can be made.
+pub fn seccomp(path: &Path) -> Finding {
+    let text = path.display().to_string();
+    match path.is_file() {
+        true => finding(Level::Ok, "seccomp profile", text, None),
+        false => finding(
+            Level::Fail,
+            "seccomp profile",
+            format!("{text} is missing: no container can be made without --security-opt seccomp=unconfined"),
+            Some("apt-get install golang-github-containers-common"),
+        ),
+    }
+}
+
 /// Programs that were looked for: the first `needed` of them are those without which nothing runs.
 pub fn programs<E: std::fmt::Display>(found: Vec<(String, Result<PathBuf, E>)>, needed: usize) -> Vec<Finding> {
     let row = |(n, (program, found)): (usize, (String, Result<PathBuf, E>))| {

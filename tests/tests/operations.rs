@@ -97,6 +97,25 @@ fn a_reset_that_keeps_records_lets_the_tasks_start_again() {
 }
 
 #[test]
+fn a_reset_asks_on_a_terminal() {
+    let lab = Lab::start();
+    lab.task("web", &[], &["sleep", "1000"]);
+    let answer = |word: &str| {
+        lab.at("host").run_with(&["script", "-qec", "netmode system reset", "/dev/null"], &format!("{word}\n"), &[])
+    };
+    for word in ["n", "", "yes please"] {
+        let out = answer(word);
+        assert_eq!(out.status, 1, "{word:?}: {out:?}");
+        assert!(out.stdout.contains("Continue? [y/N]") && out.stdout.contains("nothing was changed"), "{out:?}");
+        assert_eq!(lab.inspect("web")["state"], "RUNNING");
+    }
+    let pid = lab.agent_pid();
+    answer("y").success();
+    assert_eq!(lab.reap(pid, 5000), Some(0));
+    assert_eq!(lab.sh("ip link show nm0 2>&1 || :").trim(), "Device \"nm0\" does not exist.");
+}
+
+#[test]
 fn what_comes_while_a_reset_runs_is_refused() {
     let lab = Lab::start();
     // Deaf to SIGTERM: the reset takes ten seconds.
@@ -140,6 +159,7 @@ fn the_doctor_works_with_the_agent_dead() {
     };
     for object in [
         "ok program runc",
+        "ok seccomp profile",
         "ok configuration",
         "ok disk /var/lib/netmode",
         "ok records /run/netmode/endpoints",

@@ -24,6 +24,9 @@ use std::time::Duration;
 /// How long a program that looks may take.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How long the agent may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Most records of a kind.
 const MOST_RECORDS: usize = 1000;
 
@@ -48,6 +51,8 @@ const PROGRAMS: [(&str, &str, &[&str]); 10] = [
 
 /// Gathers and writes.
 pub(crate) fn bundle(client: &Client, args: &BundleArgs) -> Result<(), Failure> {
+    // One that hangs is a fault to be looked for; it is not waited for again and again.
+    let client = &client.clone().with_timeouts(PATIENCE, PATIENCE);
     let mut files = vec![("README.txt".to_owned(), README.into())];
     files.extend(agent(client));
     files.extend(configuration(&args.config));

@@ -17,6 +17,7 @@ const DIRECTORIES: (&str, &str) = ("/run/netmode", "/var/lib/netmode");
 /// Prints the findings; the exit status is that of the worst that is shown.
 pub(crate) fn doctor(client: &Client, list: &ListArgs, output: Output) -> Result<u8, Failure> {
     let listing = listing();
+    listing.check(list, output)?;
     let findings = listing.filter(look(client)?, list)?;
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     listing.print(findings, list, output)?;
@@ -76,6 +77,7 @@ fn alone(error: &ClientError) -> Vec<Finding> {
         [&config.container.runtime, &config.container.conmon, &config.container.skopeo, &config.container.umoci];
     let found = programs.map(|name| (name.clone(), netmode_container::find_program(name)));
     findings.extend(checks::programs(found.into(), 2));
+    findings.push(checks::seccomp(&config.container.seccomp));
     findings.push(checks::configuration(Path::new(DEFAULT_PATH)));
     findings.push(checks::group(&config.api.group));
     let (run_dir, state_dir) = (Path::new(DIRECTORIES.0), Path::new(DIRECTORIES.1));

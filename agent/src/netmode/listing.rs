@@ -160,6 +160,15 @@ impl<'a, T: Serialize> Listing<'a, T> {
         Ok((key, value))
     }
 
+    /// Refuses filters and templates that cannot be understood, before anybody is asked for rows.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub(crate) fn check(&self, args: &ListArgs, output: Output) -> Result<(), Failure> {
+        self.template(args, output)?;
+        args.filter.iter().try_for_each(|text| self.understood(text).map(drop))
+    }
+
     /// Filters the rows and prints them.
     ///
     /// # Errors

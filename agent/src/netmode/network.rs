@@ -35,8 +35,7 @@ pub(crate) fn network(client: &Client, command: &NetworkCommand, output: Output)
 }
 
 fn list(client: &Client, list: &ListArgs, output: Output) -> Result<()> {
-    let all = client.networks()?;
-    Listing::new(|n: &NetworkSummary| n.id.short())
+    let listing = Listing::new(|n: &NetworkSummary| n.id.short())
         .column("ID", Shown::Always, |n| n.id.short())
         .column("Name", Shown::Always, |n| n.name.clone())
         .column("Bridge", Shown::Always, |n| n.bridge.to_string())
@@ -46,8 +45,9 @@ fn list(client: &Client, list: &ListArgs, output: Output) -> Result<()> {
         .column("CreatedAt", Shown::Wide, |n| n.created.clone())
         .headed("CREATED")
         .key(&["name"], |n, value| n.name.contains(value))
-        .key(&["id"], |n, value| n.id.to_string().starts_with(value))
-        .print(all, list, output)
+        .key(&["id"], |n, value| n.id.to_string().starts_with(value));
+    listing.check(list, output)?;
+    listing.print(client.networks()?, list, output)
 }
 
 fn subnets(network: &NetworkSummary) -> String {

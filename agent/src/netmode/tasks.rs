@@ -20,9 +20,10 @@ fn bindings(task: &TaskView) -> impl Iterator<Item = &NetworkBinding> {
 
 /// `netmode ps`.
 pub(crate) fn ps(client: &Client, all: bool, list: &ListArgs, output: Output) -> Result<()> {
+    let listing = listing(Timestamp::now());
+    listing.check(list, output)?;
     // Who asks for a state means it, whichever it is.
-    let tasks = client.tasks(all || list.has(&STATE_KEYS))?;
-    listing(Timestamp::now()).print(tasks, list, output)
+    listing.print(client.tasks(all || list.has(&STATE_KEYS))?, list, output)
 }
 
 /// Spellings of the filter by state.
@@ -234,9 +235,8 @@ fn container_port(text: &str) -> Result<(u16, Protocol)> {
 
 /// `netmode port ls`.
 pub(crate) fn all_ports(client: &Client, list: &ListArgs, output: Output) -> Result<()> {
-    let all = client.ports()?;
     let now = Timestamp::now();
-    Listing::new(|p: &PortView| p.owner_id.short())
+    let listing = Listing::new(|p: &PortView| p.owner_id.short())
         .column("Host", Shown::Always, |p| sides(p).0)
         .column("Container", Shown::Always, |p| sides(p).1)
         .column("Owner", Shown::Always, |p| p.owner.clone())
@@ -248,8 +248,9 @@ pub(crate) fn all_ports(client: &Client, list: &ListArgs, output: Output) -> Res
         .key(&["name", "owner"], |p, value| p.owner.contains(value))
         .key(&["id"], |p, value| p.owner_id.to_string().starts_with(value))
         .key(&["protocol"], |p, value| p.binding.protocol.to_string() == value)
-        .key(&["port"], |p, value| value.parse().is_ok_and(|port| has_host_port(p, port)))
-        .print(all, list, output)
+        .key(&["port"], |p, value| value.parse().is_ok_and(|port| has_host_port(p, port)));
+    listing.check(list, output)?;
+    listing.print(client.ports()?, list, output)
 }
 
 fn has_host_port(view: &PortView, port: u16) -> bool {

@@ -7,6 +7,7 @@ use netmode_engine::converge::Present;
 use netmode_engine::{bridge, ruleset};
 use netmode_model::Op;
 use netmode_model::api::{Finding, Level};
+use std::sync::PoisonError;
 
 /// Examines the host and the agent.
 pub fn examine(agent: &Agent) -> Vec<Finding> {
@@ -14,6 +15,8 @@ pub fn examine(agent: &Agent) -> Vec<Finding> {
     findings.extend(kernel(agent));
     // Runtime and monitor come first: without them nothing runs; without the others images cannot be read.
     findings.extend(checks::programs(agent.containers.programs(), 2));
+    let config = agent.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+    findings.push(checks::seccomp(&config.container.seccomp));
     findings.push(checks::configuration(&agent.config_path));
     findings.extend(checks::disk(&agent.run_dir).into_iter().chain(checks::disk(&agent.state_dir)));
     findings.extend(checks::records(&agent.run_dir, &agent.state_dir));
