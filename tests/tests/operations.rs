@@ -56,6 +56,7 @@ fn a_reset_takes_away_all_and_only_what_is_ours() {
     let pid = lab.agent_pid();
     lab.netmode(&["system", "reset", "--yes"]).success();
     assert_eq!(lab.reap(pid, 5000), Some(0), "the agent ends: {}", lab.agent_log());
+    eventually("nobody keeps anything for a next agent", 3.0, || lab.sh("pgrep -l netmode || :").is_empty());
     eventually("the machine is as before the agent", 5.0, || {
         let now = Machine::now(&lab);
         ["rules", "links", "addresses", "policy rules", "namespaces", "containers", "processes", "mounts", "sysctls"]

@@ -101,6 +101,7 @@ fn the_package_installs_runs_and_purges_cleanly() {
 
     lab.sh(&format!("{PATH}dpkg -P netmode"));
     machine.assert_unchanged(&lab, "the package's life");
+    assert_eq!(lab.sh("pgrep -l netmode || :"), "", "nobody of ours is left");
     let left = lab.sh(FILES);
     let (was, is): (BTreeSet<&str>, BTreeSet<&str>) = (files.lines().collect(), left.lines().collect());
     let change: Vec<_> = was.symmetric_difference(&is).collect();
@@ -120,7 +121,7 @@ fn a_package_whose_agent_is_dead_takes_its_containers_along() {
     lab.reap(agent, 5000);
     lab.sh(&format!("{PATH}dpkg -P netmode"));
     machine.assert_unchanged(&lab, "a purge with the agent dead");
-    eventually("nobody of ours is left", 5.0, || lab.run(&["pgrep", "-x", "netmoded"]).status == 1);
+    eventually("nobody of ours is left", 5.0, || lab.run(&["pgrep", "netmode"]).status == 1);
 }
 
 #[test]
