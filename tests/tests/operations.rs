@@ -253,3 +253,28 @@ fn a_bundle_has_no_secret() {
     assert!(read("doctor.json").contains("systemctl start netmode"));
     assert_eq!(lab.sh(&format!("grep -rl {secret} /tmp/b || :")), "", "a secret in the bundle of a dead agent");
 }
+
+#[test]
+fn who_may_only_read_sees_and_bundles_but_does_not_reset() {
+    let secret = "hunter2-xyzzy";
+    let lab = Lab::with()
+        .config("[[api.access]]\nuid = 1000\nallow = \"read\"")
+        .first("groupadd netmode; mkdir -m 777 /tmp/user")
+        .start();
+    lab.netmode(&["run", "-d", "-e", &format!("DB={secret}"), "--rootfs", "/", "sleep", "1000"]).success();
+    let group = lab.sh("getent group netmode | cut -d: -f3").trim().to_owned();
+    let user = |words: &[&str]| {
+        let become_user = ["setpriv", "--reuid", "1000", "--regid", &group, "--clear-groups", "netmode"];
+        lab.run(&[&become_user, words].concat())
+    };
+    assert!(user(&["system", "info"]).success().stdout.contains("log level"));
+    assert!(user(&["system", "reset", "--plan"]).success().stdout.contains("ip link del dev nm0"));
+    for words in [&["system", "reset", "--yes", "-q"][..], &["system", "log-level", "trace"]] {
+        user(words).refused(1, &["user 1000 may not", "[[api.access]]"]);
+    }
+    assert_eq!(lab.json(&["system", "info"])["logFilter"], "info");
+    assert_eq!(lab.netmode(&["ps", "-q"]).stdout.lines().count(), 1, "the task goes on");
+    user(&["debug", "bundle", "/tmp/user/x.tar"]).success();
+    lab.sh("tar -C /tmp/user -xf /tmp/user/x.tar && test -s /tmp/user/netmode-debug/agent/tasks.json");
+    assert_eq!(lab.sh(&format!("grep -rl {secret} /tmp/user || :")), "");
+}
