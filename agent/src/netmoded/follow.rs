@@ -165,6 +165,9 @@ async fn sweep(agent: Arc<Agent>) {
 /// Compares everything with what is there, and mends.
 fn repair(agent: &Agent) -> Result<(), ApiError> {
     let steps = agent.engine.exclusively(|| {
+        if agent.ending.begun() {
+            return Ok(0);
+        }
         let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
         let seen = reconcile::look(&agent.linux, &endpoints)?;
         let closed = agent.forwarding.closed(networks.iter().any(|n| n.v6.is_some()));

@@ -51,7 +51,7 @@ pub use image::{
 };
 pub use keep::{KeepProcess, find_kept};
 pub use logs::Logs;
-pub use program::ProgramError;
+pub use program::{ProgramError, find_program, look};
 pub use session::{Input, Output, Session};
 pub use spec::BadSpec;
 pub use ulimit::BadUlimit;

@@ -22,6 +22,7 @@ pub mod restart;
 pub mod secret;
 pub mod state;
 pub mod stream;
+pub mod system;
 
 pub use error::{ApiError, Code};
 pub use id::Id;

@@ -10,6 +10,9 @@ use serde::Deserialize;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Where the configuration is unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/netmode/netmode.toml";
+
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
