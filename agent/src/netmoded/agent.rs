@@ -38,6 +38,8 @@ pub struct Agent {
     pub relays: Relays,
     /// Records.
     pub store: Arc<dyn Store>,
+    /// Firewalls of others, or our bridges, may have changed.
+    pub beside: tokio::sync::Notify,
     /// Who keeps sockets for a successor.
     pub legacy: Held,
     /// Inode number of the namespace that is the host.

@@ -1,7 +1,7 @@
 //! The doctor: one line for each thing that should be as it is. It only reads.
 
 use crate::agent::Agent;
-use crate::reconcile;
+use crate::{beside, reconcile};
 use netmode_engine::converge::Present;
 use netmode_engine::{bridge, ruleset};
 use netmode_model::Op;
@@ -17,6 +17,7 @@ pub fn examine(agent: &Agent) -> Vec<Finding> {
     findings.extend(kernel(agent));
     findings.extend(programs(agent));
     findings.push(forwarding());
+    findings.extend(beside::examine(agent));
     findings.extend(drift(agent));
     findings.extend(ports(agent));
     findings

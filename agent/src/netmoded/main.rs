@@ -5,6 +5,7 @@ mod activation;
 mod admit;
 mod agent;
 mod api;
+mod beside;
 mod clock;
 mod config;
 mod doctor;
@@ -136,6 +137,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         busy: foreign::Busy::default(),
         relays: relay::Relays::default(),
         store: started.store,
+        beside: tokio::sync::Notify::new(),
         legacy: legacy.entrust(),
         netns,
     });
@@ -168,7 +170,10 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
         tokio::select! {
             _ = term.recv() => break,
             _ = int.recv() => break,
-            _ = hup.recv() => reload(&agent),
+            _ = hup.recv() => {
+                reload(&agent);
+                beside::begin(&agent);
+            }
         }
     }
     // Containers, links and ports stay; a successor adopts them.
@@ -187,7 +192,7 @@ fn reload(agent: &Agent) {
         Ok(config) => {
             *agent.config.write().unwrap_or_else(PoisonError::into_inner) = config;
             tracing::info!(
-                "configuration read anew; bridge, ports, firewall and container take effect with the next start"
+                "configuration read anew; bridge, ports, firewall (but for \"beside\") and container take effect with the next start"
             );
         }
         Err(error) => tracing::error!(%error, "the configuration before stays"),
