@@ -1,5 +1,6 @@
 //! The agent: what all requests share.
 
+use crate::beside::Beside;
 use crate::config::Config;
 use crate::foreign::Busy;
 use crate::join::Linux;
@@ -38,8 +39,8 @@ pub struct Agent {
     pub relays: Relays,
     /// Records.
     pub store: Arc<dyn Store>,
-    /// Firewalls of others, or our bridges, may have changed.
-    pub beside: tokio::sync::Notify,
+    /// Firewalls of others.
+    pub beside: Beside,
     /// Who keeps sockets for a successor.
     pub legacy: Held,
     /// Inode number of the namespace that is the host.

@@ -2,21 +2,24 @@
 
 use crate::agent::{Agent, blocking};
 use netmode_container::{FIREWALLD_ZONE, Firewalld, FirewalldError};
-use netmode_engine::Settings;
-use netmode_engine::beside::{self, Beside, MEANT, Shut, Way};
+use netmode_engine::beside::{self, Shut, Way};
 use netmode_kernel::Kernel;
 use netmode_model::IfName;
 use netmode_model::api::{Finding, Level};
 use netmode_model::foreign::{ChainAt, RuleChange, TableFamily};
 use netmode_model::op::OpError;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Changes come in bursts; so long after the first of them everything is looked at once.
 const BURST: Duration = Duration::from_millis(10);
 
 /// Longest pause before somebody who takes our rules away, or moves his own behind them, is answered again.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// After so many pauses without a change of ours the quarrel is over.
+const QUIET: u32 = 8;
 
 /// firewalld's table is there before firewalld answers.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -24,37 +27,60 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// So often it is asked again.
 const TRIES: u32 = 5;
 
+/// What the agent keeps of it.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// Firewalls of others, or our bridges, may have changed.
+    changed: Notify,
+    /// Whether all was taken away for good. One at a time compares and writes: nobody tells us of what we wrote.
+    ended: Mutex<bool>,
+}
+
+impl Beside {
+    /// Has everything looked at again, soon.
+    pub fn look_again(&self) {
+        self.changed.notify_one();
+    }
+
+    fn turn(&self) -> MutexGuard<'_, bool> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Puts the rules in, and has the rest looked at behind that.
 pub fn begin(agent: &Agent) {
     rules(agent);
-    agent.beside.notify_one();
+    agent.beside.look_again();
 }
 
 /// Follows the changes of others until the agent ends.
 pub async fn follow(agent: Arc<Agent>) {
     let (mut pause, mut last, mut tries) = (BURST, Instant::now(), 0);
     loop {
-        agent.beside.notified().await;
-        if last.elapsed() > PATIENCE {
+        agent.beside.changed.notified().await;
+        if last.elapsed() > pause * QUIET {
             pause = BURST;
         }
         tokio::time::sleep(pause).await;
         let shared = agent.clone();
         let changes = blocking(move || rules(&shared)).await.unwrap_or_default();
-        // Twice as long each time: two who both want to be last would otherwise do nothing else.
-        pause = if changes > 0 { (pause * 2).min(PATIENCE) } else { BURST };
-        last = Instant::now();
+        if changes > 0 {
+            // Twice as long each time: two who both want to be last would otherwise do nothing else.
+            pause = (pause * 2).min(PATIENCE);
+            last = Instant::now();
+        }
         let shared = agent.clone();
         let asked = blocking(move || firewalld(&shared)).await;
         tries = if matches!(asked, Ok(true)) { 0 } else { tries + 1 };
         if (1..TRIES).contains(&tries) {
             tokio::time::sleep(AGAIN).await;
-            agent.beside.notify_one();
+            agent.beside.look_again();
         }
     }
 }
 
-fn is_wanted(agent: &Agent) -> bool {
+/// Whether the configuration in force wants it.
+fn is_on(agent: &Agent) -> bool {
     agent.config.read().unwrap_or_else(PoisonError::into_inner).firewall.beside
 }
 
@@ -62,20 +88,20 @@ fn bridges(agent: &Agent) -> Vec<IfName> {
     agent.engine.networks().into_iter().map(|network| network.bridge).collect()
 }
 
-fn look(kernel: &Kernel, settings: &Settings, bridges: &[IfName], wanted: bool) -> Result<Beside, OpError> {
-    Ok(beside::compare(&kernel.foreign(&MEANT)?, bridges, settings, wanted))
+fn look(agent: &Agent, wanted: bool) -> Result<beside::Beside, OpError> {
+    Ok(beside::compare(&agent.kernel.foreign()?, &bridges(agent), agent.engine.settings(), wanted))
 }
 
 /// Has the rules where they should be, and tells how many changes that took. What is refused goes to the log; whoever
 /// changed it meanwhile causes another look.
 fn rules(agent: &Agent) -> usize {
-    let (settings, bridges) = (agent.engine.settings(), bridges(agent));
-    for bridge in &bridges {
-        if let Err(error) = agent.kernel.put_in_group(bridge, settings.group) {
+    let ended = agent.beside.turn();
+    for bridge in bridges(agent) {
+        if let Err(error) = agent.kernel.put_in_group(&bridge, agent.engine.settings().group) {
             tracing::warn!(%error, "other firewalls will not know the traffic of this bridge");
         }
     }
-    let (changes, failures) = match look(&agent.kernel, settings, &bridges, is_wanted(agent)) {
+    let (changes, failures) = match look(agent, is_on(agent) && !*ended) {
         Ok(seen) => settle(&agent.kernel, &seen.changes),
         Err(error) => (0, vec![error]),
     };
@@ -109,23 +135,26 @@ fn settle(kernel: &Kernel, changes: &[RuleChange]) -> (usize, Vec<OpError>) {
 
 /// Asks firewalld for what it has to know; whether it does.
 fn firewalld(agent: &Agent) -> bool {
-    let (wanted, bridges) = (is_wanted(agent), bridges(agent));
-    let Ok(seen) = look(&agent.kernel, agent.engine.settings(), &bridges, wanted) else { return true };
-    let unknown = seen.shut.into_iter().find_map(|shut| match shut.way {
-        Way::Firewalld { unknown } => Some(unknown),
-        _ => None,
-    });
-    let asked = match unknown {
+    // It takes its time, and is asked by nobody else.
+    let wanted = is_on(agent) && !*agent.beside.turn();
+    let bridges = bridges(agent);
+    let asked = match look(agent, wanted).ok().and_then(unknown_to_firewalld) {
         Some(unknown) if wanted && !unknown.is_empty() => admit(&unknown),
-        Some(unknown) if !wanted && unknown.len() < bridges.len() => {
-            Firewalld::find().and_then(|firewalld| firewalld.dismiss(&bridges))
-        }
+        Some(unknown) if !wanted && unknown.len() < bridges.len() => dismiss(&bridges),
         _ => Ok(()),
     };
     if let Err(error) = &asked {
-        tracing::warn!(%error, "firewalld drops what is ours; see \"netmode doctor\"");
+        tracing::warn!(%error, "firewalld may drop what is ours; see \"netmode doctor\"");
     }
     asked.is_ok()
+}
+
+/// Bridges that firewalld does not know, if it is there.
+fn unknown_to_firewalld(seen: beside::Beside) -> Option<Vec<IfName>> {
+    seen.shut.into_iter().find_map(|shut| match shut.way {
+        Way::Firewalld { unknown } => Some(unknown),
+        _ => None,
+    })
 }
 
 fn admit(bridges: &[IfName]) -> Result<(), FirewalldError> {
@@ -134,26 +163,42 @@ fn admit(bridges: &[IfName]) -> Result<(), FirewalldError> {
     Ok(())
 }
 
-/// Takes away whatever of ours is with other firewalls, as at uninstall. Goes on past failures and returns them all.
-#[allow(dead_code, reason = "the end of `system reset`")]
-pub fn remove(kernel: &Kernel, settings: &Settings, bridges: &[IfName]) -> Vec<String> {
-    let (seen, mut failures) = match look(kernel, settings, bridges, false) {
-        Ok(seen) => (seen, Vec::new()),
-        Err(error) => (Beside::default(), vec![error.to_string()]),
+fn dismiss(bridges: &[IfName]) -> Result<(), FirewalldError> {
+    Firewalld::find()?.dismiss(bridges)
+}
+
+/// Takes away for good whatever of ours is with other firewalls, as at uninstall: this agent puts nothing back. Goes
+/// on past failures and returns them all.
+#[allow(dead_code, reason = "a reset calls it")]
+pub fn remove(agent: &Agent) -> Vec<String> {
+    let mut ended = agent.beside.turn();
+    *ended = true;
+    let seen = match look(agent, false) {
+        Ok(seen) => seen,
+        Err(error) => return vec![error.to_string()],
     };
-    failures.extend(settle(kernel, &seen.changes).1.iter().map(ToString::to_string));
-    if seen.shut.iter().any(|shut| matches!(shut.way, Way::Firewalld { .. }))
-        && let Err(error) = Firewalld::find().and_then(|firewalld| firewalld.dismiss(bridges))
-    {
-        failures.push(error.to_string());
+    let mut failures: Vec<String> = settle(&agent.kernel, &seen.changes).1.iter().map(ToString::to_string).collect();
+    if unknown_to_firewalld(seen).is_some() {
+        failures.extend(dismiss(&bridges(agent)).err().map(|error| error.to_string()));
     }
     failures
 }
 
+/// The commands that do what [`remove`] does.
+#[allow(dead_code, reason = "a reset shows its plan")]
+pub fn removal(agent: &Agent) -> Vec<String> {
+    let Ok(seen) = look(agent, false) else { return Vec::new() };
+    let mut commands: Vec<String> = seen.changes.iter().map(ToString::to_string).collect();
+    if unknown_to_firewalld(seen).is_some() {
+        commands.push(format!("firewall-cmd --permanent --delete-zone={FIREWALLD_ZONE}"));
+    }
+    commands
+}
+
 /// A line for each firewall that drops what it does not know.
 pub fn examine(agent: &Agent) -> Vec<Finding> {
-    let wanted = is_wanted(agent);
-    let seen = match look(&agent.kernel, agent.engine.settings(), &bridges(agent), wanted) {
+    let wanted = is_on(agent);
+    let seen = match look(agent, wanted) {
         Ok(seen) => seen,
         Err(error) => return vec![finding(Level::Fail, "other firewalls", error.to_string(), None)],
     };

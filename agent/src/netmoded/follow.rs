@@ -96,7 +96,7 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
             }
             Ok(Change::Link { name: Some(name), gone: false, stands, .. }) if suspect(&agent, &name, stands) => {
                 if agent.engine.networks().iter().any(|n| n.bridge == name) {
-                    agent.beside.notify_one();
+                    agent.beside.look_again();
                 }
                 changed.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
                 changed.doubt.notify_one();
@@ -107,12 +107,12 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
                 changed.doubt.notify_one();
             }
             Ok(Change::Table | Change::Rule) => changed.ours.notify_one(),
-            Ok(Change::Foreign) => agent.beside.notify_one(),
+            Ok(Change::Foreign) => agent.beside.look_again(),
             Ok(Change::Route) => changed.egress.notify_one(),
             Ok(Change::Link { .. } | Change::Address { .. }) => {}
             Ok(Change::Lost) => {
                 look_for_gone(&agent);
-                agent.beside.notify_one();
+                agent.beside.look_again();
                 changed.ours.notify_one();
                 changed.egress.notify_one();
             }

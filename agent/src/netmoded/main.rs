@@ -137,7 +137,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         busy: foreign::Busy::default(),
         relays: relay::Relays::default(),
         store: started.store,
-        beside: tokio::sync::Notify::new(),
+        beside: beside::Beside::default(),
         legacy: legacy.entrust(),
         netns,
     });

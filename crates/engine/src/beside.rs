@@ -9,9 +9,6 @@ use netmode_model::foreign::{
     AcceptRule, BaseChain, ChainAt, Foreign, Neighbour, Outcome, Pass, RuleChange, SeenRule, TableFamily,
 };
 
-/// Chains that firewalls leave to the rules of others: Docker's, and ufw's for `ufw route`.
-pub const MEANT: [&str; 3] = ["DOCKER-USER", "ufw-user-forward", "ufw6-user-forward"];
-
 /// firewalld's table. It is asked in its own words: it would not survive a stranger's rules in its chains.
 pub const FIREWALLD: &str = "firewalld";
 
@@ -189,7 +186,7 @@ impl Walk<'_> {
 
     /// A chain was gone through up to a rule, or to its end.
     fn end(&mut self, at: &ChainAt, before: Option<Neighbour>, end: End) -> End {
-        if at.by_iptables() && MEANT.contains(&at.chain.as_str()) {
+        if at.is_meant() {
             self.meant = Some((at.clone(), before));
         }
         end

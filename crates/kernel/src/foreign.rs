@@ -10,14 +10,12 @@ use netmode_model::{IfName, Place};
 impl Kernel {
     /// What others have on the forward hook. From now on the monitor tells of changes of those tables.
     ///
-    /// `meant` are names of chains that are read even if nothing leads to them: rules of ours may lie there.
-    ///
     /// # Errors
     /// A dump that the kernel refused.
-    pub fn foreign(&self, meant: &[&str]) -> Result<Foreign, OpError> {
+    pub fn foreign(&self) -> Result<Foreign, OpError> {
         let mut reader = locked(&self.reader);
         loop {
-            let read = nft::read_foreign(&mut reader, self.table(), meant);
+            let read = nft::read_foreign(&mut reader, self.table());
             let foreign = read.map_err(|e| e.of(&"nft list ruleset"))?;
             let tables = nft::tables(&foreign);
             // What changed in a new one while nobody told of it would stay unseen.

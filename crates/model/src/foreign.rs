@@ -7,6 +7,9 @@ use crate::link::IfName;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
+/// Chains that firewalls of iptables leave to the rules of others: Docker's, and ufw's for `ufw route`.
+pub const MEANT: [&str; 3] = ["DOCKER-USER", "ufw-user-forward", "ufw6-user-forward"];
+
 /// Family of a table that sees forwarded IP packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TableFamily {
@@ -45,11 +48,18 @@ impl ChainAt {
         Self { chain: chain.into(), ..self.clone() }
     }
 
-    /// Whether `iptables` or `ip6tables` manages the table: it has the names of theirs. Such a table may hold only
-    /// what they write themselves, or `iptables-save` fails.
+    /// Whether it is the chain of the forward hook that `iptables` or `ip6tables` manages, or one of [`MEANT`] beside
+    /// it: names are all that tells them from chains of nft. They may hold only what iptables itself writes, or
+    /// `iptables-save` fails.
     pub fn by_iptables(&self) -> bool {
         let table = matches!(self.table.as_str(), "filter" | "mangle" | "raw" | "security");
-        self.family != TableFamily::Inet && table
+        let chain = self.chain == "FORWARD" || self.is_meant();
+        self.family != TableFamily::Inet && table && chain
+    }
+
+    /// Whether the chain is one of [`MEANT`].
+    pub fn is_meant(&self) -> bool {
+        self.family != TableFamily::Inet && self.table == "filter" && MEANT.contains(&self.chain.as_str())
     }
 }
 

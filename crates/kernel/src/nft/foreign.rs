@@ -36,8 +36,8 @@ pub(crate) fn on_forward(attributes: &[u8]) -> bool {
 }
 
 /// Reads base chains of the forward hook, but for those of our `own` table, with all chains that they lead to and
-/// those that are `meant` for rules of others. One dump of tables and chains, and one for each chain's rules.
-pub(crate) fn read(netlink: &mut Netlink, own: &str, meant: &[&str]) -> Result<Foreign, Refused> {
+/// those that are meant for rules of others. One dump of tables and chains, and one for each chain's rules.
+pub(crate) fn read(netlink: &mut Netlink, own: &str) -> Result<Foreign, Refused> {
     let owned = owned_tables(netlink)?;
     let mut bases = Vec::new();
     let mut others = Vec::new();
@@ -55,7 +55,7 @@ pub(crate) fn read(netlink: &mut Netlink, own: &str, meant: &[&str]) -> Result<F
         if base {
             let owned = owned.contains(&(at.family, at.table.clone()));
             bases.push(BaseChain { at, drops, owned });
-        } else if meant.contains(&at.chain.as_str()) && at.by_iptables() {
+        } else if at.is_meant() {
             others.push(at);
         }
     }
