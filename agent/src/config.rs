@@ -65,6 +65,8 @@ pub struct Firewall {
     pub mark: u32,
     /// Priority of the first of the guard's three routing rules.
     pub rule_pref: u32,
+    /// Keep two rules in each firewall of others that would drop what is ours.
+    pub beside: bool,
 }
 
 /// Section `[container]`.
@@ -124,7 +126,7 @@ pub enum Allow {
 
 impl Default for Firewall {
     fn default() -> Self {
-        Self { owner: true, forward: false, mark: 0x2000_0000, rule_pref: 90 }
+        Self { owner: true, forward: false, mark: 0x2000_0000, rule_pref: 90, beside: true }
     }
 }
 

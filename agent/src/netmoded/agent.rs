@@ -1,5 +1,6 @@
 //! The agent: what all requests share.
 
+use crate::beside::Beside;
 use crate::config::Config;
 use crate::foreign::Busy;
 use crate::forwarding::Forwarding;
@@ -45,6 +46,8 @@ pub struct Agent {
     pub store: Arc<dyn Store>,
     /// The host's forwarding.
     pub forwarding: Forwarding,
+    /// Firewalls of others.
+    pub beside: Beside,
     /// Who keeps sockets for a successor.
     pub legacy: Held,
     /// Inode number of the namespace that is the host.

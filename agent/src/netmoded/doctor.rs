@@ -1,7 +1,7 @@
 //! The doctor: one line for each thing that should be as it is. It only reads.
 
 use crate::agent::Agent;
-use crate::reconcile;
+use crate::{beside, reconcile};
 use netmode_agent::checks::{self, finding};
 use netmode_engine::converge::Present;
 use netmode_engine::{bridge, ruleset};
@@ -21,6 +21,7 @@ pub fn examine(agent: &Agent) -> Vec<Finding> {
     findings.extend(checks::disk(&agent.run_dir).into_iter().chain(checks::disk(&agent.state_dir)));
     findings.extend(checks::records(&agent.run_dir, &agent.state_dir));
     findings.push(forwarding(agent));
+    findings.extend(beside::examine(agent));
     findings.extend(drift(agent));
     findings.extend(ports(agent));
     findings

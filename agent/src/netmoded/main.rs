@@ -6,6 +6,7 @@ mod admit;
 mod agent;
 mod api;
 mod attach;
+mod beside;
 mod clock;
 mod connect;
 mod doctor;
@@ -142,6 +143,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         relays: relay::Relays::default(),
         store: started.store,
         forwarding: started.forwarding,
+        beside: beside::Beside::default(),
         legacy: legacy.entrust(),
         netns,
         log,
@@ -180,7 +182,10 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
         tokio::select! {
             _ = term.recv() => break,
             _ = int.recv() => break,
-            _ = hup.recv() => reload(&agent),
+            _ = hup.recv() => {
+                reload(&agent);
+                beside::begin(&agent);
+            }
             () = agent.ending.come() => break,
         }
     }
@@ -200,7 +205,7 @@ fn reload(agent: &Agent) {
         Ok(config) => {
             *agent.config.write().unwrap_or_else(PoisonError::into_inner) = config;
             tracing::info!(
-                "configuration read anew; bridge, ports, firewall and container take effect with the next start"
+                "configuration read anew; bridge, ports, firewall (but for \"beside\") and container take effect with the next start"
             );
         }
         Err(error) => tracing::error!(%error, "the configuration before stays"),

@@ -5,7 +5,7 @@
 
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
-use crate::{life, stop};
+use crate::{beside, life, stop};
 use futures::StreamExt;
 use netmode_engine::store::Kind;
 use netmode_engine::{Apply, Network, Observe, bridge, modes};
@@ -68,6 +68,7 @@ pub fn plan(agent: &Agent, how: ResetRequest) -> Vec<String> {
         lines.extend(steps.ops.iter().map(ToString::to_string));
         lines.extend(steps.then.iter().map(ToString::to_string));
     }
+    lines.extend(beside::removal(agent));
     lines.extend(down(agent, &agent.engine.networks()).iter().rev().map(ToString::to_string));
     lines.extend(agent.forwarding.restoration().iter().rev().map(ToString::to_string));
     if !how.keep_records {
@@ -146,6 +147,7 @@ fn clear(agent: &Agent, how: ResetRequest) -> Vec<String> {
         Err(error) => failures.push(error.to_string()),
     }
     wait_for_links(agent);
+    failures.extend(beside::remove(agent));
     failures.extend(agent.engine.exclusively(|| {
         let mut left: Vec<String> =
             agent.linux.undo(down(agent, &agent.engine.networks())).into_iter().map(text).collect();

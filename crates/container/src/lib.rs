@@ -22,7 +22,7 @@ mod devices;
 mod error;
 mod exec;
 mod exits;
-
+mod firewalld;
 mod image;
 mod images;
 mod keep;
@@ -46,6 +46,7 @@ pub use containers::{Containers, signal};
 pub use credential_helper::{Action, HelperError, credential_helper};
 pub use error::ContainerError;
 pub use exec::Execution;
+pub use firewalld::{Firewalld, FirewalldError, ZONE as FIREWALLD_ZONE};
 pub use image::{
     Image, ImageConfig, ImageError, ImageName, Reference, RemovedImage, StoredImage, is_file, registry_name,
 };

@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod error;
+pub mod foreign;
 pub mod id;
 pub mod image;
 pub mod link;

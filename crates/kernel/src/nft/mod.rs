@@ -3,14 +3,19 @@
 mod dump;
 mod element;
 mod expression;
+mod foreign;
+mod guest;
 mod owner;
 mod ruleset;
+mod xt;
 
 pub(crate) use dump::table as read_table;
+pub(crate) use foreign::{Watched, on_forward, parts, read as read_foreign, tables};
 pub(crate) use owner::{Aborted, Owner};
 
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netmode_model::foreign::TableFamily;
 
 /// nftables' numbers of data types (`enum datatypes`, nft's datatype.h); six bits each in a concatenation.
 mod datatype {
@@ -24,7 +29,20 @@ mod datatype {
 
 /// A message of the family of our table.
 fn inet(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+    of_family(NetfilterProtoFamily::Inet, message)
+}
+
+fn of_family(family: NetfilterProtoFamily, message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
+}
+
+/// The family of a table of others, in the header of a message.
+fn proto(family: TableFamily) -> NetfilterProtoFamily {
+    match family {
+        TableFamily::Ip => NetfilterProtoFamily::IPv4,
+        TableFamily::Ip6 => NetfilterProtoFamily::IPv6,
+        TableFamily::Inet => NetfilterProtoFamily::Inet,
+    }
 }
 
 /// Length of a field within a concatenation: registers have four bytes.
