@@ -110,9 +110,9 @@ fn records_of(dir: &Path) -> Option<Finding> {
 /// Whether the group of the socket exists.
 pub fn group(name: &str) -> Finding {
     let object = format!("group {name}");
-    match nix::unistd::Group::from_name(name) {
-        Ok(Some(_)) => finding(Level::Ok, &object, "exists", None),
-        _ => {
+    match crate::group::gid(name) {
+        Some(_) => finding(Level::Ok, &object, "exists", None),
+        None => {
             let text = "does not exist: the socket is for root alone";
             finding(Level::Warn, &object, text, Some(&format!("groupadd --system {name}")))
         }

@@ -1,5 +1,7 @@
-//! What the agent and its command line share: the configuration, and the checks that need no agent.
+//! What the agent and its command line share: the configuration, the checks that need no agent, and
+//! the look-up of groups.
 #![forbid(unsafe_code)]
 
 pub mod checks;
 pub mod config;
+pub mod group;

@@ -98,7 +98,8 @@ fn services_on_the_hosts_loopback_stay_there() {
 
 #[test]
 fn routed_traffic_is_never_caught() {
-    let lab = Lab::start();
+    // A router already: the agent shuts nobody out.
+    let lab = Lab::with().first("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1").start();
     lab.at("far").serve("far", &["tcp/8080", "udp/53", "tcp/9001"]);
     lab.serve(
         "dns",

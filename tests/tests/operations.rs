@@ -240,7 +240,7 @@ fn a_bundle_has_no_secret() {
     }
     let read = |file: &str| lab.read(&format!("/tmp/b/netmode-debug/{file}"));
     assert!(read("kernel/table.txt").contains("chain forward_filter"), "{}", read("kernel/table.txt"));
-    assert!(read("kernel/links.txt").contains("nm0") && read("kernel/rules.txt").contains("prohibit"));
+    assert!(read("kernel/links.txt").contains("nm0") && read("kernel/rules.txt").contains("lookup 28269"));
     assert!(read("agent/tasks.json").contains("\"name\": \"web\""));
     assert!(read("log.txt").starts_with("begins\nlogin with (left out)\nends"), "{}", read("log.txt"));
     assert!(lab.sh("ls /tmp/b/netmode-debug/records/tasks").contains(".json"));

@@ -87,6 +87,18 @@ const V4_ONLY: &[Path] = &[
         to: ["203.0.113.9:80", "[2001:db8:2::9]:80"],
         expected: [HOST, HOST, UNREACHABLE, UNREACHABLE],
     },
+    Path {
+        name: "another network of netmode → the host's address",
+        from: "other",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: ["10.8.0.2", "10.8.0.2", REFUSED, SILENT],
+    },
+    Path {
+        name: "another network of netmode → the container's address",
+        from: "other",
+        to: ["{web}:80", ""],
+        expected: [SILENT, SILENT, "", ""],
+    },
 ];
 
 /// The same on a dual-stack default bridge.
@@ -151,27 +163,77 @@ const DUAL_STACK: &[Path] = &[
         to: ["203.0.113.9:80", "[2001:db8:2::9]:80"],
         expected: [HOST, HOST, HOST6, HOST6],
     },
+    Path {
+        name: "another network of netmode → the host's address",
+        from: "other",
+        to: ["192.0.2.1:8080", "[2001:db8:1::1]:8080"],
+        expected: ["10.8.0.2", "10.8.0.2", "fd08::2", "fd08::2"],
+    },
+    Path {
+        name: "another network of netmode → the container's address",
+        from: "other",
+        to: ["{web}:80", "[{web6}]:80"],
+        expected: [SILENT, SILENT, SILENT, SILENT],
+    },
 ];
 
-/// A lab with `web` (publishes 8080/tcp and 8080/udp) and `sibling`, and servers on the LAN and beyond.
-fn lab(dual_stack: bool) -> Lab {
-    let lab = if dual_stack { Lab::dual_stack() } else { Lab::start() };
+/// The network that `web` and `sibling` are on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Net {
+    /// The default bridge, IPv4 alone.
+    Four,
+    /// The default bridge with IPv6.
+    Dual,
+    /// A user-defined network with IPv6.
+    Own,
+}
+
+impl Net {
+    const ALL: [Net; 3] = [Net::Four, Net::Dual, Net::Own];
+
+    fn paths(self) -> &'static [Path] {
+        if self == Net::Four { V4_ONLY } else { DUAL_STACK }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Net::Four => "An IPv4-only bridge (the default)",
+            Net::Dual => "A dual-stack bridge (`[bridge] ipv6 = \"fd00:17::/64\"`)",
+            Net::Own => "A network of one's own (`network create --subnet 10.9.0.0/24 --subnet fd09::/64`)",
+        }
+    }
+
+    /// The addresses of the default bridge are those of the network of one's own.
+    fn own(self, text: &str) -> String {
+        if self == Net::Own { text.replace("172.17.0.", "10.9.0.").replace("fd00:17::", "fd09::") } else { text.into() }
+    }
+}
+
+/// A lab with `web` (publishes 8080/tcp and 8080/udp) and `sibling`, `other` on another network, and servers on the LAN
+/// and beyond.
+fn lab(net: Net) -> Lab {
+    let lab = if net == Net::Dual { Lab::dual_stack() } else { Lab::start() };
+    for (name, four, six) in [("app", "10.9.0.0/24", "fd09::/64"), ("else", "10.8.0.0/24", "fd08::/64")] {
+        lab.netmode(&["network", "create", "--subnet", four, "--subnet", six, name]).success();
+    }
+    let network = if net == Net::Own { "app" } else { "bridge" };
     for place in ["client", "far"] {
         lab.at(place).serve(place, &["tcp/80", "udp/80"]);
     }
-    lab.serve("web", &["-p", "8080:80", "-p", "8080:80/udp"], &["tcp/80", "udp/80"]);
-    lab.serve("sibling", &[], &["tcp/80"]);
+    lab.serve("web", &["--network", network, "-p", "8080:80", "-p", "8080:80/udp"], &["tcp/80", "udp/80"]);
+    lab.serve("sibling", &["--network", network], &["tcp/80"]);
+    lab.serve("other", &["--network", "else"], &["tcp/80"]);
     lab
 }
 
 /// Asks for one cell: the address that the server saw, or how it failed; empty where there is nothing to ask for.
-fn ask(lab: &Lab, path: &Path, column: usize, own: &[String; 2]) -> String {
-    let to = path.to[column / 2].replace("{web}", &own[0]).replace("{web6}", &own[1]);
+fn ask(lab: &Lab, net: Net, path: &Path, column: usize, own: &[String; 2]) -> String {
+    let to = net.own(path.to[column / 2]).replace("{web}", &own[0]).replace("{web6}", &own[1]);
     if to.is_empty() {
         return String::new();
     }
     let target: Target = if column.is_multiple_of(2) { tcp(&to) } else { udp(&to) };
-    let at = if ["web", "sibling"].contains(&path.from) { lab.inside(path.from) } else { lab.at(path.from) };
+    let at = if ["web", "sibling", "other"].contains(&path.from) { lab.inside(path.from) } else { lab.at(path.from) };
     match at.who(target) {
         Ok(seen) => seen.peer.to_string(),
         Err(Failure::Refused) => REFUSED.into(),
@@ -182,19 +244,20 @@ fn ask(lab: &Lab, path: &Path, column: usize, own: &[String; 2]) -> String {
 }
 
 /// Asks for every cell of a table; gives the rows as found, and what is not as expected.
-fn table(paths: &[Path], dual_stack: bool) -> (Vec<Vec<String>>, Vec<String>) {
-    let lab = lab(dual_stack);
-    let own = [lab.address("web"), if dual_stack { lab.address6("web") } else { String::new() }];
+fn table(net: Net) -> (Vec<Vec<String>>, Vec<String>) {
+    let (lab, paths) = (lab(net), net.paths());
+    let own = [lab.address("web"), if net == Net::Four { String::new() } else { lab.address6("web") }];
     let cells: Vec<(usize, usize)> = (0..paths.len()).flat_map(|row| (0..4).map(move |column| (row, column))).collect();
     // A few at a time: silence is measured, and a crowded machine is silent now and then.
     let found: Vec<String> = cells
         .chunks(8)
-        .flat_map(|some| all_at_once(some, |(row, column)| ask(&lab, &paths[*row], *column, &own)))
+        .flat_map(|some| all_at_once(some, |(row, column)| ask(&lab, net, &paths[*row], *column, &own)))
         .collect();
-    let wrong = cells.iter().zip(&found).filter(|((row, column), found)| paths[*row].expected[*column] != *found);
+    let expected = |row: usize, column: usize| net.own(paths[row].expected[column]);
+    let wrong = cells.iter().zip(&found).filter(|((row, column), found)| expected(*row, *column) != **found);
     let say = |((row, column), found): (&(usize, usize), &String)| {
-        let path = &paths[*row];
-        format!("{}, {}: expected {}, found {found}", path.name, COLUMNS[*column], path.expected[*column])
+        let wanted = expected(*row, *column);
+        format!("{}: {}, {}: expected {wanted}, found {found}", net.title(), paths[*row].name, COLUMNS[*column])
     };
     (found.chunks(4).map(<[String]>::to_vec).collect(), wrong.map(say).collect())
 }
@@ -205,7 +268,7 @@ fn markdown(title: &str, paths: &[Path], rows: &[Vec<String>]) -> String {
         let cells: Vec<&str> = row.iter().map(|cell| if cell.is_empty() { "–" } else { cell }).collect();
         let _ = writeln!(text, "| {} | {} |", path.name, cells.join(" | "));
     }
-    text + "| another network of netmode → the host's address | later | later | later | later |\n"
+    text
 }
 
 const HEAD: &str = "# Paths
@@ -213,24 +276,21 @@ const HEAD: &str = "# Paths
 Written by `tests/tests/paths.rs`, which asks with real sockets; do not edit. In the cells: the **source address that
 the server saw**, or what the one who asks gets. `web` runs in bridge mode with `-p 8080:80 -p 8080:80/udp` on a host
 with the addresses 192.0.2.1 and 2001:db8:1::1; a machine of the LAN is 192.0.2.9 and 2001:db8:1::9; the bridge's
-gateway is 172.17.0.1 and fd00:17::1; `sibling` is another container on the same bridge. Container addresses are closed
+gateway is 172.17.0.1 and fd00:17::1, that of the network of one's own 10.9.0.1 and fd09::1; `sibling` is another
+container on the same bridge, and the other network is 10.8.0.0/24 and fd08::/64. Container addresses are closed
 to other machines whatever way they try (`tests/tests/closed.rs`).
 ";
 
 #[test]
 fn every_path_and_the_source_that_the_server_sees() {
-    let tables = all_at_once(&[false, true], |dual| table(if *dual { DUAL_STACK } else { V4_ONLY }, *dual));
-    let [(four, wrong4), (dual, wrong6)] = tables.as_slice() else { panic!("two tables") };
-    let wrong: Vec<String> = wrong4
-        .iter()
-        .map(|w| format!("IPv4-only bridge: {w}"))
-        .chain(wrong6.iter().map(|w| format!("dual-stack bridge: {w}")))
-        .collect();
+    let tables = all_at_once(&Net::ALL, |net| table(*net));
+    let wrong: Vec<&str> = tables.iter().flat_map(|(_, wrong)| wrong).map(String::as_str).collect();
     assert!(wrong.is_empty(), "{} cells:\n{}", wrong.len(), wrong.join("\n"));
 
-    let text = HEAD.to_owned()
-        + &markdown("An IPv4-only bridge (the default)", V4_ONLY, four)
-        + &markdown("A dual-stack bridge (`[bridge] ipv6 = \"fd00:17::/64\"`)", DUAL_STACK, dual);
+    let mut text = HEAD.to_owned();
+    for (net, (rows, _)) in Net::ALL.into_iter().zip(&tables) {
+        text += &markdown(net.title(), net.paths(), rows);
+    }
     let file = repository().join("docs/paths.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&file, &text).expect("docs/paths.md can be written");

@@ -5,6 +5,7 @@ use crate::run_args::RunArgs;
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -23,6 +24,24 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The words of a command line as the parser takes them: `-o KEY=VALUE` of `network create` is docker's spelling of
+    /// an option, and no form of output has a `=`.
+    pub(crate) fn words(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+        let words: Vec<OsString> = words.into_iter().collect();
+        let is_create = words.windows(2).any(|pair| pair[0] == "network" && pair[1] == "create");
+        let is_option = |word: Option<&OsString>| word.and_then(|w| w.to_str()).is_some_and(|w| w.contains('='));
+        let spell = |n: usize| match words[n].to_str() {
+            Some("-o") if is_option(words.get(n + 1)) => "--opt".into(),
+            Some(word) if word.starts_with("-o") && word.contains('=') && !word.starts_with("-o=") => {
+                format!("--opt={}", &word[2..]).into()
+            }
+            _ => words[n].clone(),
+        };
+        if is_create { (0..words.len()).map(spell).collect() } else { words }
+    }
 }
 
 /// Flags that every command has.
@@ -357,7 +376,8 @@ pub(crate) struct NetworkCreateArgs {
     #[arg(long)]
     pub(crate) internal: bool,
     /// An option: mtu=BYTES, icc=true|false, masquerade=true|false
-    #[arg(short, long = "opt", value_name = "KEY=VALUE")]
+    // Docker's -o, which here is the form of output: see `Cli::words`.
+    #[arg(long = "opt", value_name = "KEY=VALUE")]
     pub(crate) opt: Vec<String>,
     /// A label
     #[arg(long, value_name = "KEY=VALUE")]

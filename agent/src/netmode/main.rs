@@ -42,7 +42,7 @@ use system_args::{ConfigCommand, DebugCommand};
 use text::plain_lines;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(Cli::words(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return usage::tell(&error).into(),
     };

@@ -91,8 +91,8 @@ pub fn listen(path: &Path, group: &str) -> Result<UnixListener, SocketError> {
     let listener = UnixListener::bind(path).map_err(failed("listen on", path))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed("set the mode of", path))?;
     // Without the group only root gets in, which is safe.
-    if let Ok(Some(group)) = nix::unistd::Group::from_name(group) {
-        nix::unistd::chown(path, None, Some(group.gid)).map_err(|e| failed("set the group of", path)(e.into()))?;
+    if let Some(gid) = netmode_agent::group::gid(group) {
+        nix::unistd::chown(path, None, Some(gid.into())).map_err(|e| failed("set the group of", path)(e.into()))?;
     }
     Ok(listener)
 }

@@ -90,8 +90,8 @@ fn wrong_usage_is_2_and_a_bad_value_of_run_or_exec_is_125_without_asking() {
     agent.run(&["stop", "-t", "soon", "web"]).fails(2, "invalid value 'soon'");
     agent.run(&["run", "-p", "8080:0", "x"]).fails(125, "cannot publish \"8080:0\": \"0\" is not a port");
     agent
-        .run(&["run", "--mode", "foo", "x"])
-        .fails(125, "unknown network mode \"foo\": choose one of awsvpc, bridge, host, none, default");
+        .run(&["run", "--mode", "a b", "x"])
+        .fails(125, "unknown network mode \"a b\": choose one of awsvpc, bridge, host, none, default");
     agent.run(&["run", "--restart", "sometimes", "x"]).fails(125, "unknown restart policy \"sometimes\"");
     agent.run(&["exec", "-w", "x", "web", "true"]).fails(125, "absolute path");
     agent.run(&["run", "--name", "a\u{1b}]0;b", "x"]).fails(125, "is not allowed");

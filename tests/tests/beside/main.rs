@@ -21,7 +21,7 @@ const TO: &str = "-m devgroup --dst-group 0x6e6d -m conntrack --ctstate RELATED,
                   -m comment --comment netmode/default/to -j ACCEPT";
 
 fn lab(first: &str) -> Lab {
-    populate(Lab::with().ipv6().first(first))
+    populate(Lab::with().ipv6().first("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1").first(first))
 }
 
 /// With a published server, and servers beyond the router.
@@ -107,7 +107,7 @@ fn until(lab: &Lab, what: &str, script: &str, text: &str) {
 
 /// Rules of a chain as `iptables -S` shows them, ours in short.
 fn chain(lab: &Lab, program: &str, chain: &str) -> Vec<String> {
-    let listed = lab.sh(&format!("{program} -S {chain} | grep '^-A'"));
+    let listed = lab.sh(&format!("{program} -S {chain} | grep '^-A' || :"));
     let short = |line: &str| match line.split("netmode/default/").nth(1).and_then(|rest| rest.split('"').next()) {
         Some(pass) => pass.to_owned(),
         None => line.trim_start_matches(&format!("-A {chain} ")).trim_end().to_owned(),
