@@ -20,7 +20,7 @@ pub struct Config {
     pub bridge: Bridge,
     /// Published ports.
     pub ports: Ports,
-    /// The nf_tables table and the guard.
+    /// The nf_tables tables and the guard.
     pub firewall: Firewall,
     /// How containers are run.
     pub container: Container,
@@ -54,8 +54,10 @@ pub struct Ports {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Firewall {
-    /// Own the table, so that a stranger's `nft flush ruleset` passes it by.
+    /// Own the tables, so that a stranger's `nft flush ruleset` passes it by.
     pub owner: bool,
+    /// Let containers send in their own name alone.
+    pub source_guard: bool,
     /// The one bit of the packet mark that the guard uses.
     pub mark: u32,
     /// Priority of the first of the guard's four routing rules.
@@ -119,7 +121,7 @@ pub enum Allow {
 
 impl Default for Firewall {
     fn default() -> Self {
-        Self { owner: true, mark: 0x2000_0000, rule_pref: 90 }
+        Self { owner: true, source_guard: true, mark: 0x2000_0000, rule_pref: 90 }
     }
 }
 

@@ -22,6 +22,7 @@ pub mod ports;
 pub mod recorder;
 pub mod ruleset;
 pub mod settings;
+pub mod source_guard;
 pub mod store;
 
 pub use attach::{Answering, Attach, Engine};

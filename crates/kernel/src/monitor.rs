@@ -36,7 +36,7 @@ pub enum Change {
     Route,
     /// A policy routing rule came or went.
     Rule,
-    /// Somebody else wrote our table.
+    /// Somebody else wrote one of our tables.
     Table,
     /// Messages were lost because they came faster than they were read: anything may have changed.
     Lost,

@@ -1,7 +1,7 @@
 //! What the kernel says exists: the observed side of `converge`.
 
 use crate::link::{IfName, Mac, NetnsName, Place};
-use crate::nft::Element;
+use crate::nft::{Element, TableName};
 use crate::op::{PolicyRule, Route};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,8 @@ pub struct Observed {
     pub routes: Vec<Route>,
     /// Policy routing rules of the shapes that [`PolicyRule`] can say; others are left out.
     pub rules: Vec<PolicyRule>,
-    /// Our table, if it is there.
-    pub table: Option<TableState>,
+    /// Our tables, as far as they are there.
+    pub tables: BTreeMap<TableName, TableState>,
     /// Pins below `/run/netns` that are network namespaces.
     pub netns: BTreeSet<NetnsName>,
 }

@@ -11,20 +11,26 @@ pub(crate) use owner::{Aborted, Owner};
 
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netmode_model::nft::TableFamily;
 
 /// nftables' numbers of data types (`enum datatypes`, nft's datatype.h); six bits each in a concatenation.
 mod datatype {
     pub(super) const IPV4_ADDR: u32 = 7;
     pub(super) const IPV6_ADDR: u32 = 8;
+    pub(super) const ETHER_ADDR: u32 = 9;
     pub(super) const INET_PROTO: u32 = 12;
     pub(super) const INET_SERVICE: u32 = 13;
     pub(super) const IFNAME: u32 = 41;
     pub(super) const BITS: u32 = 6;
 }
 
-/// A message of the family of our table.
-fn inet(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+/// A message about a table of a family.
+fn of(family: TableFamily, message: NfTablesMessage) -> NetfilterMessage {
+    let family = match family {
+        TableFamily::Inet => NetfilterProtoFamily::Inet,
+        TableFamily::Bridge => NetfilterProtoFamily::Bridge,
+    };
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
 }
 
 /// Length of a field within a concatenation: registers have four bytes.
