@@ -201,6 +201,16 @@ fn beliefs(lab: &Lab) -> String {
     who.join("\n")
 }
 
+/// Has the host write what comes for its UDP port 5555 into `/tmp/heard`.
+fn listen(lab: &Lab) {
+    let script = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 5555)); open('/tmp/listens', 'w').close()
+while True: print(s.recvfrom(99), flush=True)";
+    lab.spawn(&["python3", "-c", script], "/tmp/heard");
+    eventually("the host listens", 5.0, || lab.has_file("/tmp/listens"));
+}
+
 fn liar(lab: &Lab) -> String {
     let gateway = lab.sh("ip -br link show nm0").split_whitespace().nth(2).expect("a hardware address").to_owned();
     format!("open_gateway = '{gateway}'\n{LIAR}")
@@ -209,8 +219,7 @@ fn liar(lab: &Lab) -> String {
 #[test]
 fn s10_a_container_speaks_in_its_own_name_alone() {
     let lab = lab(Lab::with());
-    lab.sh("cat >/tmp/listen.py <<'EOF'\nimport socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('0.0.0.0', 5555))\nwhile True:\n    print(s.recvfrom(99), flush=True)\nEOF");
-    lab.spawn(&["python3", "/tmp/listen.py"], "/tmp/heard");
+    listen(&lab);
     let before = beliefs(&lab);
     assert!(before.contains(VICTIM_MAC) && before.contains("fd00:17::2"), "{before}");
     let seen = attack(&lab, &format!("{}\nsend(frames, 2)", liar(&lab)));
@@ -247,6 +256,25 @@ fn s10_without_the_guard_the_lies_arrive() {
     }
     assert!(host["0806"].as_u64() > Some(0), "{host}");
     assert_ne!(beliefs(&lab), before);
+}
+
+/// Frames to a bridge's own groups pass by its hooks: without the two walls that stand there they reach the host, and
+/// the bridge learns from them.
+#[test]
+fn s10_without_the_shield_a_bridges_own_groups_are_a_way_in() {
+    let lab = lab(Lab::with().config("[firewall]\nowner = false"));
+    listen(&lab);
+    let (attacker, liar) = (lab.inside("attacker"), liar(&lab));
+    // It would mend its table.
+    lab.signal_agent("STOP");
+    lab.sh("nft flush chain inet netmode loopback_shield; ip link set nm0 type bridge no_linklocal_learn 0");
+    python(&attacker, &format!("{liar}\nsend([f for f in frames if f.startswith(mac('01:80:c2:00:00:0e'))], 1)"));
+    assert!(lab.read("/tmp/heard").contains(VICTIM), "spoofed, past the source guard");
+    let place = lab.sh("bridge fdb show br nm0");
+    let port =
+        |mac: &str| place.lines().find(|l| l.starts_with(mac)).and_then(|l| l.split(' ').nth(2)).map(String::from);
+    assert_eq!(port(VICTIM_MAC), port("02:42:ac:11:00:03"), "the victim's frames go to the attacker: {place}");
+    lab.signal_agent("CONT");
 }
 
 #[test]
