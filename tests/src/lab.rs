@@ -304,6 +304,25 @@ impl Lab {
         self.start_agent();
     }
 
+    /// Takes what a reboot takes (processes, namespaces, links, tables, rules, tmpfs) and starts the agent, as the
+    /// machine would. `/var/lib/netmode` stays.
+    pub fn reboot(&self) {
+        let tasks = self.json(&["ps"]);
+        let pids = tasks.as_array().into_iter().flatten().map(|t| t["pid"].to_string());
+        let pids: Vec<String> = pids.filter(|pid| pid != "0").collect();
+        self.end_agent("KILL");
+        self.sh(&format!(
+            "kill -9 $(pgrep -x conmon) $(pgrep -x netmode-keep) {}; sleep 0.1
+             for pin in /run/netns/nm-*; do ip netns del ${{pin##*/}}; done
+             ip link del nm0; nft flush ruleset
+             for pref in 90 91 92; do ip rule del pref $pref; done
+             grep -o '/run/netmode/c/[^ ]*' /proc/self/mountinfo | sort -r | xargs -r umount -l
+             rm -rf /run/netmode",
+            pids.join(" ")
+        ));
+        self.start_agent();
+    }
+
     /// What the agent has logged.
     pub fn agent_log(&self) -> String {
         self.read(AGENT_LOG)

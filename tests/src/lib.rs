@@ -21,6 +21,7 @@
 //! | [`vantage`] | asking from a namespace: connect, bind, serve, hammer |
 //! | [`cli`] | `netmode …` and what it answered |
 //! | [`machine`] | everything that a refused request must leave as it was |
+//! | [`registry`] | a registry with TLS and a password |
 //! | [`skip`] | tests that this machine cannot run |
 //! | `bin/probe` | the instrument inside |
 //!
@@ -31,6 +32,7 @@
 pub mod cli;
 pub mod lab;
 pub mod machine;
+pub mod registry;
 pub mod sandbox;
 pub mod skip;
 pub mod vantage;
@@ -38,6 +40,7 @@ pub mod wire;
 
 pub use cli::Output;
 pub use lab::{Lab, Options};
+pub use registry::Registry;
 pub use vantage::{Target, sctp, tcp, udp};
 pub use wire::{Failure, Seen};
 

@@ -73,6 +73,17 @@ fn who_keeps_is_shown_started_anew_and_ended_with_the_last_endpoint() {
 }
 
 #[test]
+fn a_lost_run_directory_does_not_lock_the_table_up() {
+    let lab = Lab::start();
+    lab.serve("web", &["-p", "8080:80"], &["tcp/80"]);
+    lab.end_agent("KILL");
+    lab.sh("rm -rf /run/netmode/keep-*.json");
+    lab.start_agent();
+    assert_eq!(lab.at("client").seen_as(tcp(format!("{HOST}:8080"))).as_deref(), Ok(CLIENT));
+    assert_eq!(lab.sh("pgrep -cx netmode-keep").trim(), "1");
+}
+
+#[test]
 fn without_who_keeps_ports_are_bound_again() {
     let lab = Lab::start();
     lab.serve("web", &["-p", "8080:80"], &["tcp/80"]);

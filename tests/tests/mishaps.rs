@@ -51,7 +51,7 @@ fn what_a_stranger_takes_away_is_put_back() {
     let lab = Lab::with().ipv6().config("[firewall]\nowner = false").start();
     lab.serve("web", &["-p", "8080:80"], &["tcp/80"]);
     let picture = || {
-        lab.sh("nft -s list table inet netmode 2>/dev/null; ip rule; ip -6 rule; ip -br addr show nm0; ip -br link show nm0; bridge -d link show | grep -o 'hairpin [a-z]*' || :")
+        lab.sh("nft -s list table inet netmode 2>/dev/null; ip rule; ip -6 rule; ip route show table 28269; ip -6 route show table 28269; ip -br addr show nm0; ip -br link show nm0; bridge -d link show | grep -o 'hairpin [a-z]*' || :")
     };
     let before = picture();
     for (what, command) in [
@@ -59,8 +59,9 @@ fn what_a_stranger_takes_away_is_put_back() {
         ("the table", "nft delete table inet netmode"),
         ("a chain's rules", FLUSH_FORWARD),
         ("an element", "nft flush map inet netmode port_any4"),
-        ("the guard's rules", "for p in 90 91 92 93; do ip rule del pref $p; ip -6 rule del pref $p; done"),
-        ("one rule", "ip rule del pref 93"),
+        ("the guard's rules", "for p in 90 91 92; do ip rule del pref $p; ip -6 rule del pref $p; done"),
+        ("one rule", "ip rule del pref 92"),
+        ("the refusing routes", "ip route flush table 28269; ip -6 route flush table 28269"),
         ("the bridge, down", "ip link set nm0 down"),
         ("the bridge's address", "ip addr del 172.17.0.1/16 dev nm0"),
         ("the bridge's hardware address", "ip link set nm0 address 02:00:00:00:00:07"),

@@ -137,7 +137,7 @@ fn names_that_cannot_be() {
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
     );
     const ALLOWED: &str = "letters, digits";
-    use Code::{Invalid, NameTaken};
+    use Code::{Conflict, Invalid, NameTaken};
     refuse_all(
         &lab,
         &[
@@ -167,7 +167,8 @@ fn names_that_cannot_be() {
             case(&["--sysctl", "net/../kernel/hostname=x"], Invalid, &["net."]),
             case(&["--cap-add", "FLY"], Invalid, &["FLY"]),
             case(&["--ulimit", "nofile=2:1"], Invalid, &["nofile"]),
-            case(&["--restart", "always"], Invalid, &["restart", "always"]),
+            case(&["--restart", "sometimes"], Invalid, &["restart", "sometimes"]),
+            case(&["--rm", "--restart", "always"], Conflict, &["--rm", "--restart always"]),
             case(&["-u", "nobody-here"], Invalid, &["nobody-here"]),
         ],
     );

@@ -155,18 +155,7 @@ fn a_reboot_leaves_records_and_frees_the_rest() {
     lab.serve("web", &["-p", "8080:80", "--ip", "172.17.0.7"], &["tcp/80"]);
     lab.netmode(&["run", "--name", "ended", "--rootfs", "/", "sh", "-c", "exit 5"]).exits(5);
     let id = lab.inspect("web")["id"].clone();
-    let server = lab.inspect("web")["pid"].clone();
-    lab.end_agent("KILL");
-    // What a reboot takes: processes, namespaces, links, tables, rules, tmpfs. /var/lib/netmode stays.
-    lab.sh(&format!(
-        "kill -9 $(pgrep -x conmon) {server}; sleep 0.1
-         for pin in /run/netns/nm-*; do ip netns del ${{pin##*/}}; done
-         ip link del nm0; nft flush ruleset
-         for pref in 90 91 92 93; do ip rule del pref $pref; done
-         grep -o '/run/netmode/c/[^ ]*' /proc/self/mountinfo | sort -r | xargs -r umount -l
-         rm -rf /run/netmode"
-    ));
-    lab.start_agent();
+    lab.reboot();
     let view = lab.inspect("web");
     assert_eq!((view["state"].as_str(), &view["id"]), (Some("STOPPED"), &id), "{view}");
     assert!(view["stoppedReason"].as_str().is_some_and(|r| !r.is_empty()), "{view}");

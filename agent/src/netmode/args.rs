@@ -121,9 +121,35 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "TASK")]
         tasks: Vec<String>,
     },
-    /// List and show networks
+    /// Make, list, show and remove networks, join and leave them
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Ask a registry whether it accepts you, and remember user and password for it
+    Login(LoginArgs),
+    /// Forget user and password of a registry
+    Logout {
+        /// HOST[:PORT]; Docker's own where none is given
+        registry: Option<String>,
+    },
+    /// Fetch an image from its registry
+    Pull {
+        /// [REGISTRY/]NAME[:TAG] or NAME@DIGEST, read as docker reads it
+        image: String,
+    },
+    /// List images
+    Images,
+    /// Remove images that no task uses
+    Rmi {
+        /// One that is not there is no failure
+        #[arg(short, long)]
+        force: bool,
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// Fetch, list and remove images
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Give a network to a namespace that someone else made
     Attach(AttachArgs),
     /// Take back what `attach` gave
@@ -187,6 +213,54 @@ pub(crate) struct ExecArgs {
     pub(crate) words: Vec<String>,
 }
 
+/// `netmode login`.
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// Name of the user
+    #[arg(short, long)]
+    pub(crate) username: Option<String>,
+    /// The password; everybody on this machine can see it while this runs
+    #[arg(short, long, conflicts_with = "password_stdin")]
+    pub(crate) password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// HOST[:PORT]; Docker's own where none is given
+    pub(crate) registry: Option<String>,
+}
+
+/// `netmode image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Fetch an image from its registry
+    Pull {
+        /// [REGISTRY/]NAME[:TAG] or NAME@DIGEST, read as docker reads it
+        image: String,
+    },
+    /// Remove images that no task uses
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// One that is not there is no failure
+        #[arg(short, long)]
+        force: bool,
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// Remove images that have no name and that no task uses
+    Prune {
+        /// Also those that have a name
+        #[arg(short, long)]
+        all: bool,
+        /// Taken for docker's sake: nothing is asked
+        #[arg(short, long)]
+        force: bool,
+    },
+}
+
 /// `netmode network`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetworkCommand {
@@ -198,6 +272,77 @@ pub(crate) enum NetworkCommand {
         #[arg(required = true, value_name = "NETWORK")]
         networks: Vec<String>,
     },
+    /// Make a network and print its id
+    Create(NetworkCreateArgs),
+    /// Remove networks that nobody uses
+    Rm {
+        /// Names or ids
+        #[arg(required = true, value_name = "NETWORK")]
+        networks: Vec<String>,
+    },
+    /// Remove every network that nobody uses
+    Prune {
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Give a running task an interface on a network
+    Connect {
+        /// A wanted IPv4 address
+        #[arg(long, value_name = "ADDRESS")]
+        ip: Option<String>,
+        /// A wanted IPv6 address
+        #[arg(long, value_name = "ADDRESS")]
+        ip6: Option<String>,
+        /// A wanted hardware address
+        #[arg(long, value_name = "MAC")]
+        mac_address: Option<String>,
+        /// The network
+        network: String,
+        /// The task
+        task: String,
+    },
+    /// Take a running task's interface on a network away
+    Disconnect {
+        /// Taken for docker's sake; nothing is held back without it
+        #[arg(short, long)]
+        force: bool,
+        /// The network
+        network: String,
+        /// The task
+        task: String,
+    },
+}
+
+/// `netmode network create`.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkCreateArgs {
+    /// The kind of network: bridge
+    #[arg(short, long, default_value = "bridge")]
+    pub(crate) driver: String,
+    /// A prefix, one for IPv4 and one for IPv6; a free one is chosen where none is given
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) subnet: Vec<String>,
+    /// The bridge's own address; the first of the prefix where none is given
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) gateway: Vec<String>,
+    /// Where addresses are taken from, a part of a prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) ip_range: Vec<String>,
+    /// IPv6 as well
+    #[arg(long)]
+    pub(crate) ipv6: bool,
+    /// No way out and no published ports
+    #[arg(long)]
+    pub(crate) internal: bool,
+    /// An option: mtu=BYTES, icc=true|false, masquerade=true|false
+    #[arg(short, long = "opt", value_name = "KEY=VALUE")]
+    pub(crate) opt: Vec<String>,
+    /// A label
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Its name
+    pub(crate) name: String,
 }
 
 /// `netmode attach`.

@@ -6,7 +6,7 @@ use crate::failure::{Failure, say, warn};
 use crate::terminal::{self, RawMode, Signals};
 use netmode_client::{Client, ClientError, Frame, FrameReader, FrameWriter, Pending, ProtocolError, Session};
 use netmode_model::Code;
-use netmode_model::api::{Control, ExecRequest, Exited, KillRequest, RunRequest, TaskState};
+use netmode_model::api::{Control, Created, ExecRequest, Exited, KillRequest, RunRequest, TaskState};
 use nix::sys::signal::Signal;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -45,12 +45,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// After so many requests to end, the caller leaves and the task stays (as docker).
 const INSISTENCE: u32 = 3;
 
-/// Runs a task with the caller's streams and returns its container's exit code.
-pub(crate) fn run(client: &Client, request: &RunRequest) -> Result<u8> {
+/// Runs a task with the caller's streams and returns its container's exit code. `create` makes it without starting it.
+pub(crate) fn run(client: &Client, request: &RunRequest, create: impl FnOnce() -> Result<Created>) -> Result<u8> {
     let (stdin, tty) = (request.container.stdin, request.container.tty);
     terminal::check(stdin, tty)?;
-    // Ctrl-C while an image is unpacked ends this program: signals are taken over only now.
-    let created = client.create(request, false)?;
+    // Ctrl-C while an image is fetched or unpacked ends this program: signals are taken over only now.
+    let created = create()?;
     created.warnings.iter().for_each(|warning| warn(warning));
     let id = created.id.to_string();
     // A task that never ran is of no use to anybody.
@@ -274,7 +274,7 @@ pub(crate) fn copy_output(mut reader: FrameReader) -> OutputEnd {
             Ok(Some(Frame::Stderr(bytes))) => write(&mut io::stderr().lock(), bytes).or(Ok(())),
             Ok(Some(Frame::Control(Control::Exit { code }))) => return OutputEnd::Exit(code),
             Ok(Some(Frame::Control(Control::Error(error)))) => return OutputEnd::Failed(error.into()),
-            Ok(Some(Frame::Control(Control::Resize { .. }))) => Ok(()),
+            Ok(Some(Frame::Control(Control::Resize { .. } | Control::Progress(_) | Control::Pulled(_)))) => Ok(()),
             Ok(None) => return OutputEnd::Closed,
             Err(error) => return OutputEnd::Failed(error.into()),
         };

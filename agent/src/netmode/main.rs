@@ -6,9 +6,12 @@
 
 mod args;
 mod caller;
+mod credentials;
 mod doctor;
 mod failure;
 mod foreground;
+mod images;
+mod login;
 mod network;
 mod output;
 mod ports;
@@ -71,6 +74,12 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Start { tasks } => tasks::start(&client, tasks, listed),
         Command::Network(command @ args::NetworkCommand::Ls) => network::network(&client, command, listed),
         Command::Network(command) => network::network(&client, command, shown),
+        Command::Login(args) => login::login(&client, args, listed),
+        Command::Logout { registry } => login::logout(registry.as_deref().unwrap_or_default()),
+        Command::Pull { image } => images::pull(&client, image, listed),
+        Command::Images => images::list(&client, listed),
+        Command::Rmi { force, images } => images::remove(&client, images, *force, listed),
+        Command::Image(command) => images::image(&client, command, listed),
         Command::Attach(args) => network::attach(&client, args, listed),
         Command::Detach { owner, interface } => network::detach(&client, owner, interface),
         Command::Version => version::version(&client, listed),
@@ -91,10 +100,12 @@ fn run(client: &Client, args: &RunArgs, output: Output) -> Result<u8, Failure> {
         }
         return Ok(0);
     }
+    let policy = request::pull(args)?;
+    let create = |start| images::create(client, &request, policy, start, output.quiet);
     if !args.detach {
-        return foreground::run(client, &request);
+        return foreground::run(client, &request, || create(false));
     }
-    let created = client.create(&request, true)?;
+    let created = create(true)?;
     created.warnings.iter().for_each(|warning| failure::warn(warning));
     if output.structured() {
         output.data(&created)?

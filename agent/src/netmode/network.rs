@@ -5,19 +5,21 @@ use crate::failure::Failure;
 use crate::output::{Output, print, print_lines};
 use crate::ports;
 use crate::request;
+use crate::text::plain;
 use netmode_client::Client;
 use netmode_model::api::{AttachReply, NetworkView};
 use netmode_model::{Code, NetworkSummary};
 use nix::libc;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use std::fs::{File, OpenOptions};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// `netmode network ls|inspect`.
+/// `netmode network …`.
 pub(crate) fn network(client: &Client, command: &NetworkCommand, output: Output) -> Result<()> {
     match command {
         NetworkCommand::Ls => list(client, output),
@@ -30,7 +32,44 @@ pub(crate) fn network(client: &Client, command: &NetworkCommand, output: Output)
             };
             output.data(&networks.iter().map(name).collect::<Result<Vec<_>>>()?)
         }
+        NetworkCommand::Create(args) => print(&format!("{}\n", client.create_network(&request::network(args)?)?.id)),
+        NetworkCommand::Rm { networks } => each(networks, |name| Ok(client.remove_network(name)?)),
+        NetworkCommand::Prune { force } => prune(client, *force),
+        NetworkCommand::Connect { ip, ip6, mac_address, network, task } => {
+            let joined = client.connect(network, &request::connect(task, ip, ip6, mac_address)?)?;
+            if output.quiet {
+                return Ok(());
+            }
+            output.listing(&joined, &["INTERFACE", "ADDRESS", "GATEWAY", "MAC", "NETWORK"], || vec![row(&joined)])
+        }
+        NetworkCommand::Disconnect { network, task, .. } => {
+            Ok(client.disconnect(network, &request::connect(task, &None, &None, &None)?)?)
+        }
     }
+}
+
+/// All that can be are removed; the first refusal is the answer.
+fn each(names: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
+    let mut first = Ok(());
+    for name in names {
+        match act(name) {
+            Ok(()) => print(&format!("{}\n", plain(name)))?,
+            Err(failure) => first = first.and(Err(failure)),
+        }
+    }
+    first
+}
+
+fn prune(client: &Client, force: bool) -> Result<()> {
+    if !force && std::io::stdin().is_terminal() {
+        eprint!("Every network that nobody uses will be removed. Go on? [y/N] ");
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        if read.is_err() || !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Ok(());
+        }
+    }
+    print_lines(client.prune_networks()?.iter().map(|network| network.name.clone()))
 }
 
 fn list(client: &Client, output: Output) -> Result<()> {
@@ -61,14 +100,16 @@ pub(crate) fn attach(client: &Client, args: &AttachArgs, output: Output) -> Resu
 
 fn rows(reply: &AttachReply) -> Vec<Vec<String>> {
     let ports: Vec<String> = ports::lines(&reply.network_bindings).iter().map(ports::Line::cell).collect();
-    let row = |network: &NetworkView| {
-        let addresses = network.ipv4_addresses.iter().chain(&network.ipv6_addresses);
-        let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
-        let gateway = network.gateway.map(|ip| ip.to_string()).unwrap_or_default();
-        let mac = network.mac_address.to_string();
-        vec![network.interface.to_string(), addresses.join("\n"), gateway, mac, network.name.clone(), ports.join("\n")]
-    };
-    reply.networks.iter().map(row).collect()
+    let with_ports = |network: &NetworkView| [row(network), vec![ports.join("\n")]].concat();
+    reply.networks.iter().map(with_ports).collect()
+}
+
+fn row(network: &NetworkView) -> Vec<String> {
+    let addresses = network.ipv4_addresses.iter().chain(&network.ipv6_addresses);
+    let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+    let gateway = network.gateway.map(|ip| ip.to_string()).unwrap_or_default();
+    let mac = network.mac_address.to_string();
+    vec![network.interface.to_string(), addresses.join("\n"), gateway, mac, network.name.clone()]
 }
 
 /// Opens the namespace here and now: the path may mean something else, or nothing, to the agent.

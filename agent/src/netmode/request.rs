@@ -1,12 +1,13 @@
 //! From flags to requests. Pure but for the env-files and for looking whether an image is a file.
 
-use crate::args::{AttachArgs, ExecArgs};
+use crate::args::{AttachArgs, ExecArgs, NetworkCreateArgs};
 use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::run_args::{LimitArgs, NetArgs, RunArgs};
 use crate::values::{self, refused};
 use netmode_model::api::{AttachRequest, ContainerSpec, ExecRequest, NetOptions, NetnsRef, NetworkRef, RunRequest};
-use netmode_model::{Code, IfName, Name};
+use netmode_model::image::PullPolicy;
+use netmode_model::{Code, ConnectRequest, IfName, Name, NetworkRequest};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -38,9 +39,9 @@ fn pairs(flag: &str, given: &[String]) -> Result<BTreeMap<String, String>> {
 /// The request of `netmode run`.
 pub(crate) fn run(args: &RunArgs, caller: &Caller) -> Result<RunRequest> {
     later(args)?;
-    let mode = &args.net.mode;
+    let (mode, networks) = args.net.mode.split_first().map_or(("default", &[][..]), |(m, more)| (m, more));
     let network = NetworkRef::from_str(mode).map_err(|error| {
-        let hint = "; container:TASK and ns:PATH are taken, too";
+        let hint = "; a network's name, container:TASK and ns:PATH are taken, too";
         Failure::new(Code::UnknownMode, format!("{error}{hint}"))
     })?;
     let network = match network {
@@ -50,10 +51,16 @@ pub(crate) fn run(args: &RunArgs, caller: &Caller) -> Result<RunRequest> {
     Ok(RunRequest {
         name: option::<Name>(Code::Invalid, "--name", &args.name)?,
         network,
+        networks: networks.to_vec(),
         net: net(&args.net)?,
         container: container(args, caller)?,
         auto_remove: args.rm,
     })
+}
+
+/// When the image of `netmode run` is fetched; as docker, where this host has none.
+pub(crate) fn pull(args: &RunArgs) -> Result<PullPolicy> {
+    Ok(option(Code::Invalid, "--pull", &args.process.pull)?.unwrap_or(PullPolicy::Missing))
 }
 
 /// What a later release brings is refused rather than left out silently.
@@ -61,15 +68,6 @@ fn later(args: &RunArgs) -> Result<()> {
     let refuse = |what: String, instead: &str| {
         Err(Failure::invalid(format!("{what} comes with a later release of netmode; {instead}")))
     };
-    match (args.process.restart.as_deref(), args.process.pull.as_deref()) {
-        (Some(policy), _) if policy != "no" => {
-            return refuse(format!("--restart {policy}"), "leave it out or write --restart no");
-        }
-        (_, Some(when)) if when != "never" => {
-            return refuse(format!("--pull {when}"), "give the image as a \"docker save\" tar or an OCI layout");
-        }
-        _ => {}
-    }
     if !args.net.subnet.is_empty() {
         return refuse("--subnet".into(), "it belongs to awsvpc mode; choose bridge, host or none");
     }
@@ -123,7 +121,7 @@ fn container(args: &RunArgs, caller: &Caller) -> Result<ContainerSpec> {
     };
     if image.as_deref() == Some("") {
         return Err(Failure::invalid(
-            "the image has no name: give a \"docker save\" tar, an OCI layout, or --rootfs DIR",
+            "the image has no name: give one such as nginx:1.25, a \"docker save\" tar, an OCI layout, or --rootfs DIR",
         ));
     }
     if let (Some(dir), true, None) = (&process.rootfs, command.is_empty(), &process.entrypoint) {
@@ -164,7 +162,7 @@ fn container(args: &RunArgs, caller: &Caller) -> Result<ContainerSpec> {
         pids_limit: limit("--pids-limit", pids_limit, values::pids_limit, "write a number above 0, or -1")?,
         ulimits: ulimit.clone(),
         init: process.init,
-        restart: None,
+        restart: option(Code::Invalid, "--restart", &process.restart)?,
         labels: process.label.iter().map(|text| label(text)).collect::<Result<_>>()?,
     })
 }
@@ -265,3 +263,43 @@ fn owner(given: Option<&str>, netns: &Path) -> Result<String> {
 #[cfg(test)]
 #[path = "request_tests.rs"]
 mod tests;
+
+/// The request of `netmode network create`.
+pub(crate) fn network(args: &NetworkCreateArgs) -> Result<NetworkRequest> {
+    if args.driver != "bridge" {
+        let text = format!("--driver {}: there is no such kind of network; leave it out or write bridge", args.driver);
+        return Err(Failure::invalid(text));
+    }
+    let prefix = |flag: &'static str| {
+        move |text: &String| {
+            let shape = "is not a prefix such as 10.9.0.0/16 or fd00:9::/64";
+            let whole = text.parse().ok().filter(|_| text.contains('/'));
+            whole.ok_or_else(|| Failure::invalid(format!("{flag}: {text:?} {shape}")))
+        }
+    };
+    Ok(NetworkRequest {
+        name: Some(parsed::<Name>(Code::Invalid, "the name", &args.name)?),
+        subnets: args.subnet.iter().map(prefix("--subnet")).collect::<Result<_>>()?,
+        gateways: args.gateway.iter().map(|ip| address("--gateway", "IP", ip)).collect::<Result<_>>()?,
+        ip_ranges: args.ip_range.iter().map(prefix("--ip-range")).collect::<Result<_>>()?,
+        ipv6: args.ipv6,
+        internal: args.internal,
+        options: pairs("-o", &args.opt)?,
+        labels: pairs("--label", &args.label)?,
+    })
+}
+
+/// The request of `netmode network connect`.
+pub(crate) fn connect(
+    task: &str,
+    ip: &Option<String>,
+    ip6: &Option<String>,
+    mac: &Option<String>,
+) -> Result<ConnectRequest> {
+    Ok(ConnectRequest {
+        task: task.into(),
+        ip: ip.as_deref().map(|ip| address("--ip", "IPv4", ip)).transpose()?,
+        ip6: ip6.as_deref().map(|ip| address("--ip6", "IPv6", ip)).transpose()?,
+        mac_address: option(Code::Invalid, "--mac-address", mac)?,
+    })
+}

@@ -204,6 +204,7 @@ fn every_flag_of_the_container_arrives() {
                 "pidsLimit": -1,
                 "ulimits": ["nofile=1024:2048"],
                 "init": true,
+                "restart": "no",
                 "labels": {"a": "b=c", "flag": ""},
             }
         })
@@ -228,7 +229,7 @@ fn bad_values_are_refused_with_a_sentence_before_the_agent_is_asked() {
         ("-p", "80/icmp", Code::InvalidPort, "unknown protocol \"icmp\""),
         ("--expose", "0", Code::InvalidPort, "--expose"),
         ("--expose", "80/x", Code::InvalidPort, "unknown protocol"),
-        ("--mode", "foo", Code::UnknownMode, "unknown network mode \"foo\""),
+        ("--mode", "a b", Code::UnknownMode, "unknown network mode \"a b\""),
         ("--name", "a;b", Code::Invalid, "--name: the name \"a;b\" is not allowed"),
         ("--name", "<b>", Code::Invalid, "is not allowed"),
         ("--name", &"x".repeat(129), Code::Invalid, "at most 128"),
@@ -252,8 +253,7 @@ fn bad_values_are_refused_with_a_sentence_before_the_agent_is_asked() {
         ("--cpus", "none", Code::Invalid, "such as 1.5"),
         ("--pids-limit", "0", Code::Invalid, "or -1"),
         ("--ulimit", "nofile", Code::Invalid, "write NAME=SOFT"),
-        ("--restart", "always", Code::Invalid, "--restart always comes with a later release"),
-        ("--pull", "always", Code::Invalid, "--pull always comes with a later release"),
+        ("--restart", "sometimes", Code::Invalid, "unknown restart policy \"sometimes\""),
         ("--subnet", "a", Code::Invalid, "--subnet comes with a later release"),
         ("--security-group", "a", Code::Invalid, "--security-group comes with a later release"),
     ] {

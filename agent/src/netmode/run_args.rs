@@ -46,9 +46,9 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args, Default)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetArgs {
-    /// bridge, host, none, awsvpc, default, container:TASK or ns:PATH
+    /// bridge, host, none, awsvpc, default, container:TASK, ns:PATH, or a network; several networks: give it again
     #[arg(long, visible_aliases = ["network", "net"], value_name = "MODE", default_value = "default")]
-    pub(crate) mode: String,
+    pub(crate) mode: Vec<String>,
     /// Publish a port: [[IP:][HOST]:]CONTAINER[/PROTOCOL]; ranges as 8000-8099:80-179; no host port: one is chosen
     #[arg(short, long, value_name = "PORT")]
     pub(crate) publish: Vec<String>,
@@ -151,10 +151,10 @@ pub(crate) struct ProcessArgs {
     /// A label: KEY[=VALUE]
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<String>,
-    /// "no"; other policies come in a later release
+    /// Start it again when it ends: no, always, unless-stopped or on-failure[:TIMES]
     #[arg(long, value_name = "POLICY")]
     pub(crate) restart: Option<String>,
-    /// "never"; registries come in a later release
+    /// When the image is fetched: always, missing or never; missing where nothing is said
     #[arg(long, value_name = "WHEN")]
     pub(crate) pull: Option<String>,
 }

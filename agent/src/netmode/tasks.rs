@@ -37,12 +37,13 @@ fn row(task: &TaskView, now: Timestamp, wide: bool) -> Vec<String> {
     let container = task.containers.first();
     let exit = container.and_then(|c| c.exit_code).map(|code| format!(" ({code})")).unwrap_or_default();
     let image = container.map(|c| c.image.clone()).unwrap_or_default();
+    let again = if task.restarting { ", restarts" } else { "" };
     let mut row = vec![
         task.id.short(),
         task.name.to_string(),
         task.network_mode.to_string(),
         image,
-        format!("{}{exit}", task.state),
+        format!("{}{exit}{again}", task.state),
         age(&task.created_at, now),
     ];
     if wide {

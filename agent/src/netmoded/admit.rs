@@ -2,20 +2,21 @@
 
 use crate::agent::Agent;
 use crate::clock;
-use crate::task::{Joined, TaskRecord, VERSION};
+use crate::task::{Joined, NetworkUse, TaskRecord, VERSION};
 use crate::{exposed, identity};
-use netmode_container::Containers;
+use netmode_container::{Containers, Image};
 use netmode_engine::modes;
+use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
-use netmode_model::{ApiError, Code, Name, RequestedMode};
+use netmode_model::{ApiError, Code, Name, RequestedMode, RestartPolicy};
 use std::path::Path;
 
 /// Turns a request into the record of a task that may be made.
 ///
 /// # Errors
 /// The first thing that cannot be; nothing has changed.
-pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiError> {
+pub fn admit(agent: &Agent, mut request: RunRequest, image: Option<&Image>) -> Result<TaskRecord, ApiError> {
     let id = clock::fresh_id().map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
     let name = match &request.name {
         Some(name) => name.clone(),
@@ -23,9 +24,9 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
             format!("task-{}", id.short()).parse::<Name>().map_err(|e| ApiError::new(Code::Invalid, e.to_string()))?
         }
     };
-    let (requested, netns) = network(agent, &request)?;
+    let (requested, netns, networks) = network(agent, &request)?;
     Containers::validate(&request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
-    let exposed = image_ports(agent, &request)?;
+    let exposed = image.and_then(|i| i.config.exposed_ports.clone()).unwrap_or_default().into_keys();
     exposed::publish(&mut request, exposed)?;
     let record = TaskRecord {
         v: VERSION,
@@ -35,16 +36,22 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
         requested,
         netns,
         endpoint: None,
+        more: Vec::new(),
+        networks,
         state: TaskState::Pending,
         created_at: clock::now(),
         started_at: None,
         stopped_at: None,
         exit_code: None,
         stopped_reason: None,
+        image_id: image.map(|i| i.digest.clone()),
+        kill_at: None,
+        again: crate::task::Again::default(),
     };
     hostname(&record)?;
     resolver(&record.request.net)?;
     port_env(&record.request.net)?;
+    restart(&record)?;
     sysctls(&record)?;
     if record.netns == Joined::Own {
         modes::admit(record.mode(), &record.request.net)?;
@@ -53,19 +60,25 @@ pub fn admit(agent: &Agent, mut request: RunRequest) -> Result<TaskRecord, ApiEr
     Ok(record)
 }
 
-/// The ports that the image exposes, where they are wanted.
-fn image_ports(agent: &Agent, request: &RunRequest) -> Result<Vec<String>, ApiError> {
-    let Some(reference) = request.container.image.as_ref().filter(|_| request.net.publish_all) else {
-        return Ok(Vec::new());
-    };
-    let image = agent.containers.image(reference).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
-    Ok(image.config.exposed_ports.unwrap_or_default().into_keys().collect())
-}
-
-/// The mode, and whose namespace is used.
-fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined), ApiError> {
+/// The mode, whose namespace is used, and the networks to be on.
+fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined, Networks), ApiError> {
+    let has_link = |mode: &RequestedMode| modes::needs(mode.effective()).link;
     match &request.network {
-        NetworkRef::Mode(mode) => Ok((*mode, Joined::Own)),
+        NetworkRef::Mode(mode) if has_link(mode) => {
+            let networks = networks(agent, std::iter::once(DEFAULT_NETWORK).chain(further(request)))?;
+            Ok((*mode, Joined::Own, Some(networks)))
+        }
+        NetworkRef::Named(name) => {
+            let networks = networks(agent, std::iter::once(name.as_str()).chain(further(request)))?;
+            Ok((RequestedMode::Bridge, Joined::Own, Some(networks)))
+        }
+        other if !request.networks.is_empty() => Err(ApiError::new(
+            Code::Conflict,
+            format!(
+                "--network {other} cannot be joined by other networks; name networks of \"netmode network ls\" alone"
+            ),
+        )),
+        NetworkRef::Mode(mode) => Ok((*mode, Joined::Own, None)),
         NetworkRef::Container(name) => {
             own_network_only(&request.network, &request.net)?;
             let task = agent.tasks.find(name)?.now();
@@ -76,16 +89,42 @@ fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined
                 ));
             }
             let netns = if task.netns == Joined::Own { Joined::Task(task.id) } else { task.netns };
-            Ok((task.requested, netns))
+            Ok((task.requested, netns, None))
         }
         NetworkRef::Netns(path) => {
             own_network_only(&request.network, &request.net)?;
             NetnsFd::open(Path::new(path)).map_err(|e| {
                 ApiError::new(Code::BadNetns, format!("{e}; name a network namespace such as /run/netns/NAME"))
             })?;
-            Ok((RequestedMode::None, Joined::Path(path.into())))
+            Ok((RequestedMode::None, Joined::Path(path.into()), None))
         }
     }
+}
+
+type Networks = Option<Vec<NetworkUse>>;
+
+fn further(request: &RunRequest) -> impl Iterator<Item = &str> {
+    request.networks.iter().map(String::as_str)
+}
+
+/// Networks by the names that people use, each once.
+fn networks<'a>(agent: &Agent, named: impl Iterator<Item = &'a str>) -> Result<Vec<NetworkUse>, ApiError> {
+    let mut all: Vec<NetworkUse> = Vec::new();
+    for reference in named {
+        let network = agent.engine.network(reference).ok_or_else(|| no_such_network(reference))?;
+        if all.iter().any(|n| n.name == network.name) {
+            let text = format!("the network {} is named twice; name each once", network.name);
+            return Err(ApiError::new(Code::Conflict, text));
+        }
+        all.push(NetworkUse::of(&network.name));
+    }
+    Ok(all)
+}
+
+fn no_such_network(reference: &str) -> ApiError {
+    let unknown = reference.parse::<RequestedMode>().err().map(|e| e.to_string()).unwrap_or_default();
+    let text = format!("no network {reference:?} (\"netmode network ls\" lists them), and {unknown}");
+    ApiError::new(Code::UnknownMode, text)
 }
 
 /// Options of a network of one's own make no sense in somebody else's.
@@ -152,6 +191,15 @@ fn port_env(net: &NetOptions) -> Result<(), ApiError> {
         Code::Invalid,
         format!("--port-env {shown:?} is no name of a variable: letters, digits and \"_\""),
     ))
+}
+
+/// A task that removes itself when it ends cannot be started again (docker).
+fn restart(record: &TaskRecord) -> Result<(), ApiError> {
+    if record.request.auto_remove && record.policy() != RestartPolicy::No {
+        let text = format!("--rm and --restart {} exclude each other; leave one of them out", record.policy());
+        return Err(ApiError::new(Code::Conflict, text));
+    }
+    Ok(())
 }
 
 /// RFC 1123 §2.1 labels, 63 bytes each as Linux's `sethostname` takes 64 in all.

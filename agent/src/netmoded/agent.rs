@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::foreign::Busy;
+use crate::forwarding::Forwarding;
 use crate::join::Linux;
 use crate::legacy::Held;
 use crate::registry::{Registry, Task};
@@ -34,10 +35,14 @@ pub struct Agent {
     pub tasks: Registry,
     /// Namespaces of others that are being attached or detached.
     pub busy: Busy,
+    /// Read while a task that uses an image is entered, written while images are removed.
+    pub images: tokio::sync::RwLock<()>,
     /// What is carried from the host's `::1`.
     pub relays: Relays,
     /// Records.
     pub store: Arc<dyn Store>,
+    /// The host's forwarding.
+    pub forwarding: Forwarding,
     /// Who keeps sockets for a successor.
     pub legacy: Held,
     /// Inode number of the namespace that is the host.
@@ -88,6 +93,18 @@ impl Agent {
         }
         let micros = begun.elapsed().as_micros() as u64;
         tracing::debug!(%endpoint, micros, "detached");
+    }
+
+    /// Takes an endpoint's link away and leaves its namespace; what could not be taken back goes to the log.
+    ///
+    /// # Errors
+    /// The record could not be written; nothing has changed.
+    pub fn unlink(&self, endpoint: Id) -> Result<(), ApiError> {
+        self.relays.end(endpoint);
+        for failure in self.engine.unlink(endpoint)? {
+            tracing::warn!(%endpoint, %failure, "could not be taken back");
+        }
+        Ok(())
     }
 
     /// The process of a task's container, 0 if there is none.

@@ -1,10 +1,32 @@
 //! Time and chance: the only places where the agent asks for either.
 
 use netmode_model::Id;
+use std::time::Duration;
 
 /// Now, RFC 3339 in UTC, to the millisecond.
 pub fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    text(jiff::Timestamp::now())
+}
+
+fn text(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// The time after a while, as [`now`].
+pub fn after(wait: Duration) -> String {
+    text(jiff::Timestamp::now().saturating_add(wait).unwrap_or(jiff::Timestamp::MAX))
+}
+
+/// How long it is until a time of RFC 3339; nothing where that is over.
+pub fn until(time: &str) -> Option<Duration> {
+    let time = time.parse::<jiff::Timestamp>().ok()?;
+    Some(Duration::try_from(time.duration_since(jiff::Timestamp::now())).unwrap_or_default())
+}
+
+/// How long it is since a time of RFC 3339; nothing where it is to come.
+pub fn since(time: &str) -> Option<Duration> {
+    let time = time.parse::<jiff::Timestamp>().ok()?;
+    Some(Duration::try_from(jiff::Timestamp::now().duration_since(time)).unwrap_or_default())
 }
 
 /// A new random id.

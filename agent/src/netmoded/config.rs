@@ -58,9 +58,11 @@ pub struct Firewall {
     pub owner: bool,
     /// Let containers send in their own name alone.
     pub source_guard: bool,
+    /// Forward for strangers as well where the agent switched forwarding on.
+    pub forward: bool,
     /// The one bit of the packet mark that the guard uses.
     pub mark: u32,
-    /// Priority of the first of the guard's four routing rules.
+    /// Priority of the first of the guard's three routing rules.
     pub rule_pref: u32,
 }
 
@@ -121,7 +123,7 @@ pub enum Allow {
 
 impl Default for Firewall {
     fn default() -> Self {
-        Self { owner: true, source_guard: true, mark: 0x2000_0000, rule_pref: 90 }
+        Self { owner: true, source_guard: true, forward: false, mark: 0x2000_0000, rule_pref: 90 }
     }
 }
 

@@ -16,7 +16,7 @@ pub fn examine(agent: &Agent) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(kernel(agent));
     findings.extend(programs(agent));
-    findings.push(forwarding());
+    findings.push(forwarding(agent));
     findings.extend(drift(agent));
     findings.extend(ports(agent));
     findings
@@ -52,15 +52,10 @@ fn programs(agent: &Agent) -> Vec<Finding> {
     findings
 }
 
-fn forwarding() -> Finding {
-    match std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward") {
-        Ok(text) if text.trim() == "1" => finding(Level::Ok, "sysctl net.ipv4.ip_forward", "1", None),
-        _ => finding(
-            Level::Fail,
-            "sysctl net.ipv4.ip_forward",
-            "is off: containers reach nothing beyond the bridge",
-            Some("sysctl -w net.ipv4.ip_forward=1"),
-        ),
+fn forwarding(agent: &Agent) -> Finding {
+    match agent.forwarding.describe() {
+        Ok(text) => finding(Level::Ok, "forwarding", text, None),
+        Err(text) => finding(Level::Fail, "forwarding", text, Some("sysctl -w net.ipv4.ip_forward=1")),
     }
 }
 
@@ -75,6 +70,7 @@ fn drift(agent: &Agent) -> Vec<Finding> {
     let settings = agent.engine.settings();
     let table = |r: netmode_model::nft::Ruleset| (format!("table {}", r.table), vec![Op::TableAdd(r)]);
     let mut wanted: Vec<(String, Vec<Op>)> = reconcile::rulesets(settings).into_iter().map(table).collect();
+    wanted.push(("guard".to_owned(), bridge::host_up(settings)));
     wanted.extend(
         agent.engine.networks().iter().map(|n| (format!("network {}", n.name), bridge::network_up(n, settings))),
     );

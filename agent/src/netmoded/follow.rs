@@ -167,7 +167,8 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
     let steps = agent.engine.exclusively(|| {
         let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
         let seen = reconcile::look(&agent.linux, &endpoints)?;
-        let desired = Desired { settings: agent.engine.settings(), networks: &networks, endpoints: &endpoints };
+        let closed = agent.forwarding.closed(networks.iter().any(|n| n.v6.is_some()));
+        let desired = Desired { settings: agent.engine.settings(), networks: &networks, endpoints: &endpoints, closed };
         desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)
     });
     match steps.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))? {
@@ -179,14 +180,11 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
 
 /// Without a configured MTU the networks have that of the egress route.
 fn follow_mtu(agent: &Agent) -> Result<(), ApiError> {
-    if agent.engine.settings().bridge.mtu.is_some() {
-        return Ok(());
-    }
     let failed = |e: &dyn std::fmt::Display| ApiError::new(Code::Kernel, e.to_string());
     // No way out for a moment (a lease that is renewed) is no reason to change anything.
     let Some(mtu) = agent.kernel.egress_mtu().map_err(|e| failed(&e))? else { return Ok(()) };
     agent.engine.exclusively(|| {
-        for network in agent.engine.networks().into_iter().filter(|n| n.mtu != mtu) {
+        for network in agent.engine.networks().into_iter().filter(|n| n.mtu != mtu && !n.mtu_chosen) {
             for step in reconcile::mtu(&network, &agent.engine.endpoints(), mtu) {
                 // A link that goes at this moment keeps no other from being changed.
                 if let Err(error) = agent.linux.apply(std::slice::from_ref(&step)) {

@@ -3,6 +3,7 @@
 use crate::agent::Agent;
 use crate::clock;
 use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
+use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::{Attach, Endpoint};
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{AttachReply, AttachRequest, NetnsRef};
@@ -105,6 +106,8 @@ pub fn attach(
         netns: NetnsUse::Foreign(name.clone()),
         interface: key.interface,
         requested: request.mode,
+        network: DEFAULT_NETWORK.into(),
+        default_route: true,
         net: request.net,
         now: clock::now(),
     });

@@ -27,20 +27,22 @@ fn invalid(code: Code, text: String) -> ApiError {
 /// An `--add-host` or `--link` that cannot be.
 pub fn files(
     record: &TaskRecord,
-    endpoint: Option<&Endpoint>,
+    endpoints: &[Endpoint],
     registry: &Registry,
     engine: &Engine,
 ) -> Result<Files, ApiError> {
     let net = &record.request.net;
     let needs = modes::needs(record.mode());
-    let has_v6 = endpoint.is_some_and(Endpoint::has_v6) || !needs.netns;
-    let link = endpoint.and_then(|e| e.link.as_ref());
-    let gateway = link.and_then(|l| l.gateways.first().copied());
+    let has_v6 = endpoints.iter().any(Endpoint::has_v6) || !needs.netns;
+    let links_here = || endpoints.iter().filter_map(|e| e.link.as_ref());
+    let gateway = links_here().find_map(|l| l.gateways.first().copied());
     let extra = net.add_hosts.iter().map(|h| add_host(h, gateway)).collect::<Result<Vec<_>, _>>()?;
     let links = net.links.iter().map(|l| linked(l, record, registry, engine)).collect::<Result<Vec<_>, _>>()?.concat();
     let own = |names: &str| {
-        let addrs = link.map(|l| l.addrs.as_slice()).unwrap_or_default();
-        addrs.iter().map(|a| HostLine { ip: a.ip(), names: vec![names.to_owned()] }).collect::<Vec<_>>()
+        links_here()
+            .flat_map(|l| &l.addrs)
+            .map(|a| HostLine { ip: a.ip(), names: vec![names.to_owned()] })
+            .collect::<Vec<_>>()
     };
     let own = record.hostname().map(|h| own(&h)).unwrap_or_default();
     // Who has no host name of his own gets a copy of the host's file, unless names were added: then it is made anew

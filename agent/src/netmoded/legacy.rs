@@ -15,9 +15,6 @@ use std::sync::Arc;
 /// Names of the two ends in systemd's store.
 pub const STORED: [&str; 2] = ["netmode-keep-in", "netmode-keep-out"];
 
-/// The hidden option of `netmoded` that makes it the process that holds.
-pub const OPTION: &str = "--keep";
-
 /// The queue that outlives this agent, and what the one before left in it.
 pub struct Legacy {
     /// The queue.
@@ -80,7 +77,7 @@ impl Legacy {
         let program = std::env::current_exe()?;
         let [into, out] = self.keeper.ends();
         let ends: [OwnedFd; 2] = [into.try_clone_to_owned()?, out.try_clone_to_owned()?];
-        KeepProcess::start(&program, OPTION, &self.record, ends, self.found).map(Held::Process)
+        KeepProcess::start(&program, &self.record, ends, self.found).map(Held::Process)
     }
 }
 

@@ -1,44 +1,47 @@
-//! The life of a task: made, started, stopped, removed.
+//! The life of a task: made, started, watched, removed. How it is stopped: [`crate::stop`].
 
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
-use crate::task::{Joined, TaskRecord};
-use crate::{admit, clock, identity, loopback};
-use netmode_container::{Netns, NewContainer};
-use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
+use crate::task::{Again, Joined, TaskRecord};
+use crate::{admit, attach, clock, identity, images, loopback, restart, stop};
+use netmode_container::{Image, Netns, NewContainer};
 use netmode_engine::store::Kind;
-use netmode_engine::{Attach, Endpoint, modes};
+use netmode_engine::{Endpoint, modes};
 use netmode_model::api::{Created, RunRequest, TaskState};
 use netmode_model::{ApiError, Code, Id};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::MutexGuard;
 
-/// Seconds between SIGTERM and SIGKILL where nothing is said: Docker's.
-const STOP_TIMEOUT: u32 = 10;
-
 /// How long the kernel may take to end a process that was killed.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+pub const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pause before a container that could not be looked at is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// signal(7).
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
 
 /// Makes a task: network, then container. It is not started.
 ///
 /// # Errors
 /// Why not; nothing has changed.
 pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, ApiError> {
+    let (request, image) = match request.container.image {
+        None => (request, None),
+        Some(_) => with_image(agent, request).await?,
+    };
+    // From here to its place in the registry nobody removes the image.
+    let images = agent.images.read().await;
     let shared = agent.clone();
-    let record = blocking(move || admit::admit(&shared, request)).await??;
+    let record = blocking(move || {
+        images::still_here(&shared, image.as_ref())?;
+        admit::admit(&shared, request, image.as_ref())
+    })
+    .await??;
     let mut created = Created { id: record.id, name: record.name.clone(), warnings: warnings(&record) };
     let task = Arc::new(Task::new(record));
     // Held before anybody can find it: nobody starts or removes what is being made.
     let _life = task.life.lock().await;
     agent.tasks.add(task.clone())?;
+    drop(images);
     if let Err(error) = build(agent, &task).await {
         let (shared, id) = (agent.clone(), created.id);
         if let Ok(Err(left)) = blocking(move || shared.store.remove(Kind::Task, &id.to_string())).await {
@@ -49,6 +52,18 @@ pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, 
     }
     created.warnings.extend(not_held(agent, &task.now()));
     Ok(created)
+}
+
+/// Finds the image of a request; one in a file may have to be unpacked.
+async fn with_image(agent: &Arc<Agent>, request: RunRequest) -> Result<(RunRequest, Option<Image>), ApiError> {
+    let shared = agent.clone();
+    let found = blocking(move || {
+        // A bad request is refused before anything is unpacked for it.
+        admit::admit(&shared, request.clone(), None)?;
+        let image = images::of(&shared, &request)?;
+        Ok((request, image))
+    });
+    found.await?
 }
 
 /// Ports that only a record keeps, since the kernel has no sockets of their protocol.
@@ -62,7 +77,10 @@ fn not_held(agent: &Agent, record: &TaskRecord) -> Option<String> {
 }
 
 /// The lock of a task that is still there.
-async fn alone<'t>(agent: &Agent, task: &'t Task) -> Result<MutexGuard<'t, ()>, ApiError> {
+///
+/// # Errors
+/// It has been removed.
+pub async fn alone<'t>(agent: &Agent, task: &'t Task) -> Result<MutexGuard<'t, ()>, ApiError> {
     let guard = task.life.lock().await;
     let record = task.now();
     match agent.tasks.get(record.id) {
@@ -76,7 +94,10 @@ async fn alone<'t>(agent: &Agent, task: &'t Task) -> Result<MutexGuard<'t, ()>, 
 }
 
 /// Changes a record, on a thread that may wait for the disk.
-async fn set(
+///
+/// # Errors
+/// The record could not be written.
+pub async fn set(
     agent: &Arc<Agent>,
     task: &Arc<Task>,
     change: impl FnOnce(&mut TaskRecord) + Send + 'static,
@@ -90,25 +111,28 @@ async fn set(
 /// The record names the endpoint before it is made, so that the next agent finds what this one left half-made.
 async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
     let record = task.now();
-    let request = match record.netns {
-        Joined::Own => Some(attachment(&record)?),
-        Joined::Task(_) | Joined::Path(_) => None,
+    let requests = match record.netns {
+        Joined::Own => attach::requests(agent, &record)?,
+        Joined::Task(_) | Joined::Path(_) => Vec::new(),
     };
-    let endpoint = request.as_ref().map(|r| r.id);
+    let mut ids = requests.iter().map(|r| r.id).collect::<Vec<_>>().into_iter();
     let record = set(agent, task, move |r| {
-        r.endpoint = endpoint;
+        r.endpoint = ids.next();
+        r.more = ids.collect();
         r.state = TaskState::Pending;
         r.exit_code = None;
         r.stopped_at = None;
         r.stopped_reason = None;
+        r.kill_at = None;
+        r.again.due = false;
     });
     let (shared, record) = (agent.clone(), record.await?);
     blocking(move || {
-        let endpoint = request.map(|r| shared.attach(&r)).transpose()?;
-        let made = make_container(&shared, &record, endpoint.as_ref());
+        let endpoints = attach::all(&shared, &requests)?;
+        let made = make_container(&shared, &record, &endpoints);
         match made {
             Ok(()) => tell_linked(&shared, record.name.as_str()),
-            Err(_) => give_back(&shared, record.id, endpoint.as_ref()),
+            Err(_) => give_back(&shared, record.id, &endpoints),
         }
         made
     })
@@ -119,46 +143,29 @@ async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
 fn tell_linked(agent: &Agent, target: &str) {
     let links_here = |r: &TaskRecord| r.request.net.links.iter().any(|l| l.split(':').next() == Some(target));
     for other in agent.tasks.all().iter().map(|t| t.now()).filter(|r| !r.stopped() && links_here(r)) {
-        let endpoint = other.endpoint.and_then(|id| agent.engine.endpoint(id));
-        let files = identity::files(&other, endpoint.as_ref(), &agent.tasks, &agent.engine);
-        let told = files.map(|f| f.hosts.map(|hosts| agent.containers.set_hosts(other.id, &hosts)));
-        if !matches!(told, Ok(None | Some(Ok(())))) {
-            tracing::warn!(task = %other.name, target, "its hosts file was not renewed");
-        }
+        renew_hosts(agent, &other);
     }
 }
 
-fn give_back(agent: &Agent, container: Id, endpoint: Option<&Endpoint>) {
+/// Writes the hosts file of a task anew, for the addresses that it and others have now.
+pub fn renew_hosts(agent: &Agent, record: &TaskRecord) {
+    let files = identity::files(record, &record.endpoints(&agent.engine), &agent.tasks, &agent.engine);
+    let told = files.map(|f| f.hosts.map(|hosts| agent.containers.set_hosts(record.id, &hosts)));
+    if !matches!(told, Ok(None | Some(Ok(())))) {
+        tracing::warn!(task = %record.name, "its hosts file was not renewed");
+    }
+}
+
+fn give_back(agent: &Agent, container: Id, endpoints: &[Endpoint]) {
     if let Err(failure) = agent.containers.remove(container) {
         tracing::warn!(%container, %failure, "left behind");
     }
-    if let Some(endpoint) = endpoint {
-        agent.detach(endpoint.id);
-    }
+    endpoints.iter().rev().for_each(|endpoint| agent.detach(endpoint.id));
 }
 
-/// The request to the engine that a task makes.
-///
-/// # Errors
-/// No random numbers, or a namespace name that cannot be.
-pub fn attachment(record: &TaskRecord) -> Result<Attach, ApiError> {
-    let failed = |e: String| ApiError::new(Code::Unavailable, e);
-    let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
-    let pin = || format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()));
-    let netns = if modes::needs(record.mode()).netns { NetnsUse::Own(pin()?) } else { NetnsUse::Host };
-    Ok(Attach {
-        id,
-        owner: Owner { kind: OwnerKind::Task, id: record.id, name: record.name.to_string(), uid: 0 },
-        netns,
-        interface: "eth0".parse().map_err(|_| failed("no name for a link".into()))?,
-        requested: record.requested,
-        net: record.request.net.clone(),
-        now: clock::now(),
-    })
-}
-
-fn make_container(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Result<(), ApiError> {
-    let files = identity::files(record, endpoint, &agent.tasks, &agent.engine)?;
+fn make_container(agent: &Agent, record: &TaskRecord, endpoints: &[Endpoint]) -> Result<(), ApiError> {
+    let endpoint = endpoints.first();
+    let files = identity::files(record, endpoints, &agent.tasks, &agent.engine)?;
     let net = &record.request.net;
     // The port that --port-env asks for is the last that was reserved.
     let port = endpoint.and_then(|e| e.ports.last()).map(|p| p.host_ports.first());
@@ -167,6 +174,7 @@ fn make_container(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint
         id: record.id,
         name: record.name.as_str(),
         spec: &record.request.container,
+        image: record.image_id.clone(),
         netns: netns(agent, record, endpoint)?,
         hostname: record.hostname(),
         etc_hosts: files.hosts,
@@ -209,13 +217,48 @@ fn warnings(record: &TaskRecord) -> Vec<String> {
     }
 }
 
-/// Starts a task. One that has ended gets a new network attachment and a new container first.
+/// Starts a task by hand. One that has ended gets a new network attachment and a new container first.
 ///
 /// # Errors
 /// It runs already, or cannot be started.
 pub async fn start(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
     let _life = alone(agent, task).await?;
+    if task.now().again != Again::default() && task.now().state != TaskState::Running {
+        set(agent, task, |r| r.again = Again::default()).await?;
+    }
+    bring_up(agent, task, false).await
+}
+
+/// Starts a task as its restart policy says, unless it has been started, stopped or removed since it ended.
+pub async fn start_again(agent: &Arc<Agent>, task: &Arc<Task>, stopped_at: Option<&str>) {
+    let Ok(_life) = alone(agent, task).await else { return };
     let record = task.now();
+    if !record.stopped() || !record.again.due || record.stopped_at.as_deref() != stopped_at {
+        return;
+    }
+    if let Err(error) = bring_up(agent, task, true).await {
+        tracing::warn!(task = %record.name, %error, "could not be started again");
+    }
+}
+
+/// Starts a task as its restart policy says whose container was made by an agent that ended then.
+pub async fn go_on(agent: &Arc<Agent>, task: &Arc<Task>) {
+    let Ok(_life) = alone(agent, task).await else { return };
+    if task.now().state == TaskState::Pending
+        && let Err(error) = bring_up(agent, task, true).await
+    {
+        tracing::warn!(task = %task.now().name, %error, "could not be started again");
+    }
+}
+
+/// The start itself, under the task's lock. `by_policy`: a failure is tried again.
+async fn bring_up(agent: &Arc<Agent>, task: &Arc<Task>, by_policy: bool) -> Result<(), ApiError> {
+    let record = task.now();
+    let failed = |error: &dyn std::fmt::Display| Ending {
+        code: None,
+        reason: format!("could not be started: {error}"),
+        by_policy,
+    };
     match record.state {
         TaskState::Running => return Ok(()),
         TaskState::Stopping => {
@@ -226,9 +269,14 @@ pub async fn start(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError>
             return Err(ApiError::new(Code::WrongState, text));
         }
         TaskState::Stopped => {
-            identity::check(&record, &agent.tasks, &agent.engine)?;
-            if let Err(error) = build(agent, task).await {
-                end(agent, task, None, format!("could not be started: {error}")).await;
+            let checked = identity::check(&record, &agent.tasks, &agent.engine);
+            let made = match checked {
+                Ok(()) => build(agent, task).await,
+                Err(error) if by_policy => Err(error),
+                Err(error) => return Err(error),
+            };
+            if let Err(error) = made {
+                end(agent, task, failed(&error)).await;
                 return Err(error);
             }
         }
@@ -236,7 +284,7 @@ pub async fn start(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError>
     }
     let (shared, id) = (agent.clone(), record.id);
     if let Err(error) = blocking(move || shared.containers.start(id)).await? {
-        end(agent, task, None, format!("could not be started: {error}")).await;
+        end(agent, task, failed(&error)).await;
         return Err(ApiError::new(error.code(), error.to_string()));
     }
     // Before the record: whatever becomes of that, the container's end is seen.
@@ -272,31 +320,57 @@ pub fn watch(agent: Arc<Agent>, task: Arc<Task>) {
             Ok(_) => "Essential container in task exited".into(),
             Err(error) => format!("the container was lost: {error}"),
         };
-        end(&agent, &task, exit.ok().map(|e| e.code), reason).await;
+        end(&agent, &task, Ending { code: exit.ok().map(|e| e.code), reason, by_policy: true }).await;
         if task.now().request.auto_remove {
             remove_record(&agent, &task).await;
         }
     });
 }
 
+/// How a task came to its end.
+pub struct Ending {
+    /// Exit status, where there is one.
+    code: Option<i32>,
+    /// For people.
+    reason: String,
+    /// The restart policy decides what follows.
+    by_policy: bool,
+}
+
+impl Ending {
+    /// An end by hand of what never ran.
+    pub fn because(reason: &str) -> Self {
+        Self { code: None, reason: reason.into(), by_policy: false }
+    }
+}
+
 /// Gives everything back that a task had, except its record and its files.
-async fn end(agent: &Arc<Agent>, task: &Arc<Task>, code: Option<i32>, reason: String) {
-    let (shared, task) = (agent.clone(), task.clone());
+pub async fn end(agent: &Arc<Agent>, task: &Arc<Task>, ending: Ending) {
+    let (shared, ended) = (agent.clone(), task.clone());
     let ended = blocking(move || {
+        let task = ended;
         let mut record = task.now();
+        let ran = matches!(record.state, TaskState::Running | TaskState::Stopping);
         if record.state == TaskState::Pending
             && let Err(failure) = shared.containers.remove(record.id)
         {
             // One that was made and never started would wait for ever.
             tracing::warn!(task = %record.name, %failure, "left behind");
         }
+        std::mem::take(&mut record.more).into_iter().for_each(|endpoint| shared.detach(endpoint));
         if let Some(endpoint) = record.endpoint.take() {
             shared.detach(endpoint);
         }
         record.state = TaskState::Stopped;
-        record.exit_code = code;
+        record.exit_code = ending.code;
         record.stopped_at = Some(clock::now());
-        record.stopped_reason = Some(reason);
+        record.stopped_reason = Some(ending.reason);
+        record.kill_at = None;
+        if ending.by_policy {
+            // The time of a start that failed is that of the one before.
+            let ran = record.started_at.as_deref().filter(|_| ran).and_then(clock::since);
+            restart::note_end(&mut record, ran.unwrap_or_default());
+        }
         // A full disk keeps nobody waiting: the next start finds out anew.
         if let Err(error) = shared.write(&record) {
             tracing::error!(task = %record.name, %error, "the end could not be recorded");
@@ -306,56 +380,9 @@ async fn end(agent: &Arc<Agent>, task: &Arc<Task>, code: Option<i32>, reason: St
     if let Err(error) = ended.await {
         tracing::error!(%error, "a task could not be ended");
     }
-}
-
-/// Ends a task: SIGTERM, and SIGKILL after a while.
-///
-/// # Errors
-/// The runtime failed.
-pub async fn stop(agent: &Arc<Agent>, task: &Arc<Task>, timeout: Option<u32>) -> Result<(), ApiError> {
-    let id = {
-        let _life = alone(agent, task).await?;
-        let record = task.now();
-        match record.state {
-            TaskState::Stopped => return Ok(()),
-            TaskState::Pending => {
-                end(agent, task, None, "stopped before it was started".into()).await;
-                return Ok(());
-            }
-            TaskState::Running => {
-                set(agent, task, |r| r.state = TaskState::Stopping).await?;
-            }
-            TaskState::Stopping => {}
-        }
-        record.id
-    };
-    send(agent, id, SIGTERM).await?;
-    let patience = Duration::from_secs(timeout.unwrap_or(STOP_TIMEOUT).into());
-    if tokio::time::timeout(patience, wait(task)).await.is_err() {
-        kill_and_wait(agent, task).await?;
+    if task.now().again.due {
+        restart::schedule(agent.clone(), task.clone());
     }
-    Ok(())
-}
-
-/// What nothing can withstand; a process that still does hangs in the kernel.
-async fn kill_and_wait(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
-    let record = task.now();
-    send(agent, record.id, SIGKILL).await?;
-    let text = format!(
-        "task {} did not end after SIGKILL; its process hangs in the kernel, see \"ps -o stat,wchan\"",
-        record.name
-    );
-    let ended = tokio::time::timeout(KILL_PATIENCE, wait(task)).await;
-    ended.map(drop).map_err(|_| ApiError::new(Code::Runtime, text))
-}
-
-async fn send(agent: &Arc<Agent>, id: Id, signal: i32) -> Result<(), ApiError> {
-    let shared = agent.clone();
-    // One that has just ended has nobody to tell; the watch clears up behind it.
-    blocking(move || shared.containers.kill(id, signal)).await?.or_else(|e| match e.code() {
-        Code::WrongState => Ok(()),
-        code => Err(ApiError::new(code, e.to_string())),
-    })
 }
 
 /// Waits until a task has ended, and tells its exit status. One that removes itself is gone by then.
@@ -372,27 +399,6 @@ pub async fn wait(task: &Task) -> i32 {
     code.unwrap_or(125)
 }
 
-/// Sends a signal.
-///
-/// # Errors
-/// The task does not run, or there is no such signal.
-pub async fn kill(agent: &Arc<Agent>, task: &Task, signal: String) -> Result<(), ApiError> {
-    let record = task.now();
-    if record.stopped() {
-        let text = format!(
-            "cannot signal task {}: it is {}; start it with \"netmode start {}\"",
-            record.name, record.state, record.name
-        );
-        return Err(ApiError::new(Code::WrongState, text));
-    }
-    let shared = agent.clone();
-    let sent = blocking(move || {
-        let number = netmode_container::signal(&signal)?;
-        shared.containers.kill(record.id, number)
-    });
-    sent.await?.map_err(|e| ApiError::new(e.code(), e.to_string()))
-}
-
 /// Removes a task; a running one only by force.
 ///
 /// # Errors
@@ -407,12 +413,12 @@ pub async fn remove(agent: &Arc<Agent>, task: &Arc<Task>, force: bool) -> Result
             );
             return Err(ApiError::new(Code::WrongState, text));
         }
-        kill_and_wait(agent, task).await?;
+        stop::kill_and_wait(agent, task).await?;
     }
     // Another may have removed it meanwhile, or the task itself (--rm): it is gone, as asked for.
     let Ok(_life) = alone(agent, task).await else { return Ok(()) };
     if !task.now().stopped() {
-        end(agent, task, None, "removed before it was started".into()).await;
+        end(agent, task, Ending::because("removed before it was started")).await;
     }
     remove_record(agent, task).await;
     Ok(())

@@ -5,13 +5,17 @@ mod activation;
 mod admit;
 mod agent;
 mod api;
+mod attach;
 mod clock;
 mod config;
+mod connect;
 mod doctor;
 mod exposed;
 mod follow;
 mod foreign;
+mod forwarding;
 mod identity;
+mod images;
 mod join;
 mod legacy;
 mod life;
@@ -20,8 +24,10 @@ mod reconcile;
 mod recover;
 mod registry;
 mod relay;
+mod restart;
 mod socket;
 mod startup;
+mod stop;
 mod task;
 
 use activation::Activation;
@@ -59,9 +65,9 @@ struct Args {
     /// Print the OpenAPI document and end.
     #[arg(long, hide = true)]
     print_openapi: bool,
-    /// Hold standard input and output open, and do nothing else.
-    #[arg(long, hide = true)]
-    keep: bool,
+    /// Hold standard input and output open for the agent of a record, and do nothing else.
+    #[arg(long, hide = true, value_name = "RECORD")]
+    keep: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -76,7 +82,7 @@ fn main() -> std::process::ExitCode {
         print!("{}", api::openapi::text());
         return std::process::ExitCode::SUCCESS;
     }
-    if args.keep {
+    if args.keep.is_some() {
         // By another name than the agent's, so that whoever ends that by name leaves this alone.
         let _ = nix::sys::prctl::set_name(c"netmode-keep");
         loop {
@@ -134,8 +140,10 @@ fn run(args: Args) -> anyhow::Result<()> {
         containers,
         tasks: registry::Registry::default(),
         busy: foreign::Busy::default(),
+        images: tokio::sync::RwLock::default(),
         relays: relay::Relays::default(),
         store: started.store,
+        forwarding: started.forwarding,
         legacy: legacy.entrust(),
         netns,
     });
@@ -156,6 +164,7 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
         agent.relays.begin(&agent.engine, endpoint.id);
     }
     recover::tasks(&agent).await?;
+    restart::all(&agent);
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let service = api::router(agent.clone()).into_make_service_with_connect_info::<api::Peer>();

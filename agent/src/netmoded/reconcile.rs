@@ -4,7 +4,7 @@ use crate::join::Linux;
 use netmode_engine::converge::Present;
 use netmode_engine::{Apply, Endpoint, NetnsUse, Network, Observe, Settings, bridge, modes, ruleset, source_guard};
 use netmode_kernel::Kernel;
-use netmode_model::nft::{Element, Ruleset, TableName};
+use netmode_model::nft::{Element, Family, Ruleset, TableName};
 use netmode_model::op::OpError;
 use netmode_model::{Final, NetnsName, Observed, Op, Place};
 use std::collections::BTreeSet;
@@ -17,6 +17,8 @@ pub struct Desired<'a> {
     pub networks: &'a [Network],
     /// The endpoints.
     pub endpoints: &'a [Endpoint],
+    /// Families whose strangers are shut out.
+    pub closed: Vec<Family>,
 }
 
 impl Desired<'_> {
@@ -30,12 +32,13 @@ impl Desired<'_> {
     pub fn restore(&self, kernel: &Kernel, linux: &Linux, seen: &Observed, table: Table) -> Result<usize, OpError> {
         let remade = self.tables(kernel, seen, table)?;
         let present = Present::new(seen);
+        let host = mend(linux, "host", present.missing(&bridge::host_up(self.settings)));
         let networks = self.networks.iter().map(|n| self.network(linux, &present, n)).sum::<usize>();
         let endpoints = self.endpoints.iter().map(|e| self.endpoint(linux, seen, &present, e)).sum::<usize>();
         if remade {
             self.flush(linux);
         }
-        Ok(usize::from(remade) + networks + endpoints)
+        Ok(usize::from(remade) + host + networks + endpoints)
     }
 
     fn network(&self, linux: &Linux, present: &Present<'_>, network: &Network) -> usize {
@@ -89,9 +92,10 @@ impl Desired<'_> {
     fn elements(&self) -> BTreeSet<(TableName, Element)> {
         let of_endpoint =
             |e: &Endpoint| e.link.as_ref().map(|l| bridge::endpoint_elements(e, l, self.settings)).unwrap_or_default();
-        let of_network = |e| (TableName::inet(&self.settings.table), e);
-        let networks = self.networks.iter().flat_map(bridge::network_elements).map(of_network);
-        networks.chain(self.endpoints.iter().flat_map(of_endpoint)).collect()
+        let networks = self.networks.iter().flat_map(bridge::network_elements);
+        let closed = self.closed.iter().copied().map(bridge::closed);
+        let inet = networks.chain(closed).map(|e| (TableName::inet(&self.settings.table), e));
+        inet.chain(self.endpoints.iter().flat_map(of_endpoint)).collect()
     }
 
     /// Leaves the tables as they are if they are right; else makes them anew in one transaction, so that no packet sees
@@ -195,7 +199,7 @@ pub fn mtu(network: &Network, endpoints: &[Endpoint], mtu: u32) -> Vec<Op> {
     for endpoint in endpoints {
         let Some(link) = endpoint.link.as_ref().filter(|l| l.network == network.name) else { continue };
         ops.push(set(&Place::Host, &link.host_dev));
-        if let NetnsUse::Own(netns) = &endpoint.netns {
+        if let NetnsUse::Own(netns) | NetnsUse::Joined(netns) = &endpoint.netns {
             ops.push(set(&Place::Netns(netns.clone()), &link.interface));
         }
     }

@@ -3,7 +3,7 @@
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{TaskRecord, VERSION};
-use crate::{clock, life};
+use crate::{clock, life, restart, stop};
 use netmode_container::State;
 use netmode_engine::store::{self, Kind};
 use netmode_model::api::TaskState;
@@ -22,6 +22,7 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
     let mut owned = Vec::new();
     for record in listing.records {
         owned.extend(record.endpoint);
+        owned.extend(&record.more);
         let id = record.id;
         let task = Arc::new(Task::new(record));
         if let Err(error) = agent.tasks.add(task.clone()) {
@@ -36,7 +37,10 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
             TaskState::Running | TaskState::Stopping
                 if lives || matches!(agent.containers.exit_status(id), Ok(Some(_))) =>
             {
-                life::watch(agent.clone(), task);
+                life::watch(agent.clone(), task.clone());
+                if record.state == TaskState::Stopping {
+                    stop::go_on(agent.clone(), task);
+                }
             }
             TaskState::Pending if matches!(agent.containers.state(id), Ok(State::Running(_))) => {
                 // The agent ended after the start and before its record.
@@ -47,7 +51,8 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
                 life::watch(agent.clone(), task);
             }
             TaskState::Pending if lives => {}
-            TaskState::Pending => unmade(agent, id).await?,
+            // One that ran before is known to people, whatever became of this start.
+            TaskState::Pending if record.started_at.is_none() => unmade(agent, id).await?,
             _ => lost(agent, &record).await?,
         }
     }
@@ -56,16 +61,21 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The endpoints of a record, the one with the namespace last.
+fn of(record: &TaskRecord) -> Vec<Id> {
+    record.more.iter().copied().chain(record.endpoint).collect()
+}
+
 /// A task that was never whole: its caller was told nothing.
 async fn unmade(agent: &Arc<Agent>, id: Id) -> Result<(), ApiError> {
-    let endpoint = agent.tasks.get(id).and_then(|t| t.now().endpoint);
+    let endpoints = agent.tasks.get(id).map(|t| of(&t.now())).unwrap_or_default();
     agent.tasks.forget(id);
     let shared = agent.clone();
     blocking(move || {
         if let Err(failure) = shared.containers.remove(id) {
             tracing::warn!(task = %id, %failure, "left behind");
         }
-        endpoint.into_iter().for_each(|endpoint| shared.detach(endpoint));
+        endpoints.into_iter().for_each(|endpoint| shared.detach(endpoint));
         shared.store.remove(Kind::Task, &id.to_string()).map_err(|e| ApiError::new(Code::State, e.to_string()))
     })
     .await?
@@ -87,14 +97,17 @@ async fn strays(agent: &Arc<Agent>) -> Result<(), ApiError> {
     .await?
 }
 
-/// A task whose container went with a reboot.
+/// A task whose container went with a reboot, or that was being started anew when the agent ended.
 async fn lost(agent: &Arc<Agent>, record: &TaskRecord) -> Result<(), ApiError> {
     let Some(task) = agent.tasks.get(record.id) else { return Ok(()) };
-    let (shared, endpoint) = (agent.clone(), record.endpoint);
-    blocking(move || endpoint.map(|id| shared.detach(id))).await?;
+    let (shared, endpoints) = (agent.clone(), of(record));
+    blocking(move || endpoints.into_iter().for_each(|id| shared.detach(id))).await?;
     agent.update(&task, |r| {
+        // The start that came to nothing has been counted.
+        r.again.due = r.state == TaskState::Pending && restart::is_kept_up(r);
         r.state = TaskState::Stopped;
         r.endpoint = None;
+        r.more = Vec::new();
         r.stopped_at = Some(clock::now());
         r.stopped_reason = Some("the container was gone when the agent started".into());
     })?;

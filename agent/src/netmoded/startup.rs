@@ -6,18 +6,19 @@
 
 use crate::clock;
 use crate::config::Config;
+use crate::forwarding::Forwarding;
 use crate::join::Linux;
 use crate::legacy::Legacy;
 use crate::reconcile::{Desired, Table};
 use ipnetwork::IpNetwork;
 use netmode_engine::converge::Present;
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
-use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::settings::{DynamicPorts, HostFacts};
 use netmode_engine::store::{self, FileStore, Kind, Store};
 use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes};
 use netmode_kernel::{Kernel, Scope};
-use netmode_model::{Id, Inverse, NetnsName, Observed, Op, Place};
+use netmode_model::nft::Family;
+use netmode_model::{Inverse, NetnsName, Observed, Op, Place};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Started {
     pub linux: Linux,
     /// Records.
     pub store: Arc<dyn Store>,
+    /// The host's forwarding.
+    pub forwarding: Forwarding,
 }
 
 /// The settings of a configuration on this host.
@@ -77,8 +80,16 @@ pub fn start(
     let known: Vec<NetnsName> = pins.into_iter().filter(|p| kernel.adopt(p).is_ok()).collect();
     let seen = linux.observe(&known)?;
     let (standing, gone) = sort(records.records, &seen);
-    let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing };
+    let forwarding =
+        Forwarding::open(kernel.clone(), linux.clone(), settings.table.clone(), run_dir, config.firewall.forward);
+    let with_v6 = networks.iter().any(|n| n.v6.is_some());
+    let closed = forwarding.closed(with_v6);
+    let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing, closed };
     let steps = desired.restore(kernel, &linux, &seen, Table::Always)?;
+    forwarding.switch_on(Family::V4)?;
+    if with_v6 {
+        forwarding.switch_on(Family::V6)?;
+    }
     tracing::info!(steps, adopted = standing.len(), "compared what is recorded and what is");
     let engine = Engine::new(settings, networks, Arc::new(linux.clone()), Arc::new(linux.clone()), store.clone());
     for endpoint in gone {
@@ -90,7 +101,7 @@ pub fn start(
     }
     // Sockets of endpoints that are no more.
     legacy.inherited.clear();
-    Ok(Started { engine: Arc::new(engine), linux, store })
+    Ok(Started { engine: Arc::new(engine), linux, store, forwarding })
 }
 
 fn told(set_aside: &[String]) {
@@ -100,19 +111,30 @@ fn told(set_aside: &[String]) {
 }
 
 fn networks(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> anyhow::Result<Vec<Network>> {
-    let listing = store::list::<Network>(store, Kind::Network, 1)?;
+    let listing = store::list::<Network>(store, Kind::Network, netmode_engine::network::VERSION.into())?;
     told(&listing.set_aside);
     let mut networks = listing.records;
-    if !networks.iter().any(|n| n.name == DEFAULT_NETWORK) {
-        let facts = HostFacts { prefixes: prefixes(kernel)?, egress_mtu: kernel.egress_mtu()?.unwrap_or(ETHERNET) };
-        let network = Network::default_bridge(settings, &facts, clock::fresh_id()?, clock::now())?;
-        if let Some(reason) = &network.pool_reason {
-            tracing::warn!(pool = %network.v4, reason, "the first pool is not free");
-        }
-        store::put(store, Kind::Network, &network.name, &network)?;
-        networks.push(network);
+    if !networks.iter().any(Network::built_in) {
+        networks.push(default_network(settings, kernel, store)?);
     }
     Ok(networks)
+}
+
+fn default_network(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> anyhow::Result<Network> {
+    let network = Network::default_bridge(settings, &facts(kernel)?, clock::fresh_id()?, clock::now())?;
+    if let Some(reason) = &network.pool_reason {
+        tracing::warn!(pool = %network.v4, reason, "the first pool is not free");
+    }
+    store::put(store, Kind::Network, &network.name, &network)?;
+    Ok(network)
+}
+
+/// What of the host decides about networks.
+///
+/// # Errors
+/// A dump that the kernel refused.
+pub fn facts(kernel: &Kernel) -> anyhow::Result<HostFacts> {
+    Ok(HostFacts { prefixes: prefixes(kernel)?, egress_mtu: kernel.egress_mtu()?.unwrap_or(ETHERNET) })
 }
 
 /// What the host has addresses in and routes to, with the link; routes of other tables are a VPN's, say.
@@ -136,7 +158,7 @@ fn sort(records: Vec<Endpoint>, seen: &Observed) -> (Vec<Endpoint>, Vec<Endpoint
     records.into_iter().partition(|e| {
         let alive = match (&e.netns, &e.link) {
             (NetnsUse::Host, _) => true,
-            (NetnsUse::Own(name), _) => seen.netns.contains(name),
+            (NetnsUse::Own(name) | NetnsUse::Joined(name), _) => seen.netns.contains(name),
             (NetnsUse::Foreign(_), link) => link.as_ref().is_some_and(|l| present.has_link(&l.host_dev)),
         };
         e.progress == Progress::Ready && alive
@@ -154,16 +176,26 @@ fn clear(engine: &Engine, linux: &Linux, store: &dyn Store, endpoint: &Endpoint)
     tracing::info!(endpoint = %endpoint.id, owner = endpoint.owner.name, "removed what was not whole");
 }
 
-/// Deletes links that bear our mark and that no record names.
+/// Deletes links that bear our mark and that no record names: of endpoints and of networks.
 fn orphans(engine: &Engine, linux: &Linux, seen: &Observed, standing: &[Endpoint]) {
-    let mark = format!("netmode/{}/endpoint/", engine.settings().instance);
+    let mark = format!("netmode/{}/", engine.settings().instance);
+    let networks = engine.networks();
+    let known = |what: &str| match what.split_once('/') {
+        Some(("endpoint", id)) => standing.iter().any(|e| e.id.to_string() == id),
+        Some(("network", id)) => networks.iter().any(|n| n.id.short() == id),
+        _ => true,
+    };
     for link in seen.links.iter().filter(|l| l.at == Place::Host) {
-        let id = link.alias.as_deref().and_then(|a| a.strip_prefix(&mark)).and_then(|id| id.parse::<Id>().ok());
-        if id.is_some_and(|id| !standing.iter().any(|e| e.id == id)) {
+        if link.alias.as_deref().and_then(|alias| alias.strip_prefix(&mark)).is_some_and(|what| !known(what)) {
             tracing::info!(link = %link.name, "deleted a link without a record");
             linux.undo(vec![Inverse::Op(Op::LinkDel { at: Place::Host, dev: link.name.clone() })]);
         }
     }
+    // The refusing routes of networks that are no more.
+    let table = engine.settings().guard_table;
+    let stale = seen.prohibited.iter().filter(|p| p.table == table);
+    let stale = stale.filter(|p| !networks.iter().any(|n| n.prefixes().contains(&p.to)));
+    linux.undo(stale.map(|p| Inverse::Op(Op::ProhibitDel(*p))).collect());
 }
 
 fn adopt(engine: &Engine, endpoint: Endpoint) {

@@ -1,8 +1,9 @@
 //! A task: what is recorded of it, and what is shown of it.
 
+use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::{Endpoint, Engine, modes};
 use netmode_model::api::{ContainerView, NetworkInterface, RunRequest, TaskState, TaskView};
-use netmode_model::{Id, Mode, Name, RequestedMode};
+use netmode_model::{ConnectRequest, Id, Mode, Name, RequestedMode, RestartPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -25,8 +26,15 @@ pub struct TaskRecord {
     pub requested: RequestedMode,
     /// Whose namespace it uses, unless its own endpoint's or the host's.
     pub netns: Joined,
-    /// Its endpoint, while it has one.
+    /// Its endpoint, while it has one: its namespace, and its interface on the first network.
     pub endpoint: Option<Id>,
+    /// Endpoints on further networks, in the order in which they came.
+    #[serde(default)]
+    pub more: Vec<Id>,
+    /// The networks that it is to be on, by name, the first of [`TaskRecord::endpoint`]; the default one where nothing
+    /// is said.
+    #[serde(default)]
+    pub networks: Option<Vec<NetworkUse>>,
     /// Where it is in its life.
     pub state: TaskState,
     /// RFC 3339.
@@ -39,6 +47,48 @@ pub struct TaskRecord {
     pub exit_code: Option<i32>,
     /// Why it stopped.
     pub stopped_reason: Option<String>,
+    /// The image by its digest: its name may stand for another one later.
+    #[serde(default)]
+    pub image_id: Option<String>,
+    /// RFC 3339: when it is killed that is being stopped.
+    #[serde(default)]
+    pub kill_at: Option<String>,
+    /// What its restart policy has to know.
+    #[serde(default)]
+    pub again: Again,
+}
+
+/// What is recorded for a task's restart policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Again {
+    /// Somebody asked it to end.
+    pub stopped_by_hand: bool,
+    /// It ended and is about to be started.
+    pub due: bool,
+    /// How often it was started by itself since somebody started it.
+    pub count: u32,
+    /// How many times in a row it ended soon.
+    pub hasty: u32,
+}
+
+/// A network that a task is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkUse {
+    /// Its name.
+    pub name: String,
+    /// The addresses that were asked for, of a network that the task was connected to; those of the first are in the
+    /// request.
+    #[serde(default)]
+    pub wanted: ConnectRequest,
+}
+
+impl NetworkUse {
+    /// A network and nothing special.
+    pub fn of(name: &str) -> Self {
+        Self { name: name.into(), wanted: ConnectRequest::default() }
+    }
 }
 
 /// How a task comes by its namespace.
@@ -65,10 +115,25 @@ impl TaskRecord {
         self.request.net.hostname.clone().or(own)
     }
 
+    /// The networks that it is to be on.
+    pub fn uses(&self) -> Vec<NetworkUse> {
+        self.networks.clone().unwrap_or_else(|| vec![NetworkUse::of(DEFAULT_NETWORK)])
+    }
+
+    /// Its endpoints that stand, the one with the namespace first.
+    pub fn endpoints(&self, engine: &Engine) -> Vec<Endpoint> {
+        self.endpoint.iter().chain(&self.more).filter_map(|id| engine.endpoint(*id)).collect()
+    }
+
     /// The image or root directory, as it was named.
     pub fn image(&self) -> String {
         let spec = &self.request.container;
         spec.image.clone().or_else(|| spec.rootfs.clone()).unwrap_or_default()
+    }
+
+    /// When it is started again by itself.
+    pub fn policy(&self) -> RestartPolicy {
+        self.request.container.restart.unwrap_or_default()
     }
 
     /// Whether it has ended.
@@ -78,8 +143,8 @@ impl TaskRecord {
 
     /// The task as `inspect` shows it.
     pub fn view(&self, engine: &Engine, pid: i32) -> TaskView {
-        let endpoint = self.endpoint.and_then(|id| engine.endpoint(id));
-        let pin = endpoint.as_ref().and_then(|e| e.netns.name());
+        let endpoints = self.endpoints(engine);
+        let pin = endpoints.first().and_then(|e| e.netns.name());
         TaskView {
             id: self.id,
             name: self.name.clone(),
@@ -88,18 +153,21 @@ impl TaskRecord {
             state: self.state,
             netns: pin.map(|name| format!("/run/netns/{name}")),
             pid,
-            containers: vec![self.container(endpoint.as_ref())],
-            networks: endpoint.as_ref().map(Endpoint::views).unwrap_or_default(),
+            containers: vec![self.container(&endpoints)],
+            networks: endpoints.iter().flat_map(Endpoint::views).collect(),
             created_at: self.created_at.clone(),
             started_at: self.started_at.clone(),
             stopped_at: self.stopped_at.clone(),
             stopped_reason: self.stopped_reason.clone(),
             labels: self.request.container.labels.clone(),
+            restart_policy: self.policy(),
+            restart_count: self.again.count,
+            restarting: self.again.due,
         }
     }
 
-    fn container(&self, endpoint: Option<&Endpoint>) -> ContainerView {
-        let interface = endpoint.and_then(|e| {
+    fn container(&self, endpoints: &[Endpoint]) -> ContainerView {
+        let interfaces = endpoints.iter().filter_map(|e| {
             let link = e.link.as_ref()?;
             let text = |v4| link.addr(v4).map(|ip| ip.to_string());
             Some(NetworkInterface {
@@ -111,10 +179,11 @@ impl TaskRecord {
         ContainerView {
             name: self.name.clone(),
             image: self.image(),
+            image_id: self.image_id.clone(),
             command: self.request.container.command.clone(),
             exit_code: self.exit_code,
-            network_bindings: endpoint.map(Endpoint::bindings).unwrap_or_default(),
-            network_interfaces: interface.into_iter().collect(),
+            network_bindings: endpoints.iter().flat_map(Endpoint::bindings).collect(),
+            network_interfaces: interfaces.collect(),
         }
     }
 }

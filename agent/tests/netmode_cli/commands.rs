@@ -92,7 +92,7 @@ fn wrong_usage_is_2_and_a_bad_value_of_run_or_exec_is_125_without_asking() {
     agent
         .run(&["run", "--mode", "foo", "x"])
         .fails(125, "unknown network mode \"foo\": choose one of awsvpc, bridge, host, none, default");
-    agent.run(&["run", "--restart", "always", "x"]).fails(125, "comes with a later release");
+    agent.run(&["run", "--restart", "sometimes", "x"]).fails(125, "unknown restart policy \"sometimes\"");
     agent.run(&["exec", "-w", "x", "web", "true"]).fails(125, "absolute path");
     agent.run(&["run", "--name", "a\u{1b}]0;b", "x"]).fails(125, "is not allowed");
     agent.run(&["attach", "--netns", "/run/netns/x", "-p", "80:81:82:83"]).fails(1, "cannot publish");

@@ -18,6 +18,7 @@ mod body;
 mod call;
 mod error;
 mod head;
+mod images;
 mod path;
 mod routes;
 mod session;

@@ -4,11 +4,11 @@ use crate::call::{Pending, Request, Way};
 use crate::error::ClientError;
 use crate::path::{encode, task};
 use crate::session::Session;
-use netmode_model::NetworkSummary;
 use netmode_model::api::{
-    Created, ExecRequest, Exited, Finding, KillRequest, Planned, PortView, RunRequest, StopRequest, TaskView,
-    VersionReply,
+    Created, ExecRequest, Exited, Finding, KillRequest, NetworkView, Planned, PortView, RunRequest, StopRequest,
+    TaskView, VersionReply,
 };
+use netmode_model::{ConnectRequest, NetworkCreated, NetworkRequest, NetworkSummary};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub const DEFAULT_SOCKET: &str = "/run/netmode/netmode.sock";
 const QUICK: Duration = Duration::from_secs(30);
 
 /// Time for the making of a task: a large image is unpacked on the way.
-const LONG: Duration = Duration::from_secs(900);
+pub(crate) const LONG: Duration = Duration::from_secs(900);
 
 /// Seconds between SIGTERM and SIGKILL where a stop names none ([`StopRequest`]).
 const STOP: u32 = 10;
@@ -54,19 +54,19 @@ impl Client {
         &self.socket
     }
 
-    fn way(&self, answer: Option<Duration>) -> Way<'_> {
+    pub(crate) fn way(&self, answer: Option<Duration>) -> Way<'_> {
         Way { socket: &self.socket, connect: self.connect, answer }
     }
 
-    fn get<T: DeserializeOwned>(&self, target: impl Into<String>) -> Result<T, ClientError> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, target: impl Into<String>) -> Result<T, ClientError> {
         Pending::send(&self.way(Some(self.quick)), &Request::new("GET", target))?.answer()
     }
 
-    fn act(&self, request: &Request, limit: Duration) -> Result<(), ClientError> {
+    pub(crate) fn act(&self, request: &Request, limit: Duration) -> Result<(), ClientError> {
         Pending::<()>::send(&self.way(Some(limit)), request)?.done()
     }
 
-    fn stream(&self, request: Request) -> Result<Session, ClientError> {
+    pub(crate) fn stream(&self, request: Request) -> Result<Session, ClientError> {
         Pending::<()>::send(&self.way(Some(self.quick)), &request.upgrade())?.session()
     }
 
@@ -77,6 +77,49 @@ impl Client {
     /// [`ClientError::Protocol`] when the connection breaks, the time is up, or the answer makes no sense.
     pub fn version(&self) -> Result<VersionReply, ClientError> {
         self.get("/v1/version")
+    }
+
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn create_network(&self, request: &NetworkRequest) -> Result<NetworkCreated, ClientError> {
+        let request = Request::new("POST", "/v1/networks").json(request)?;
+        Pending::send(&self.way(Some(self.quick)), &request)?.answer()
+    }
+
+    /// Removes a network that nobody uses, by name or id.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn remove_network(&self, reference: &str) -> Result<(), ClientError> {
+        self.act(&Request::new("DELETE", format!("/v1/networks/{}", encode(reference))), self.quick)
+    }
+
+    /// Removes every network that nobody uses, and tells which.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn prune_networks(&self) -> Result<Vec<NetworkCreated>, ClientError> {
+        Pending::send(&self.way(Some(self.quick)), &Request::new("POST", "/v1/networks/prune"))?.answer()
+    }
+
+    /// Gives a running task an interface on a network.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn connect(&self, network: &str, request: &ConnectRequest) -> Result<NetworkView, ClientError> {
+        let target = format!("/v1/networks/{}/connect", encode(network));
+        Pending::send(&self.way(Some(self.quick)), &Request::new("POST", target).json(request)?)?.answer()
+    }
+
+    /// Takes a running task's interface on a network away.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn disconnect(&self, network: &str, request: &ConnectRequest) -> Result<(), ClientError> {
+        let target = format!("/v1/networks/{}/disconnect", encode(network));
+        self.act(&Request::new("POST", target).json(request)?, self.quick)
     }
 
     /// Makes a task with its network; `start` runs its container, too.

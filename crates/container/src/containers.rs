@@ -2,7 +2,7 @@
 
 use crate::error::ContainerError;
 use crate::exits::Exits;
-use crate::image::{Image, ImageStore};
+use crate::image::ImageStore;
 use crate::layout::{Layout, Process, Record, write_mode};
 use crate::runtime::{self, Runtime};
 use crate::{Config, Exit, Prepared, State, rootfs};
@@ -43,7 +43,8 @@ impl Containers {
     /// A directory that cannot be made or whose path cannot be used.
     pub fn new(config: Config) -> Result<Self, ContainerError> {
         let layout = Layout::new(&config.run_dir, &config.state_dir)?;
-        let images = ImageStore::new(layout.images(), config.skopeo.clone(), config.umoci.clone())
+        let (skopeo, umoci) = (config.skopeo.clone(), config.umoci.clone());
+        let images = ImageStore::new(layout.images(), layout.registry(), skopeo, umoci)
             .map_err(ContainerError::file("use", layout.images()))?;
         let runtime = Runtime {
             runtime: config.runtime.clone(),
@@ -74,13 +75,8 @@ impl Containers {
         &self.0.runtime
     }
 
-    /// The image of a reference: a `docker save` tar or an OCI layout by absolute path, with or without
-    /// `docker-archive:`, `oci-archive:` or `oci:` before it and `:TAG` behind it. Unpacked once per content.
-    ///
-    /// # Errors
-    /// [`ContainerError::Image`].
-    pub fn image(&self, reference: &str) -> Result<Image, ContainerError> {
-        Ok(self.0.images.load(reference)?)
+    pub(crate) fn image_store(&self) -> &ImageStore {
+        &self.0.images
     }
 
     /// Starts conmon and lets the runtime make the container; its first process waits for [`Self::start`].

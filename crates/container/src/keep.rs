@@ -5,8 +5,10 @@ use crate::program;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +32,6 @@ struct Record {
 #[derive(Debug)]
 struct Start {
     program: PathBuf,
-    argument: &'static str,
     record: PathBuf,
     ends: [OwnedFd; 2],
 }
@@ -46,8 +47,7 @@ pub struct KeepProcess {
 /// The two descriptors that a process of an agent before this one holds. One that cannot be asked for them is ended:
 /// what it holds would stay out of everybody's reach.
 pub fn find_kept(record: &Path) -> Option<[OwnedFd; 2]> {
-    let text = std::fs::read(record).ok()?;
-    let Record { process, .. } = serde_json::from_slice::<Record>(&text).ok().filter(|r| r.v == VERSION)?;
+    let process = standing(record)?;
     let handle = handle(process)?;
     let get = |fd| pidfd_getfd(&handle, fd, PidfdGetfdFlags::empty());
     match (get(0), get(1)) {
@@ -60,27 +60,47 @@ pub fn find_kept(record: &Path) -> Option<[OwnedFd; 2]> {
     }
 }
 
+/// The process of a record. Where somebody has removed that, it is known by its command line: what it holds would be lost
+/// to everybody, the table among it.
+fn standing(record: &Path) -> Option<Process> {
+    let recorded = std::fs::read(record).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+    if let Some(recorded) = recorded.filter(|r| r.v == VERSION && r.process.is_alive()) {
+        return Some(recorded.process);
+    }
+    let pids = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let ours = argument(record);
+    let is_ours = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|b| *b == 0).nth(1) == Some(ours.as_bytes())
+    };
+    pids.into_iter().find(is_ours).and_then(Process::of)
+}
+
+/// The one argument of the process; it names the record, and so the agent that it belongs to.
+fn argument(record: &Path) -> OsString {
+    let mut argument = OsString::from("--keep=");
+    argument.push(record);
+    argument
+}
+
 fn handle(process: Process) -> Option<OwnedFd> {
     let handle = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
     process.is_alive().then_some(handle)
 }
 
 impl KeepProcess {
-    /// Has a process hold the descriptors: the one that does so already, or a new one, `PROGRAM ARGUMENT`. Should
+    /// Has a process hold the descriptors: the one that does so already, or a new one, `PROGRAM --keep=RECORD`. Should
     /// somebody end it while the agent lives, another is started.
     ///
     /// # Errors
     /// The program cannot be started, or the record cannot be written.
-    pub fn start(
-        program: &Path,
-        argument: &'static str,
-        record: &Path,
-        ends: [OwnedFd; 2],
-        standing: bool,
-    ) -> io::Result<Arc<Self>> {
-        let start = Start { program: program.into(), argument, record: record.into(), ends };
-        let (process, child) = match start.standing().filter(|_| standing) {
-            Some(process) => (process, None),
+    pub fn start(program: &Path, record: &Path, ends: [OwnedFd; 2], found: bool) -> io::Result<Arc<Self>> {
+        let start = Start { program: program.into(), record: record.into(), ends };
+        let (process, child) = match standing(record).filter(|_| found) {
+            Some(process) => {
+                start.note(process)?;
+                (process, None)
+            }
             None => start.spawn()?,
         };
         let this = Arc::new(Self { start, now: Mutex::new(process), ended: AtomicBool::new(false) });
@@ -137,25 +157,23 @@ impl KeepProcess {
 }
 
 impl Start {
-    /// The process of the record, if it lives.
-    fn standing(&self) -> Option<Process> {
-        let record = serde_json::from_slice::<Record>(&std::fs::read(&self.record).ok()?).ok()?;
-        Some(record.process).filter(Process::is_alive)
-    }
-
     fn spawn(&self) -> io::Result<(Process, Option<Child>)> {
         let [first, second] = &self.ends;
         let (first, second) = (first.try_clone()?, second.try_clone()?);
         let mut command = program::command(&self.program);
-        command.arg(self.argument).stdin(Stdio::from(first)).stdout(Stdio::from(second)).stderr(Stdio::null());
+        command.arg(argument(&self.record)).stdin(Stdio::from(first)).stdout(Stdio::from(second)).stderr(Stdio::null());
         let mut child = program::start(&mut command)?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let process = Process::of(pid).ok_or_else(|| io::Error::other("it ended at once"))?;
-        let text = serde_json::to_vec(&Record { v: VERSION, process }).map_err(io::Error::other)?;
-        if let Err(error) = write_private(&self.record, &text) {
+        if let Err(error) = self.note(process) {
             let _ = child.kill();
-            return Err(io::Error::other(error.to_string()));
+            return Err(error);
         }
         Ok((process, Some(child)))
+    }
+
+    fn note(&self, process: Process) -> io::Result<()> {
+        let text = serde_json::to_vec(&Record { v: VERSION, process }).map_err(io::Error::other)?;
+        write_private(&self.record, &text).map_err(|e| io::Error::other(e.to_string()))
     }
 }

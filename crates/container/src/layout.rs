@@ -140,6 +140,11 @@ impl Layout {
         self.state.join("images")
     }
 
+    /// Where skopeo is told for one call who asks a registry: on tmpfs, for root's eyes only.
+    pub(crate) fn registry(&self) -> PathBuf {
+        self.run.join("registry")
+    }
+
     fn record(&self, id: Id) -> PathBuf {
         self.bundle(id).join("record.json")
     }

@@ -17,11 +17,14 @@
 mod bundle;
 mod capability;
 mod containers;
+mod credential_helper;
 mod devices;
 mod error;
 mod exec;
 mod exits;
+
 mod image;
+mod images;
 mod keep;
 mod layout;
 mod logs;
@@ -40,9 +43,12 @@ mod user;
 
 pub use capability::BadCapability;
 pub use containers::{Containers, signal};
+pub use credential_helper::{Action, HelperError, credential_helper};
 pub use error::ContainerError;
 pub use exec::Execution;
-pub use image::{Image, ImageConfig, ImageError};
+pub use image::{
+    Image, ImageConfig, ImageError, ImageName, Reference, RemovedImage, StoredImage, is_file, registry_name,
+};
 pub use keep::{KeepProcess, find_kept};
 pub use logs::Logs;
 pub use program::ProgramError;
@@ -110,6 +116,8 @@ pub struct NewContainer<'a> {
     pub name: &'a str,
     /// What runs.
     pub spec: &'a ContainerSpec,
+    /// The image by its digest, where it has been found already; else `spec.image` is looked up.
+    pub image: Option<String>,
     /// Where.
     pub netns: Netns,
     /// Host name; the host's own with [`Netns::Host`], else the short id, where none is given.

@@ -3,7 +3,7 @@
 use crate::bundle::{self, Machine, Parts};
 use crate::containers::Containers;
 use crate::error::ContainerError;
-use crate::image::{Image, ImageConfig};
+use crate::image::{Image, ImageConfig, ImageError};
 use crate::layout::{RECORD_VERSION, Record, private_dir, write_mode, write_private};
 use crate::rooted::{Found, Rooted};
 use crate::spec::{self, Allowed, BadSpec, Checked, RootSource};
@@ -40,7 +40,11 @@ impl Containers {
         bundle::check_sysctls(&new.sysctls, &new.netns)?;
         let needs = Needs::find(self, new.spec, &checked)?;
         let image = match &checked.root {
-            RootSource::Image(reference) => Some(self.image(reference)?),
+            RootSource::Image(reference) => Some(match &new.image {
+                // The name may stand for another image by now.
+                Some(id) => self.stored_image(id).ok_or_else(|| ImageError::NotHere(id.clone()))?,
+                None => self.image(reference)?,
+            }),
             _ => None,
         };
         let is_new = self.make_place(new.id)?;

@@ -6,7 +6,7 @@
 use netmode_model::Code;
 use nix::fcntl::{F_GETFL, F_SETFD, F_SETFL, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -42,6 +42,9 @@ pub enum ProgramError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// Nobody waits for its work any more.
+    #[error("{} was ended because its caller went away; ask again", .0.display())]
+    Abandoned(PathBuf),
     /// It did not come to an end and was killed.
     #[error("{} did not answer within {} s and was killed; try again, or see its own log", path.display(), limit.as_secs())]
     Hangs {
@@ -57,7 +60,7 @@ impl ProgramError {
     pub fn code(&self) -> Code {
         match self {
             Self::Missing { .. } => Code::MissingProgram,
-            Self::Start { .. } | Self::Hangs { .. } => Code::Runtime,
+            Self::Start { .. } | Self::Hangs { .. } | Self::Abandoned(_) => Code::Runtime,
         }
     }
 }
@@ -124,17 +127,41 @@ pub(crate) fn start(command: &mut Command) -> io::Result<Child> {
 }
 
 /// Runs a command to its end and collects what it writes; it is killed when the time is over.
-pub(crate) fn run(mut command: Command, inherited: &[BorrowedFd<'_>], limit: Duration) -> Result<Output, ProgramError> {
+pub(crate) fn run(command: Command, inherited: &[BorrowedFd<'_>], limit: Duration) -> Result<Output, ProgramError> {
+    run_watched(command, inherited, limit, &mut || true)
+}
+
+/// What a command shall read from its standard input: at most what a pipe holds, a password say. Unlike an argument or
+/// a file nobody else can see it.
+pub(crate) fn feed(command: &mut Command, input: &[u8]) -> io::Result<()> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    nonblocking(write.as_fd())?;
+    std::fs::File::from(write).write_all(input)?;
+    command.stdin(Stdio::from(read));
+    Ok(())
+}
+
+/// As [`run`]; every tenth of a second `go_on` is asked, and a no ends the command.
+pub(crate) fn run_watched(
+    mut command: Command,
+    inherited: &[BorrowedFd<'_>],
+    limit: Duration,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Output, ProgramError> {
     let path = PathBuf::from(command.get_program());
     let start = |source| ProgramError::Start { path: path.clone(), source };
     // Its own process group, so that killing it takes its children along and a terminal's ^C does not.
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = spawn(&mut command, inherited).map_err(start)?;
-    match collect(&mut child, Instant::now() + limit) {
-        Ok(Some(output)) => Ok(output),
-        Ok(None) => {
+    match collect(&mut child, Instant::now() + limit, go_on) {
+        Ok(Collected::Ended(output)) => Ok(output),
+        Ok(Collected::OutOfTime) => {
             end(&mut child);
             Err(ProgramError::Hangs { path, limit })
+        }
+        Ok(Collected::Abandoned) => {
+            end(&mut child);
+            Err(ProgramError::Abandoned(path))
         }
         Err(source) => {
             end(&mut child);
@@ -151,23 +178,39 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Reads until the process is gone: a grandchild that keeps a pipe open is not waited for. `None`: out of time.
-fn collect(child: &mut Child, deadline: Instant) -> io::Result<Option<Output>> {
+/// How often somebody is asked whether the work shall go on.
+const LOOK: Duration = Duration::from_millis(100);
+
+enum Collected {
+    Ended(Output),
+    OutOfTime,
+    Abandoned,
+}
+
+/// Reads until the process is gone: a grandchild that keeps a pipe open is not waited for.
+fn collect(child: &mut Child, deadline: Instant, go_on: &mut dyn FnMut() -> bool) -> io::Result<Collected> {
     let pid = rustix::process::Pid::from_child(child);
     let ended: OwnedFd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
     let mut out = Pipe::of(child.stdout.take())?;
     let mut err = Pipe::of(child.stderr.take())?;
+    let mut look = Instant::now() + LOOK;
     loop {
-        let is_over = wait_readable(&[Some(ended.as_fd()), out.fd(), err.fd()], deadline)?;
+        let ready = wait_readable(&[Some(ended.as_fd()), out.fd(), err.fd()], deadline.min(look))?;
         out.drain()?;
         err.drain()?;
-        match is_over {
-            None => return Ok(None),
-            Some(ready) if ready[0] => {
-                let status = child.wait()?;
-                return Ok(Some(Output { status, stdout: out.bytes, stderr: err.bytes }));
+        if ready.is_some_and(|ready| ready[0]) {
+            let status = child.wait()?;
+            return Ok(Collected::Ended(Output { status, stdout: out.bytes, stderr: err.bytes }));
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return Ok(Collected::OutOfTime);
+        }
+        if now >= look {
+            if !go_on() {
+                return Ok(Collected::Abandoned);
             }
-            Some(_) => {}
+            look = now + LOOK;
         }
     }
 }

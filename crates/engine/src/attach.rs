@@ -4,7 +4,7 @@ use crate::endpoint::{self, Endpoint, NetnsUse, Owner, Progress};
 use crate::error::AttachError;
 use crate::leases::Leases;
 use crate::modes;
-use crate::network::{DEFAULT_NETWORK, Network};
+use crate::network::Network;
 use crate::outside::{Apply, Hold, HoldFailure, Kept};
 use crate::ports::Within;
 use crate::settings::Settings;
@@ -30,6 +30,10 @@ pub struct Attach {
     pub interface: IfName,
     /// The mode asked for.
     pub requested: RequestedMode,
+    /// Name of the network, in modes that have one.
+    pub network: String,
+    /// Whether the way out leads over this network, if it has one.
+    pub default_route: bool,
     /// The options.
     pub net: NetOptions,
     /// RFC 3339, for the record.
@@ -48,11 +52,11 @@ pub struct Answering {
 }
 
 /// A standing endpoint with what holds its ports.
-struct Live {
-    record: Endpoint,
-    kept: Vec<(Published, Kept)>,
+pub(crate) struct Live {
+    pub(crate) record: Endpoint,
+    pub(crate) kept: Vec<(Published, Kept)>,
     /// The same for the agent's successor.
-    _left: Box<dyn Send + Sync>,
+    pub(crate) _left: Box<dyn Send + Sync>,
 }
 
 /// The decisions of one agent, and their records. Shared by all requests; no lock is held across a wait.
@@ -62,11 +66,11 @@ pub struct Engine {
     pub(crate) hold: Arc<dyn Hold>,
     pub(crate) store: Arc<dyn Store>,
     leases: Mutex<Leases>,
-    live: Mutex<HashMap<Id, Live>>,
+    pub(crate) live: Mutex<HashMap<Id, Live>>,
     /// Held for reading by what adds to the kernel or takes away, for writing by what compares all of it.
-    changing: RwLock<()>,
+    pub(crate) changing: RwLock<()>,
     /// Endpoints that were detached and whose link has not been seen gone, by the link on the host.
-    leaving: Mutex<HashMap<IfName, Endpoint>>,
+    pub(crate) leaving: Mutex<HashMap<IfName, Endpoint>>,
 }
 
 /// What a request has reserved: given back unless it is [kept](Reserved::keep).
@@ -209,7 +213,7 @@ impl Engine {
         Ok(endpoint)
     }
 
-    fn record(&self, endpoint: &Endpoint) -> Result<(), AttachError> {
+    pub(crate) fn record(&self, endpoint: &Endpoint) -> Result<(), AttachError> {
         Ok(store::put(&*self.store, Kind::Endpoint, &endpoint.id.to_string(), endpoint)?)
     }
 
@@ -317,7 +321,7 @@ impl Engine {
         };
         let link = modes::needs(mode).link;
         if link {
-            endpoint.link = Some(self.leases().take_link(DEFAULT_NETWORK, &endpoint, request)?);
+            endpoint.link = Some(self.leases().take_link(&request.network, &endpoint, request)?);
         }
         self.leases().name(endpoint.id, &endpoint.owner);
         let mut reserved = Reserved { engine: self, endpoint: Some(endpoint), kept: Vec::new() };
@@ -468,6 +472,6 @@ fn not_held(published: Published, failure: HoldFailure) -> AttachError {
 
 /// A poisoned lock means that another request panicked; its data is still whole, since every change
 /// to it is a single call.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,10 +5,10 @@ use crate::network::Network;
 use crate::ruleset::{self, Form};
 use crate::settings::Settings;
 use crate::source_guard;
-use ipnetwork::IpNetwork;
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use netmode_model::nft::{Datum, Element, Family, Span, TableName};
-use netmode_model::op::{PolicyRule, Route, RuleVerdict};
-use netmode_model::{Final, HostAddr, IfName, Op, Place, PortRange, Published};
+use netmode_model::op::{MAIN_TABLE, PolicyRule, Prohibit, Route};
+use netmode_model::{Final, HostAddr, Op, Place, PortRange, Published};
 use std::net::IpAddr;
 
 /// Steps that make a network: the bridge with its gateway, its place in the table, and the guard.
@@ -28,60 +28,104 @@ pub fn network_up(net: &Network, settings: &Settings) -> Vec<Op> {
     }
     ops.push(host(format!("net/ipv4/conf/{dev}/route_localnet"), "1"));
     ops.push(host(format!("net/ipv4/conf/{dev}/src_valid_mark"), "1"));
-    ops.push(host("net/ipv4/ip_forward".into(), "1"));
-    if net.v6.is_some() {
-        ops.push(host("net/ipv6/conf/all/forwarding".into(), "1"));
-    }
     // Neighbour solicitations for what is forwarded need a link-local source (RFC 4861 §7.2.2).
     let link_local = net.v6.and_then(|_| "fe80::1/64".parse().ok());
     for addr in net.gateways().into_iter().chain(link_local) {
         ops.push(Op::AddrAdd { at: Place::Host, dev: dev.clone(), addr });
     }
-    ops.extend(guard(net, settings).into_iter().map(Op::RuleAdd));
+    ops.extend(prohibits(net, settings).into_iter().map(Op::ProhibitAdd));
     ops.extend(network_elements(net).into_iter().map(|element| add(settings, element)));
     ops.push(Op::LinkUp { at: Place::Host, dev });
     ops
 }
 
+/// Steps that take a network away: what [`network_up`] made, but not what the kernel takes along with the bridge.
+pub fn network_down(net: &Network, settings: &Settings) -> Vec<Op> {
+    let table = || TableName::inet(&settings.table);
+    let elements = network_elements(net).into_iter();
+    let mut ops: Vec<Op> = elements.map(|element| Op::ElementDel { table: table(), element }).collect();
+    ops.push(Op::LinkDel { at: Place::Host, dev: net.bridge.clone() });
+    // Last: until the link is gone its prefix is refused to strangers.
+    ops.extend(prohibits(net, settings).into_iter().map(Op::ProhibitDel));
+    ops
+}
+
+fn member(set: &str, key: Vec<Span>) -> Element {
+    Element { set: set.into(), key, data: vec![] }
+}
+
+fn whole(prefix: IpNetwork) -> Span {
+    Span::Range(Datum::ip(prefix.network()), Datum::ip(prefix.broadcast()))
+}
+
 /// The elements of a network in the table.
 pub fn network_elements(net: &Network) -> Vec<Element> {
     let name = || Span::One(Datum::Name(net.bridge.clone()));
-    let set = |set: &str, key| Element { set: set.into(), key, data: vec![] };
-    let mut elements = vec![set(ruleset::BRIDGES, vec![name()]), set(ruleset::SAME_BRIDGE, vec![name(), name()])];
+    let mut elements = vec![member(ruleset::BRIDGES, vec![name()])];
+    if net.icc {
+        elements.push(member(ruleset::SAME_BRIDGE, vec![name(), name()]));
+    }
+    if net.internal {
+        elements.push(member(ruleset::INTERNAL, vec![name()]));
+    }
     for prefix in net.prefixes() {
-        let span = Span::Range(Datum::ip(prefix.network()), Datum::ip(prefix.broadcast()));
         let family = Family::of(prefix.ip());
-        elements.push(set(ruleset::subnets(family), vec![span.clone()]));
-        elements.push(set(ruleset::home(family), vec![span, name()]));
+        if net.masquerade && !net.internal {
+            elements.push(member(ruleset::subnets(family), vec![whole(prefix)]));
+        }
+        elements.push(member(ruleset::home(family), vec![whole(prefix), name()]));
     }
     elements
 }
 
+/// The elements that keep strangers' traffic of a family from being forwarded: for a host that forwards only because
+/// the agent switched that on.
+pub fn closed(family: Family) -> Element {
+    let everything: IpNetwork = match family {
+        Family::V4 => IpNetwork::V4(Ipv4Network::from(std::net::Ipv4Addr::UNSPECIFIED)),
+        Family::V6 => IpNetwork::V6(Ipv6Network::from(std::net::Ipv6Addr::UNSPECIFIED)),
+    };
+    let everything = IpNetwork::new(everything.ip(), 0).unwrap_or(everything);
+    member(ruleset::closed(family), vec![whole(everything)])
+}
+
+/// Steps that the host needs once, whatever networks there are: the rules of the guard.
+pub fn host_up(settings: &Settings) -> Vec<Op> {
+    let families = [(Family::V4, true), (Family::V6, settings.kernel_ipv6)];
+    let rules = families.into_iter().filter(|(_, wanted)| *wanted).flat_map(|(family, _)| guard(family, settings));
+    rules.map(Op::RuleAdd).collect()
+}
+
 /// The fail-closed guard: default-deny policy routing, out of reach of `nft flush ruleset`.
 ///
-/// Only what the host sends, what comes from the bridge itself and what our table has marked is
-/// routed to a container; without the table nothing is marked.
-pub fn guard(net: &Network, settings: &Settings) -> Vec<PolicyRule> {
-    let pref = settings.rule_pref;
-    let mut rules = Vec::new();
-    for to in net.prefixes() {
-        let rule = |n, iif: Option<IfName>, mark, verdict| PolicyRule { pref: pref + n, iif, mark, to, verdict };
-        rules.push(rule(0, "lo".parse().ok(), None, RuleVerdict::Main));
-        rules.push(rule(1, Some(net.bridge.clone()), None, RuleVerdict::Main));
-        rules.push(rule(2, None, Some(settings.mark), RuleVerdict::Main));
-        rules.push(rule(3, None, None, RuleVerdict::Prohibit));
-    }
-    rules
+/// Only what the host sends and what our table has marked is routed to a container, and without the table nothing is
+/// marked. Everything else asks a table that has a refusing route for the prefix of each network, so that the rules
+/// are as many for one network as for hundreds.
+pub fn guard(family: Family, settings: &Settings) -> [PolicyRule; 3] {
+    let rule = |n, iif, mark, table| PolicyRule { pref: settings.rule_pref + n, family, iif, mark, table };
+    [
+        rule(0, "lo".parse().ok(), None, MAIN_TABLE),
+        rule(1, None, Some(settings.mark), MAIN_TABLE),
+        rule(2, None, None, settings.guard_table),
+    ]
+}
+
+/// The refusing routes of a network.
+fn prohibits(net: &Network, settings: &Settings) -> Vec<Prohibit> {
+    net.prefixes().into_iter().map(|to| Prohibit { table: settings.guard_table, to }).collect()
 }
 
 /// Kernel variables of a namespace that a link will be born in: no ear for router advertisements, and no IPv6 where
 /// the network has none.
-pub fn inner_variables(has_v6: bool, settings: &Settings) -> Vec<(String, String)> {
+pub fn inner_variables(has_v6: bool, fresh: bool, settings: &Settings) -> Vec<(String, String)> {
     let accept_ra = ("net/ipv6/conf/default/accept_ra", "0");
     let disable = ("net/ipv6/conf/default/disable_ipv6", "1");
+    let allow = ("net/ipv6/conf/default/disable_ipv6", "0");
     let variables = match (settings.kernel_ipv6, has_v6) {
         (false, _) => vec![],
-        (true, true) => vec![accept_ra],
+        // As a new namespace has it.
+        (true, true) if fresh => vec![accept_ra],
+        (true, true) => vec![accept_ra, allow],
         (true, false) => vec![accept_ra, disable],
     };
     variables.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
@@ -101,7 +145,7 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
     ops.push(Op::PortUp {
         dev: link.host_dev.clone(),
         hairpin: true,
-        isolated: false,
+        isolated: link.isolated,
         alias: format!("netmode/{}/endpoint/{}", settings.instance, ep.id),
     });
     let dev = || link.interface.clone();

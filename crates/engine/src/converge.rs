@@ -73,6 +73,8 @@ impl<'a> Present<'a> {
             Op::RouteDel(route) => !self.routes.contains(route),
             Op::RuleAdd(rule) => self.seen.rules.contains(rule),
             Op::RuleDel(rule) => !self.seen.rules.contains(rule),
+            Op::ProhibitAdd(route) => self.seen.prohibited.contains(route),
+            Op::ProhibitDel(route) => !self.seen.prohibited.contains(route),
             Op::Sysctl { .. } => true,
             Op::TableAdd(ruleset) => table(&ruleset.table).is_some_and(|t| {
                 let whole = ruleset.chains.iter().all(|c| t.chains.get(&c.name) == Some(&c.rules.len()));

@@ -44,6 +44,8 @@ pub enum NetnsUse {
     Own(NetnsName),
     /// Someone else's, under a name it is registered by; only our links are taken away again.
     Foreign(NetnsName),
+    /// Another endpoint's own: a further network of the same container.
+    Joined(NetnsName),
 }
 
 impl NetnsUse {
@@ -51,7 +53,7 @@ impl NetnsUse {
     pub fn name(&self) -> Option<&NetnsName> {
         match self {
             Self::Host => None,
-            Self::Own(name) | Self::Foreign(name) => Some(name),
+            Self::Own(name) | Self::Foreign(name) | Self::Joined(name) => Some(name),
         }
     }
 }
@@ -100,6 +102,9 @@ pub struct EndpointLink {
     pub network: String,
     /// The bridge that the host's end is a port of.
     pub bridge: IfName,
+    /// No frames to other ports of the kind: the network keeps its containers apart.
+    #[serde(default)]
+    pub isolated: bool,
     /// Whether a neighbour may know another hardware address for one of the addresses, and has to be told.
     pub announce: bool,
     /// The link on the host.

@@ -69,6 +69,16 @@ pub enum AttachError {
         /// The network.
         network: String,
     },
+    /// An internal network publishes nothing.
+    #[error(
+        "cannot publish {spec}: the network {network} is internal and reached by nobody else; leave out -p or use another network"
+    )]
+    Internal {
+        /// The mapping.
+        spec: PortSpec,
+        /// The network.
+        network: String,
+    },
     /// The pool has no such address to give.
     #[error("{}", address(source, owner))]
     Address {
@@ -151,9 +161,11 @@ impl AttachError {
     /// The stable code.
     pub fn code(&self) -> Code {
         match self {
-            Self::Refused { .. } | Self::HostPortsDiffer { .. } | Self::NoIpv6 { .. } | Self::NoIpv6Prefix { .. } => {
-                Code::UnsupportedInMode
-            }
+            Self::Refused { .. }
+            | Self::HostPortsDiffer { .. }
+            | Self::NoIpv6 { .. }
+            | Self::NoIpv6Prefix { .. }
+            | Self::Internal { .. } => Code::UnsupportedInMode,
             Self::MappedTwice { .. } => Code::InvalidPort,
             Self::PortPublished { .. } => Code::PortTaken,
             Self::NotHeld { failure, .. } => match failure {

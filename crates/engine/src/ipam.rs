@@ -15,7 +15,9 @@ pub struct Pool {
     gateway: IpAddr,
     /// Offset within the prefix → who has it.
     taken: BTreeMap<u128, Id>,
-    /// Nothing below this offset is free.
+    /// First and last offset that are given out unasked.
+    range: (u128, u128),
+    /// Nothing of the range below this offset is free.
     floor: u128,
     /// Offsets from 0 to this one exist.
     last: u128,
@@ -61,12 +63,18 @@ pub enum IpamError {
 }
 
 impl Pool {
-    /// The addresses of a prefix; its first one is the gateway's.
-    pub fn new(prefix: IpNetwork) -> Self {
+    /// The addresses of a prefix. Of those in `range`, a part of it, the lowest free one is given out; any other one
+    /// to whom asks for it.
+    pub fn new(prefix: IpNetwork, gateway: IpAddr, range: Option<IpNetwork>) -> Self {
         let prefix = canonical(prefix);
-        let host_bits = u32::from(if prefix.is_ipv4() { 32 } else { 128 } - prefix.prefix());
-        let last = if host_bits == 128 { u128::MAX } else { (1 << host_bits) - 1 };
-        Self { prefix, gateway: at(prefix, 1), taken: BTreeMap::new(), floor: 2, last }
+        let last = size(prefix) - 1;
+        let within = range.map(canonical).filter(|r| prefix.contains(r.ip()));
+        let (first, end) = within.map_or((0, last), |r| {
+            let first = offset(prefix, r.ip()).unwrap_or(0);
+            (first, (first + (size(r) - 1)).min(last))
+        });
+        let range = (first.max(1), end.min(last - u128::from(prefix.is_ipv4())));
+        Self { prefix, gateway, taken: BTreeMap::new(), range, floor: range.0, last }
     }
 
     /// The prefix, with its network address.
@@ -79,9 +87,11 @@ impl Pool {
         self.gateway
     }
 
-    /// How many addresses can be given out in all.
+    /// How many addresses can be given out unasked.
     pub fn usable(&self) -> u128 {
-        self.last.saturating_sub(1 + u128::from(self.prefix.is_ipv4()))
+        let (first, last) = self.range;
+        let gateway = offset(self.prefix, self.gateway).is_some_and(|o| (first..=last).contains(&o));
+        (last + 1).saturating_sub(first + u128::from(gateway))
     }
 
     /// How many are given out.
@@ -94,11 +104,11 @@ impl Pool {
     /// # Errors
     /// [`IpamError::Exhausted`].
     pub fn take_lowest(&mut self, owner: Id) -> Result<IpAddr, IpamError> {
-        let end = self.last.saturating_sub(u128::from(self.prefix.is_ipv4()));
-        while self.taken.contains_key(&self.floor) {
+        let gateway = offset(self.prefix, self.gateway);
+        while self.taken.contains_key(&self.floor) || Some(self.floor) == gateway {
             self.floor += 1;
         }
-        if self.floor > end {
+        if self.floor > self.range.1 {
             return Err(IpamError::Exhausted { prefix: self.prefix, usable: self.usable() });
         }
         self.taken.insert(self.floor, owner);
@@ -130,7 +140,7 @@ impl Pool {
     pub fn release(&mut self, ip: IpAddr, owner: Id) {
         if let Some(offset) = offset(self.prefix, ip).filter(|o| self.taken.get(o) == Some(&owner)) {
             self.taken.remove(&offset);
-            self.floor = self.floor.min(offset);
+            self.floor = self.floor.min(offset.max(self.range.0));
         }
     }
 }
@@ -148,7 +158,14 @@ pub fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
     a.is_ipv4() == b.is_ipv4() && (a.contains(b.network()) || b.contains(a.network()))
 }
 
-fn at(prefix: IpNetwork, offset: u128) -> IpAddr {
+/// How many addresses a prefix has; `u128::MAX` for ::/0, one too few.
+fn size(prefix: IpNetwork) -> u128 {
+    let host_bits = u32::from(if prefix.is_ipv4() { 32 } else { 128 } - prefix.prefix());
+    if host_bits == 128 { u128::MAX } else { 1 << host_bits }
+}
+
+/// The address at an offset of a prefix.
+pub fn at(prefix: IpNetwork, offset: u128) -> IpAddr {
     match prefix {
         // An offset within the prefix fits its width.
         IpNetwork::V4(p) => Ipv4Addr::from(u32::from(p.network()) + offset as u32).into(),
@@ -172,7 +189,26 @@ mod tests {
     use proptest::prelude::*;
 
     fn pool(prefix: &str) -> Pool {
-        Pool::new(prefix.parse().unwrap())
+        let prefix: IpNetwork = prefix.parse().unwrap();
+        Pool::new(prefix, at(prefix, 1), None)
+    }
+
+    #[test]
+    fn a_range_bounds_what_is_given_unasked_and_a_gateway_may_lie_anywhere() {
+        let prefix: IpNetwork = "10.0.0.0/24".parse().unwrap();
+        let mut p = Pool::new(prefix, "10.0.0.129".parse().unwrap(), "10.0.0.128/29".parse().ok());
+        let got: Vec<_> = std::iter::from_fn(|| p.take_lowest(id(1)).ok()).map(|ip| ip.to_string()).collect();
+        assert_eq!((got.len() as u128, p.usable()), (7, 7));
+        assert_eq!((got[0].as_str(), got[1].as_str()), ("10.0.0.128", "10.0.0.130"), "the gateway is passed by");
+        assert!(p.take("10.0.0.5".parse().unwrap(), id(2)).is_ok(), "asked for, outside of the range");
+        p.release("10.0.0.5".parse().unwrap(), id(2));
+        assert!(p.take_lowest(id(1)).is_err(), "and not given unasked for having been given back");
+        assert!(matches!(
+            p.take("10.0.0.129".parse().unwrap(), id(2)),
+            Err(IpamError::Reserved { what: "gateway", .. })
+        ));
+        let whole = Pool::new(prefix, "10.0.0.254".parse().unwrap(), None);
+        assert_eq!(whole.usable(), 253);
     }
 
     fn id(n: u8) -> Id {

@@ -34,11 +34,36 @@ struct Lan {
 
 impl Leases {
     pub(crate) fn new(networks: Vec<Network>) -> Self {
-        let lan = |network: Network| {
-            let pools = network.prefixes().into_iter().map(Pool::new).collect();
-            (network.name.clone(), Lan { network, pools, macs: HashMap::new(), chosen: HashSet::new() })
-        };
-        Self { networks: networks.into_iter().map(lan).collect(), ..Self::default() }
+        let mut leases = Self::default();
+        networks.into_iter().for_each(|network| leases.add_network(network));
+        leases
+    }
+
+    pub(crate) fn add_network(&mut self, network: Network) {
+        let pools = network.pools();
+        let lan = Lan { network, pools, macs: HashMap::new(), chosen: HashSet::new() };
+        self.networks.insert(lan.network.name.clone(), lan);
+    }
+
+    /// Takes a network away that nobody has an address on any more.
+    ///
+    /// # Errors
+    /// Who has one.
+    pub(crate) fn remove_network(&mut self, name: &str) -> Result<(), Vec<String>> {
+        let users = self.users(name);
+        if users.is_empty() {
+            self.networks.remove(name);
+            return Ok(());
+        }
+        Err(users)
+    }
+
+    /// Names of those who have an address on a network.
+    pub(crate) fn users(&self, name: &str) -> Vec<String> {
+        let lan = self.networks.get(name);
+        let mut users: Vec<String> = lan.iter().flat_map(|l| l.macs.values()).map(|id| self.owner(*id)).collect();
+        users.sort();
+        users
     }
 
     pub(crate) fn networks(&self) -> Vec<Network> {
@@ -78,6 +103,9 @@ impl Leases {
         let names = &self.names;
         let name_of = |id: Id| names.get(&id).cloned().unwrap_or_else(|| id.short());
         let lan = self.networks.get_mut(network).ok_or_else(|| AttachError::NoSuchNetwork(network.into()))?;
+        if let (true, Some(spec)) = (lan.network.internal, request.net.ports.first()) {
+            return Err(AttachError::Internal { spec: *spec, network: network.into() });
+        }
         let wanted = [request.net.ip.map(IpAddr::V4), request.net.ip6.map(IpAddr::V6)];
         if let (Some(ip), 1) = (wanted[1], lan.pools.len()) {
             return Err(AttachError::NoIpv6Prefix { ip, network: network.into() });
@@ -201,6 +229,7 @@ impl Lan {
             true => self.chosen.insert(ip) || known,
             false => self.chosen.remove(&ip) || known,
         });
+        let gateways = addrs.iter().filter_map(|a| self.network.gateway_for(a.ip())).collect();
         EndpointLink {
             network: self.network.name.clone(),
             bridge: self.network.bridge.clone(),
@@ -209,7 +238,8 @@ impl Lan {
             interface: request.interface.clone(),
             mac,
             mtu: self.network.mtu,
-            gateways: addrs.iter().filter_map(|a| self.network.gateway_for(a.ip())).collect(),
+            gateways: if request.default_route && !self.network.internal { gateways } else { Vec::new() },
+            isolated: !self.network.icc,
             addrs,
         }
     }

@@ -69,11 +69,12 @@ pub fn attach(ep: &Endpoint, settings: &Settings) -> Plan {
     let at = Place::Netns(netns.clone());
     let mut plan = Plan::default();
     // Before a link is born in it.
-    let variables = ep.link.as_ref().map(|link| bridge::inner_variables(link.addr(false).is_some(), settings));
+    let fresh = matches!(ep.netns, NetnsUse::Own(_));
+    let variables = ep.link.as_ref().map(|link| bridge::inner_variables(link.addr(false).is_some(), fresh, settings));
     let variables = variables.unwrap_or_default();
     match &ep.netns {
         NetnsUse::Own(netns) => plan.ops.push(Op::NetnsAdd { netns: netns.clone(), variables }),
-        NetnsUse::Foreign(_) | NetnsUse::Host => {
+        NetnsUse::Foreign(_) | NetnsUse::Joined(_) | NetnsUse::Host => {
             plan.ops.extend("lo".parse().ok().map(|dev| Op::LinkUp { at: at.clone(), dev }));
             let set = |(key, value)| Op::Sysctl { at: at.clone(), key, value };
             plan.ops.extend(variables.into_iter().map(set));
@@ -96,15 +97,31 @@ pub fn detach(ep: &Endpoint, settings: &Settings) -> Plan {
         plan.ops = bridge::unpublish(ep, link, settings);
         plan.then = bridge::flush(&ep.ports);
     }
-    match (&ep.netns, &ep.link) {
-        (NetnsUse::Own(netns), _) => plan.then.push(Final::NetnsDrop { netns: netns.clone() }),
-        (NetnsUse::Foreign(netns), link) => {
-            plan.then.extend(link.iter().map(|l| Final::LinkDrop { dev: l.host_dev.clone() }));
+    match &ep.netns {
+        NetnsUse::Own(netns) => plan.then.push(Final::NetnsDrop { netns: netns.clone() }),
+        NetnsUse::Foreign(netns) => {
+            plan.then.extend(drop_link(ep));
             plan.then.push(Final::NetnsDrop { netns: netns.clone() });
         }
-        (NetnsUse::Host, _) => {}
+        NetnsUse::Joined(_) => plan.then.extend(drop_link(ep)),
+        NetnsUse::Host => {}
     }
     plan
+}
+
+/// The plan that takes an endpoint's link away and leaves its namespace.
+pub fn unlink(ep: &Endpoint, settings: &Settings) -> Plan {
+    let mut plan = Plan::default();
+    if let Some(link) = &ep.link {
+        plan.ops = bridge::unpublish(ep, link, settings);
+        plan.then = bridge::flush(&ep.ports);
+        plan.then.extend(drop_link(ep));
+    }
+    plan
+}
+
+fn drop_link(ep: &Endpoint) -> Option<Final> {
+    ep.link.as_ref().map(|link| Final::LinkDrop { dev: link.host_dev.clone() })
 }
 
 /// What the person who starts a task in a mode should be told.

@@ -1,14 +1,18 @@
-//! Networks: a bridge, its prefixes, and how the prefix was chosen.
+//! Networks: a bridge, its prefixes, and how they were chosen.
 
 use crate::ipam;
 use crate::settings::{HostFacts, Settings};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use netmode_model::{Id, IfName, Mac};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Name of the network that the modes `bridge` and `default` use.
 pub const DEFAULT_NETWORK: &str = "bridge";
+
+/// Version of the record that this agent writes; it reads this one and the one before.
+pub const VERSION: u32 = 2;
 
 /// A bridge network, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,14 +30,39 @@ pub struct Network {
     pub mac: Mac,
     /// Bytes.
     pub mtu: u32,
+    /// Somebody chose the MTU: it does not follow the egress route.
+    #[serde(default)]
+    pub mtu_chosen: bool,
     /// IPv4 prefix.
     pub v4: Ipv4Network,
     /// IPv6 prefix, where the network has one.
     pub v6: Option<Ipv6Network>,
+    /// The bridge's own addresses, where they are not the first of a prefix.
+    #[serde(default)]
+    pub chosen_gateways: Vec<IpAddr>,
+    /// Parts of the prefixes that addresses are taken from unasked.
+    #[serde(default)]
+    pub ip_ranges: Vec<IpNetwork>,
+    /// No way out, no published ports.
+    #[serde(default)]
+    pub internal: bool,
+    /// Its containers reach each other.
+    #[serde(default = "yes")]
+    pub icc: bool,
+    /// What leaves the host has the host's address.
+    #[serde(default = "yes")]
+    pub masquerade: bool,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Why this prefix and not the first of the list.
     pub pool_reason: Option<String>,
     /// RFC 3339.
     pub created: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// No prefix of the list is free.
@@ -47,6 +76,31 @@ pub struct NoPool {
 }
 
 impl Network {
+    /// A network with nothing out of the ordinary.
+    pub fn plain(id: Id, name: &str, bridge: IfName, v4: Ipv4Network, mtu: u32, created: String) -> Self {
+        let mut network = Self {
+            v: VERSION,
+            id,
+            name: name.into(),
+            bridge,
+            mac: Mac::from_octets([2; 6]),
+            mtu,
+            mtu_chosen: false,
+            v4,
+            v6: None,
+            chosen_gateways: Vec::new(),
+            ip_ranges: Vec::new(),
+            internal: false,
+            icc: true,
+            masquerade: true,
+            labels: BTreeMap::new(),
+            pool_reason: None,
+            created,
+        };
+        network.mac = network.derived_mac();
+        network
+    }
+
     /// The default bridge network, on the first pool that overlaps no route or address of the host.
     ///
     /// # Errors
@@ -54,23 +108,40 @@ impl Network {
     pub fn default_bridge(settings: &Settings, facts: &HostFacts, id: Id, created: String) -> Result<Self, NoPool> {
         let bridge = settings.bridge.name.clone();
         let (v4, pool_reason) = choose_pool(&settings.bridge.pools, facts, &bridge)?;
-        let v6 = settings.bridge.ipv6.filter(|_| settings.kernel_ipv6);
-        let mac = Mac::from_ipv4(first_host(v4));
         let mtu = settings.bridge.mtu.unwrap_or(facts.egress_mtu);
-        Ok(Self { v: 1, id, name: DEFAULT_NETWORK.into(), bridge, mac, mtu, v4, v6, pool_reason, created })
+        let plain = Self::plain(id, DEFAULT_NETWORK, bridge, v4, mtu, created);
+        let v6 = settings.bridge.ipv6.filter(|_| settings.kernel_ipv6);
+        Ok(Self { v6, pool_reason, mtu_chosen: settings.bridge.mtu.is_some(), ..plain })
     }
 
-    /// The gateway: the first address, which the bridge itself has.
+    /// Whether it is the network that every agent has.
+    pub fn built_in(&self) -> bool {
+        self.name == DEFAULT_NETWORK
+    }
+
+    /// The hardware address that follows from the gateway's address.
+    pub fn derived_mac(&self) -> Mac {
+        match self.gateway4().ip() {
+            IpAddr::V4(ip) => Mac::from_ipv4(ip),
+            IpAddr::V6(_) => self.mac,
+        }
+    }
+
+    /// The gateway: the bridge's own address, the first one where none was chosen.
     pub fn gateway4(&self) -> IpNetwork {
-        let net = Ipv4Network::new(first_host(self.v4), self.v4.prefix());
-        IpNetwork::V4(net.unwrap_or(self.v4))
+        self.gateway_of(IpNetwork::V4(self.v4))
     }
 
     /// The IPv6 gateway, where the network has IPv6.
     pub fn gateway6(&self) -> Option<IpNetwork> {
-        let v6 = self.v6?;
-        let first = (u128::from(v6.network()) + 1).into();
-        Ipv6Network::new(first, v6.prefix()).ok().map(IpNetwork::V6)
+        self.v6.map(|v6| self.gateway_of(IpNetwork::V6(v6)))
+    }
+
+    fn gateway_of(&self, prefix: IpNetwork) -> IpNetwork {
+        let prefix = ipam::canonical(prefix);
+        let chosen = self.chosen_gateways.iter().find(|g| prefix.contains(**g));
+        let ip = chosen.copied().unwrap_or_else(|| ipam::at(prefix, 1));
+        IpNetwork::new(ip, prefix.prefix()).unwrap_or(prefix)
     }
 
     /// The prefixes, IPv4 first.
@@ -87,10 +158,13 @@ impl Network {
     pub fn gateway_for(&self, ip: IpAddr) -> Option<IpAddr> {
         self.gateways().iter().map(IpNetwork::ip).find(|g| g.is_ipv4() == ip.is_ipv4())
     }
-}
 
-fn first_host(net: Ipv4Network) -> std::net::Ipv4Addr {
-    (u32::from(net.network()) + 1).into()
+    /// The addresses to give out, IPv4 first.
+    pub fn pools(&self) -> Vec<ipam::Pool> {
+        let range = |prefix: IpNetwork| self.ip_ranges.iter().copied().find(|r| prefix.contains(r.ip()));
+        let pairs = self.prefixes().into_iter().zip(self.gateways());
+        pairs.map(|(prefix, gateway)| ipam::Pool::new(prefix, gateway.ip(), range(prefix))).collect()
+    }
 }
 
 /// The first pool that overlaps nothing, and why the ones before it were passed by.
@@ -102,9 +176,7 @@ fn choose_pool(
     let mut passed = Vec::new();
     for pool in pools {
         let prefix = ipam::canonical(IpNetwork::V4(*pool));
-        // A default route covers everything and says nothing about who has what.
-        let others = facts.prefixes.iter().filter(|(p, dev)| p.prefix() > 0 && dev != bridge.as_str());
-        match (others.clone().find(|(p, _)| ipam::overlap(prefix, *p)), prefix) {
+        match (facts.overlapping(prefix, Some(bridge)), prefix) {
             (Some((other, dev)), _) => passed.push(format!("{prefix} overlaps {other} on {dev}")),
             (None, IpNetwork::V4(free)) => return Ok((free, (!passed.is_empty()).then(|| passed.join(", ")))),
             (None, IpNetwork::V6(_)) => {}

@@ -54,7 +54,7 @@ impl Paper {
     fn carry_out(&mut self, op: &Op) -> Result<Inverse, i32> {
         let text = op.to_string();
         match op {
-            Op::AddrDel { .. } | Op::RouteDel(_) | Op::RuleDel(_) | Op::ElementDel { .. } => {
+            Op::AddrDel { .. } | Op::RouteDel(_) | Op::RuleDel(_) | Op::ProhibitDel(_) | Op::ElementDel { .. } => {
                 let Inverse::Op(added) = op.inverse() else { return Err(22) };
                 let added = added.to_string();
                 self.holds.remove(&added).map(|_| op.inverse()).ok_or(2)

@@ -14,6 +14,17 @@ pub const BRIDGES: &str = "bridges";
 /// Pairs of a bridge with itself: traffic that comes and goes by the same bridge.
 pub const SAME_BRIDGE: &str = "same_bridge";
 
+/// Names of those of our bridges that lead nowhere else.
+pub const INTERNAL: &str = "internal";
+
+/// Name of the set of addresses that strangers may not send through this host: empty, or everything.
+pub fn closed(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "closed4",
+        Family::V6 => "closed6",
+    }
+}
+
 /// The forms of publication, in the order in which their maps are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -92,13 +103,7 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
             hook("output_nat", ChainKind::Nat, Hook::Output, -100, to_publish_from_here()),
             guard_mark(settings.mark),
             to_container(),
-            hook(
-                "forward_filter",
-                ChainKind::Filter,
-                Hook::Forward,
-                0,
-                vec![rule([oif_ours(false)], jump("to_container"))],
-            ),
+            hook("forward_filter", ChainKind::Filter, Hook::Forward, 0, forward()),
             outward(settings.outward),
             masquerade(),
             no_shadow(),
@@ -108,7 +113,7 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
                 ChainKind::Filter,
                 Hook::Postrouting,
                 110,
-                vec![rule([Match::New, Match::Snat, iif_ours()], jump("no_shadow"))],
+                vec![rule([Match::New, Match::Snat, iif_ours(false)], jump("no_shadow"))],
             ),
         ],
     }
@@ -126,8 +131,10 @@ fn sets() -> Vec<Set> {
     let mut sets = vec![
         set(BRIDGES, vec![Type::IfName], vec![], false),
         set(SAME_BRIDGE, vec![Type::IfName, Type::IfName], vec![], false),
+        set(INTERNAL, vec![Type::IfName], vec![], false),
     ];
     for family in [Family::V4, Family::V6] {
+        sets.push(set(closed(family), vec![address(family)], vec![], true));
         sets.push(set(subnets(family), vec![address(family)], vec![], true));
         sets.push(set(home(family), vec![address(family), Type::IfName], vec![], true));
         for form in FORMS {
@@ -172,16 +179,33 @@ fn hook(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>
     Chain { name: name.into(), base: Some(Base { kind, hook, priority }), rules }
 }
 
-fn iif_ours() -> Match {
-    Match::In { fields: vec![Field::Iifname], set: BRIDGES.into(), negate: false }
+fn iif_ours(negate: bool) -> Match {
+    Match::In { fields: vec![Field::Iifname], set: BRIDGES.into(), negate }
 }
 
 fn oif_ours(negate: bool) -> Match {
     Match::In { fields: vec![Field::Oifname], set: BRIDGES.into(), negate }
 }
 
-fn same_bridge() -> Match {
-    Match::In { fields: vec![Field::Iifname, Field::Oifname], set: SAME_BRIDGE.into(), negate: false }
+fn same_bridge(negate: bool) -> Match {
+    Match::In { fields: vec![Field::Iifname, Field::Oifname], set: SAME_BRIDGE.into(), negate }
+}
+
+/// What is forwarded: an internal network's packets only to itself; to a container what [`to_container`] lets in; and
+/// what is nobody's of ours not at all where the host forwards only for us.
+fn forward() -> Vec<Rule> {
+    let internal = Match::In { fields: vec![Field::Iifname], set: INTERNAL.into(), negate: false };
+    let strangers = |family| {
+        let closed = Match::In { fields: vec![Field::Saddr(family)], set: closed(family).into(), negate: false };
+        rule([iif_ours(true), closed], Action::Drop)
+    };
+    vec![
+        rule([internal, same_bridge(true)], Action::Drop),
+        rule([oif_ours(false)], jump("to_container")),
+        rule([iif_ours(false)], Action::Accept),
+        strangers(Family::V4),
+        strangers(Family::V6),
+    ]
 }
 
 /// From a prefix to the bridge that has it. Which link the packet came by is not known here: a bridge that
@@ -254,7 +278,7 @@ fn publish() -> Chain {
 /// Marks what the policy routing guard may let through to a container.
 fn guard_mark(bit: u32) -> Chain {
     let mark = |m: Match| rule([m], Action::MarkOr(bit));
-    let rules = vec![mark(iif_ours()), mark(Match::Dnat), mark(Match::Established)];
+    let rules = vec![mark(iif_ours(false)), mark(Match::Dnat), mark(Match::Established)];
     hook("guard_mark", ChainKind::Filter, Hook::Prerouting, -90, rules)
 }
 
@@ -263,7 +287,7 @@ fn to_container() -> Chain {
     let rules = vec![
         rule([Match::Established], Action::Accept),
         rule([Match::Dnat], Action::Accept),
-        rule([same_bridge()], Action::Accept),
+        rule([same_bridge(false)], Action::Accept),
         rule([], Action::Drop),
     ];
     Chain { name: "to_container".into(), base: None, rules }

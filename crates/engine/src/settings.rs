@@ -19,8 +19,10 @@ pub struct Settings {
     pub source_guard: bool,
     /// One bit of the packet mark that says "may be forwarded to a container".
     pub mark: u32,
-    /// Priority of the first of four policy routing rules of the guard.
+    /// Priority of the first of three policy routing rules of the guard.
     pub rule_pref: u32,
+    /// Number of the guard's routing table.
+    pub guard_table: u32,
     /// `IFLA_GROUP` of our links.
     pub group: u32,
     /// Where dynamic host ports are taken from.
@@ -65,6 +67,15 @@ pub struct HostFacts {
     pub egress_mtu: u32,
 }
 
+impl HostFacts {
+    /// A prefix that shares an address with this one, and whose it is; those of the link `but` do not count. A default
+    /// route covers everything and says nothing about who has what.
+    pub fn overlapping(&self, prefix: IpNetwork, but: Option<&IfName>) -> Option<&(IpNetwork, String)> {
+        let other = |dev: &str| but.is_none_or(|but| but.as_str() != dev);
+        self.prefixes.iter().find(|(p, dev)| p.prefix() > 0 && other(dev) && crate::ipam::overlap(prefix, *p))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -74,6 +85,7 @@ impl Default for Settings {
             source_guard: true,
             mark: 0x2000_0000,
             rule_pref: 90,
+            guard_table: 0x6e6d,
             group: 0x6e6d,
             dynamic: DynamicPorts::default(),
             outward: DynamicPorts::outward(DynamicPorts::default().range),

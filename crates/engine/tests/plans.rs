@@ -50,7 +50,8 @@ fn request(n: u8, mode: &str, net: NetOptions) -> Attach {
         _ => NetnsUse::Own(format!("nm-{}", id.short()).parse().unwrap()),
     };
     let owner = Owner { kind: OwnerKind::Task, id, name: format!("task-{n}"), uid: 0 };
-    Attach { id, owner, netns, interface: "eth0".parse().unwrap(), requested, net, now: String::new() }
+    let (interface, network) = ("eth0".parse().unwrap(), "bridge".to_owned());
+    Attach { id, owner, netns, interface, requested, network, default_route: true, net, now: String::new() }
 }
 
 fn ports(specs: &[&str]) -> NetOptions {
@@ -90,7 +91,8 @@ fn plans_as_commands() {
 fn the_bridge_network_as_commands() {
     let lab = lab(Some("fd00:17::/64"), "172.17.0.0/16");
     let net = lab.engine.networks().remove(0);
-    let ops = netmode_engine::bridge::network_up(&net, lab.engine.settings());
+    let mut ops = netmode_engine::bridge::host_up(lab.engine.settings());
+    ops.extend(netmode_engine::bridge::network_up(&net, lab.engine.settings()));
     let text = ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text);
 }

@@ -57,6 +57,8 @@ pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused
         Op::RouteDel(route) => worker.route(&route.at)?.delete_route(route)?,
         Op::RuleAdd(rule) => worker.route(&Place::Host)?.add_rule(rule)?,
         Op::RuleDel(rule) => worker.route(&Place::Host)?.delete_rule(rule)?,
+        Op::ProhibitAdd(route) => worker.route(&Place::Host)?.add_prohibit(route)?,
+        Op::ProhibitDel(route) => worker.route(&Place::Host)?.delete_prohibit(route)?,
         Op::Sysctl { at, key, value } => {
             return Ok(match worker.variables(at)?.exchange(key, value)? {
                 None => Inverse::Nothing,
@@ -106,7 +108,11 @@ pub(crate) fn take_back(worker: &mut Worker, inverse: &Inverse) -> Result<(), Re
         Inverse::NetnsDrop { netns } => drop_netns(worker, netns),
     };
     match (result, inverse) {
-        (Err(e), Inverse::Op(Op::AddrAdd { .. } | Op::RouteAdd(_) | Op::RuleAdd(_))) if e.is(Errno::EEXIST) => Ok(()),
+        (Err(e), Inverse::Op(Op::AddrAdd { .. } | Op::RouteAdd(_) | Op::RuleAdd(_) | Op::ProhibitAdd(_)))
+            if e.is(Errno::EEXIST) =>
+        {
+            Ok(())
+        }
         (Err(e), _) if is_gone(&e) => Ok(()),
         (result, _) => result,
     }

@@ -68,6 +68,15 @@ impl Kernel {
         })
     }
 
+    /// The value of a network variable of the host, by its path below `/proc/sys`.
+    ///
+    /// # Errors
+    /// ENOENT if there is none of that name.
+    pub fn variable(&self, key: &str) -> Result<String, OpError> {
+        let path = key.to_owned();
+        self.ask(&format!("sysctl {key}"), move |worker| worker.variables(&Place::Host)?.read(&path))
+    }
+
     /// Ports that the kernel gives to outgoing connections (`ip_local_port_range`).
     ///
     /// # Errors

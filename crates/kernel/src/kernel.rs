@@ -289,6 +289,7 @@ impl Kernel {
                 observed.links.extend(facts.links);
                 observed.addrs.extend(facts.addrs);
                 observed.routes.extend(facts.routes);
+                observed.prohibited.extend(facts.prohibited);
                 observed.rules.extend(facts.rules);
             }
         }

@@ -34,7 +34,7 @@ pub enum Change {
     },
     /// A default route of the main table came or went.
     Route,
-    /// A policy routing rule came or went.
+    /// A policy routing rule came or went, or a route that refuses.
     Rule,
     /// Somebody else wrote one of our tables.
     Table,
@@ -155,7 +155,7 @@ fn read(
     }
 }
 
-/// `struct rtmsg`: length of the destination's prefix, and the table. Every link that comes up brings routes of its
+/// `struct rtmsg`: length of the destination's prefix, and the table; the type comes seventh. Every link that comes up brings routes of its
 /// own; they lead nowhere out.
 fn is_default(frame: &Frame<'_>) -> bool {
     const MAIN: u8 = 254;
@@ -175,6 +175,7 @@ fn route_change(frame: &Frame<'_>) -> Option<Change> {
         rtm::NEWADDR | rtm::DELADDR => {
             Some(Change::Address { index: u32_at(frame.body, 4), gone: frame.kind == rtm::DELADDR })
         }
+        rtm::NEWROUTE | rtm::DELROUTE if frame.body.get(7) == Some(&libc::RTN_PROHIBIT) => Some(Change::Rule),
         rtm::NEWROUTE | rtm::DELROUTE => is_default(frame).then_some(Change::Route),
         rtm::NEWRULE | rtm::DELRULE => Some(Change::Rule),
         _ => None,

@@ -5,6 +5,7 @@ use crate::link::{IfName, Mac};
 use crate::mode::{Mode, RequestedMode, UnknownMode};
 use crate::name::Name;
 use crate::port::{HostAddr, PortRange, PortSpec, Protocol, Published};
+use crate::restart::RestartPolicy;
 pub use crate::stream::{Control, STREAM_PROTOCOL, Stream};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub enum NetworkRef {
     Container(String),
     /// `ns:PATH`: a namespace that someone else made.
     Netns(String),
+    /// A network that somebody made, by name, id or the beginning of an id.
+    Named(String),
 }
 
 impl Default for NetworkRef {
@@ -39,7 +42,11 @@ impl FromStr for NetworkRef {
         if let Some(path) = s.strip_prefix("ns:").filter(|p| !p.is_empty()) {
             return Ok(Self::Netns(path.into()));
         }
-        s.parse().map(Self::Mode)
+        match s.parse() {
+            Ok(mode) => Ok(Self::Mode(mode)),
+            Err(_) if s.parse::<Name>().is_ok() => Ok(Self::Named(s.into())),
+            Err(unknown) => Err(unknown),
+        }
     }
 }
 
@@ -62,6 +69,7 @@ impl fmt::Display for NetworkRef {
             Self::Mode(mode) => mode.fmt(f),
             Self::Container(name) => write!(f, "container:{name}"),
             Self::Netns(path) => write!(f, "ns:{path}"),
+            Self::Named(name) => f.write_str(name),
         }
     }
 }
@@ -77,7 +85,9 @@ pub struct RunRequest {
     /// What the container is attached to.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub network: NetworkRef,
-    /// Options of the network.
+    /// Networks beyond the first, by name or id. The way out leads over the first one that has any.
+    pub networks: Vec<String>,
+    /// Options of the first network.
     pub net: NetOptions,
     /// What runs.
     pub container: ContainerSpec,
@@ -175,7 +185,8 @@ pub struct ContainerSpec {
     /// A small init as first process.
     pub init: bool,
     /// `no`, `always`, `unless-stopped`, `on-failure[:MAX]`.
-    pub restart: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub restart: Option<RestartPolicy>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -270,6 +281,16 @@ pub struct TaskView {
     pub stopped_reason: Option<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// When it is started again by itself.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub restart_policy: RestartPolicy,
+    /// How often that was done since somebody started it.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// It has ended and is about to be started again.
+    #[serde(default)]
+    pub restarting: bool,
 }
 
 /// A container of a task.
@@ -282,6 +303,9 @@ pub struct ContainerView {
     pub name: Name,
     /// The image or root directory.
     pub image: String,
+    /// Digest of the image's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
     /// What was run.
     pub command: Vec<String>,
     /// Exit status, once it ended.

@@ -71,6 +71,16 @@ codes! {
     TooLarge = "too-large", 413;
     /// The image cannot be used.
     BadImage = "bad-image", 400;
+    /// This host, or the registry, has no such image.
+    NoSuchImage = "no-such-image", 404;
+    /// A task uses the image.
+    ImageInUse = "image-in-use", 409;
+    /// The registry does not accept the user or the password, or wants one.
+    RegistryDenied = "registry-denied", 401;
+    /// The certificate of the registry does not verify.
+    RegistryCertificate = "registry-certificate", 502;
+    /// The registry does not answer, or answers with an error.
+    RegistryFailed = "registry-failed", 502;
     /// The root directory, volume source or file is not there.
     NoSuchPath = "no-such-path", 400;
     /// The command cannot be executed.

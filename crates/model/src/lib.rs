@@ -9,6 +9,7 @@
 pub mod api;
 pub mod error;
 pub mod id;
+pub mod image;
 pub mod link;
 pub mod mode;
 pub mod name;
@@ -17,6 +18,8 @@ pub mod nft;
 pub mod op;
 pub mod port;
 mod render;
+pub mod restart;
+pub mod secret;
 pub mod state;
 pub mod stream;
 
@@ -25,7 +28,9 @@ pub use id::Id;
 pub use link::{IfName, Mac, NetnsName, Place};
 pub use mode::{Mode, RequestedMode};
 pub use name::Name;
-pub use network::NetworkSummary;
+pub use network::{ConnectRequest, NetworkCreated, NetworkRequest, NetworkSummary};
 pub use op::{Final, Inverse, Op, Plan};
 pub use port::{HostAddr, PortRange, PortSpec, Protocol, Published};
+pub use restart::RestartPolicy;
+pub use secret::Secret;
 pub use state::Observed;

@@ -1,7 +1,7 @@
 //! Kernel operations, plans, and what takes them back.
 
 use crate::link::{IfName, Mac, NetnsName, Place};
-use crate::nft::{Element, Ruleset, TableName};
+use crate::nft::{Element, Family, Ruleset, TableName};
 use crate::port::{HostAddr, PortRange, Protocol};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -126,6 +126,10 @@ pub enum Op {
     RuleAdd(PolicyRule),
     /// The inverse of [`Op::RuleAdd`].
     RuleDel(PolicyRule),
+    /// A route that refuses (`RTN_PROHIBIT`), in a table of the host that a policy routing rule leads to.
+    ProhibitAdd(Prohibit),
+    /// The inverse of [`Op::ProhibitAdd`].
+    ProhibitDel(Prohibit),
     /// Writes a kernel variable.
     Sysctl {
         /// Where.
@@ -171,31 +175,33 @@ pub struct Route {
     pub dev: IfName,
 }
 
-/// A policy routing rule (RFC-less Linux feature, ip-rule(8)): what matches is looked up in `main`,
-/// or refused.
+/// A policy routing rule (RFC-less Linux feature, ip-rule(8)): for what matches, a routing table is asked; one that has
+/// no route for the packet passes on to the next rule.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PolicyRule {
     /// Priority: lower is asked first.
     pub pref: u32,
+    /// Whose packets.
+    pub family: Family,
     /// Arriving link; `lo` means sent by this machine.
     pub iif: Option<IfName>,
     /// Mark bit that must be set (value and mask are the same).
     pub mark: Option<u32>,
-    /// Destination.
-    pub to: IpNetwork,
-    /// What happens.
-    pub verdict: RuleVerdict,
+    /// Number of the table; 254 is `main`.
+    pub table: u32,
 }
 
-/// Outcome of a policy routing rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleVerdict {
-    /// Go on in table main.
-    Main,
-    /// Administratively prohibited (`RTN_PROHIBIT`).
-    Prohibit,
+/// A destination that is refused: administratively prohibited (ICMP, EACCES).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Prohibit {
+    /// Number of the routing table.
+    pub table: u32,
+    /// Destination.
+    pub to: IpNetwork,
 }
+
+/// `RT_TABLE_MAIN`, linux/rtnetlink.h.
+pub const MAIN_TABLE: u32 = 254;
 
 /// A step that cannot be taken back. Only after the point of no return.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -314,6 +320,8 @@ impl Op {
             Self::RouteDel(route) => Inverse::Op(Self::RouteAdd(route.clone())),
             Self::RuleAdd(rule) => Inverse::Op(Self::RuleDel(rule.clone())),
             Self::RuleDel(rule) => Inverse::Op(Self::RuleAdd(rule.clone())),
+            Self::ProhibitAdd(route) => Inverse::Op(Self::ProhibitDel(*route)),
+            Self::ProhibitDel(route) => Inverse::Op(Self::ProhibitAdd(*route)),
             Self::TableAdd(ruleset) => Inverse::Op(Self::TableDel { table: ruleset.table.clone() }),
             Self::ElementAdd { table, element } => {
                 Inverse::Op(Self::ElementDel { table: table.clone(), element: element.clone() })

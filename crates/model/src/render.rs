@@ -2,7 +2,7 @@
 
 use crate::link::Place;
 use crate::nft::*;
-use crate::op::{Final, Inverse, Op, Plan, PolicyRule, Route, RuleVerdict};
+use crate::op::{Final, Inverse, MAIN_TABLE, Op, Plan, PolicyRule, Prohibit, Route};
 use std::fmt::{self, Display, Formatter, Write};
 use std::net::IpAddr;
 
@@ -78,6 +78,8 @@ impl Display for Op {
             Self::RouteDel(route) => route.render(f, "del"),
             Self::RuleAdd(rule) => rule.render(f, "add"),
             Self::RuleDel(rule) => rule.render(f, "del"),
+            Self::ProhibitAdd(route) => route.render(f, "add"),
+            Self::ProhibitDel(route) => route.render(f, "del"),
             Self::Sysctl { at, key, value } => sysctl(f, at, key, value),
             Self::TableAdd(ruleset) => write!(f, "nft -f - <<'EOF'\n{ruleset}EOF"),
             Self::TableDel { table } => write!(f, "nft delete table {table}"),
@@ -117,21 +119,30 @@ impl Route {
     }
 }
 
+/// `-6 ` where ip(8) would take the family for IPv4.
+fn six(is_six: bool) -> &'static str {
+    if is_six { "-6 " } else { "" }
+}
+
 impl PolicyRule {
     fn render(&self, f: &mut Formatter<'_>, verb: &str) -> fmt::Result {
-        let six = if self.to.is_ipv6() { "-6 " } else { "" };
-        write!(f, "ip {six}rule {verb} pref {}", self.pref)?;
+        write!(f, "ip {}rule {verb} pref {}", six(self.family == Family::V6), self.pref)?;
         if let Some(iif) = &self.iif {
             write!(f, " iif {iif}")?;
         }
         if let Some(mark) = self.mark {
             write!(f, " fwmark {mark:#x}/{mark:#x}")?;
         }
-        write!(f, " to {}", self.to)?;
-        f.write_str(match self.verdict {
-            RuleVerdict::Main => " lookup main",
-            RuleVerdict::Prohibit => " prohibit",
-        })
+        match self.table {
+            MAIN_TABLE => f.write_str(" lookup main"),
+            table => write!(f, " lookup {table}"),
+        }
+    }
+}
+
+impl Prohibit {
+    fn render(&self, f: &mut Formatter<'_>, verb: &str) -> fmt::Result {
+        write!(f, "ip {}route {verb} prohibit {} table {} proto static", six(self.to.is_ipv6()), self.to, self.table)
     }
 }
 

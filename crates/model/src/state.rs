@@ -2,7 +2,7 @@
 
 use crate::link::{IfName, Mac, NetnsName, Place};
 use crate::nft::{Element, TableName};
-use crate::op::{PolicyRule, Route};
+use crate::op::{PolicyRule, Prohibit, Route};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,8 @@ pub struct Observed {
     pub routes: Vec<Route>,
     /// Policy routing rules of the shapes that [`PolicyRule`] can say; others are left out.
     pub rules: Vec<PolicyRule>,
+    /// Routes that refuse, of every table of the host.
+    pub prohibited: BTreeSet<Prohibit>,
     /// Our tables, as far as they are there.
     pub tables: BTreeMap<TableName, TableState>,
     /// Pins below `/run/netns` that are network namespaces.

@@ -51,6 +51,10 @@ pub enum Control {
         /// Exit status.
         code: i32,
     },
+    /// Agent to client: how far the fetching of an image has come.
+    Progress(crate::image::PullProgress),
+    /// Agent to client: the image is here.
+    Pulled(crate::image::Pulled),
     /// Agent to client: it could not be done.
     Error(crate::error::ApiError),
 }

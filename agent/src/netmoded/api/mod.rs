@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod endpoints;
+mod images;
 mod networks;
 pub mod openapi;
 mod peer;
@@ -26,8 +27,11 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/version", get(networks::version))
         .route("/v1/openapi.json", get(openapi::document))
         .route("/v1/doctor", get(networks::doctor))
-        .route("/v1/networks", get(networks::list))
-        .route("/v1/networks/{name}", get(networks::inspect))
+        .route("/v1/networks", get(networks::list).post(networks::create))
+        .route("/v1/networks/prune", post(networks::prune))
+        .route("/v1/networks/{name}", get(networks::inspect).delete(networks::remove))
+        .route("/v1/networks/{name}/connect", post(networks::connect))
+        .route("/v1/networks/{name}/disconnect", post(networks::disconnect))
         .route("/v1/ports", get(networks::ports))
         .route("/v1/tasks", get(tasks::list).post(tasks::create))
         .route("/v1/tasks/plan", post(tasks::plan))
@@ -39,6 +43,10 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/tasks/{task}/logs", get(streams::logs))
         .route("/v1/tasks/{task}/attach", get(streams::attach))
         .route("/v1/tasks/{task}/exec", post(streams::exec))
+        .route("/v1/images", get(images::list).delete(images::remove))
+        .route("/v1/images/pull", post(images::pull))
+        .route("/v1/images/prune", post(images::prune))
+        .route("/v1/registries/login", post(images::login))
         .route("/v1/endpoints", post(endpoints::attach))
         .route("/v1/endpoints", delete(endpoints::detach))
         .fallback(answer::no_such_route)

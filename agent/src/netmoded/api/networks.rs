@@ -1,13 +1,14 @@
 //! Routes of networks, ports, the version and the doctor.
 
-use super::answer::{Answer, Json};
+use super::answer::{Answer, Body, Json};
 use crate::agent::{Agent, blocking};
-use crate::doctor;
+use crate::{clock, connect, doctor, startup};
 use axum::extract::{Path, State};
-use netmode_engine::{Endpoint, Network};
-use netmode_model::api::{Finding, PortView, VersionReply};
-use netmode_model::network::NetworkSummary;
-use netmode_model::{ApiError, Code};
+use axum::http::StatusCode;
+use netmode_engine::{Endpoint, Network, NetworkError};
+use netmode_model::api::{Finding, NetworkView, PortView, VersionReply};
+use netmode_model::nft::Family;
+use netmode_model::{ApiError, Code, ConnectRequest, NetworkCreated, NetworkRequest, NetworkSummary};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -34,13 +35,79 @@ pub async fn list(State(agent): App) -> Json<Vec<Network>> {
 #[utoipa::path(get, path = "/v1/networks/{name}", params(("name" = String, Path, description = "Name or id")), responses((status = 200, body = Object), (status = "default", body = ApiError)))]
 /// A network in the shape of `docker network inspect`.
 pub async fn inspect(State(agent): App, Path(name): Path<String>) -> Answer<Json<Value>> {
-    let fits = |n: &Network| n.name == name || (name.len() >= 4 && n.id.to_string().starts_with(&name));
-    let network = agent.engine.networks().into_iter().find(fits);
-    let network = network.ok_or_else(|| {
+    let network = agent.engine.network(&name).ok_or_else(|| {
         let shown: String = name.chars().take(64).collect();
-        ApiError::new(Code::NotFound, format!("no network {shown:?}; \"netmode network ls\" lists the networks"))
+        ApiError::from(NetworkError::NotFound(shown))
     })?;
     Ok(Json(docker_shape(&network, &agent.engine.endpoints())))
+}
+
+#[utoipa::path(post, path = "/v1/networks", request_body = NetworkRequest, responses((status = 201, body = NetworkCreated), (status = "default", body = ApiError)))]
+/// Makes a network.
+pub async fn create(
+    State(agent): App,
+    Body(request): Body<NetworkRequest>,
+) -> Answer<(StatusCode, Json<NetworkCreated>)> {
+    let made = blocking(move || make(&agent, &request)).await??;
+    Ok((StatusCode::CREATED, Json(NetworkCreated { id: made.id, name: made.name })))
+}
+
+fn make(agent: &Agent, request: &NetworkRequest) -> Result<Network, ApiError> {
+    let unavailable = |e: &dyn std::fmt::Display| ApiError::new(Code::Unavailable, e.to_string());
+    let kernel = |e: &dyn std::fmt::Display| ApiError::new(Code::Kernel, e.to_string());
+    let facts = startup::facts(&agent.kernel).map_err(|e| kernel(&e))?;
+    let id = clock::fresh_id().map_err(|e| unavailable(&e))?;
+    let forward = |network: &Network| match network.v6 {
+        Some(_) => agent.forwarding.switch_on(Family::V6),
+        None => Ok(()),
+    };
+    Ok(agent.engine.create_network(request, &facts, id, clock::now(), forward)?)
+}
+
+#[utoipa::path(delete, path = "/v1/networks/{name}", params(("name" = String, Path, description = "Name or id")), responses((status = 204), (status = "default", body = ApiError)))]
+/// Removes a network that nobody uses.
+pub async fn remove(State(agent): App, Path(name): Path<String>) -> Answer<StatusCode> {
+    let removed = blocking(move || agent.engine.remove_network(&name)).await?;
+    removed.map_err(ApiError::from)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[utoipa::path(post, path = "/v1/networks/prune", responses((status = 200, body = [NetworkCreated]), (status = "default", body = ApiError)))]
+/// Removes every network that nobody uses, and tells which.
+pub async fn prune(State(agent): App) -> Answer<Json<Vec<NetworkCreated>>> {
+    let removed = blocking(move || {
+        let unused = agent.engine.unused_networks();
+        // One that is taken into use at this moment stays.
+        unused.into_iter().filter_map(|n| agent.engine.remove_network(&n.name).ok()).collect::<Vec<_>>()
+    });
+    Ok(Json(removed.await?.into_iter().map(|n| NetworkCreated { id: n.id, name: n.name }).collect()))
+}
+
+#[utoipa::path(post, path = "/v1/networks/{name}/connect", request_body = ConnectRequest, params(("name" = String, Path, description = "Name or id")), responses((status = 200, body = NetworkView), (status = "default", body = ApiError)))]
+/// Gives a running task an interface on a network.
+pub async fn connect(
+    State(agent): App,
+    Path(name): Path<String>,
+    Body(request): Body<ConnectRequest>,
+) -> Answer<Json<NetworkView>> {
+    let task = agent.tasks.find(&request.task)?;
+    let _life = task.life.lock().await;
+    let (shared, alone) = (agent.clone(), task.clone());
+    Ok(Json(blocking(move || connect::connect(&shared, &alone, &name, request)).await??))
+}
+
+#[utoipa::path(post, path = "/v1/networks/{name}/disconnect", request_body = ConnectRequest, params(("name" = String, Path, description = "Name or id")), responses((status = 204), (status = "default", body = ApiError)))]
+/// Takes a running task's interface on a network away.
+pub async fn disconnect(
+    State(agent): App,
+    Path(name): Path<String>,
+    Body(request): Body<ConnectRequest>,
+) -> Answer<StatusCode> {
+    let task = agent.tasks.find(&request.task)?;
+    let _life = task.life.lock().await;
+    let (shared, alone) = (agent.clone(), task.clone());
+    blocking(move || connect::disconnect(&shared, &alone, &name)).await??;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn docker_shape(net: &Network, endpoints: &[Endpoint]) -> Value {
@@ -64,7 +131,13 @@ fn docker_shape(net: &Network, endpoints: &[Endpoint]) -> Value {
     let ipam: Vec<_> = prefixes
         .iter()
         .zip(net.gateways())
-        .map(|(subnet, gateway)| json!({"Subnet": subnet.to_string(), "Gateway": gateway.ip().to_string()}))
+        .map(|(subnet, gateway)| {
+            let mut part = json!({"Subnet": subnet.to_string(), "Gateway": gateway.ip().to_string()});
+            if let Some(range) = net.ip_ranges.iter().find(|r| subnet.contains(r.ip())) {
+                part["IPRange"] = json!(range.to_string());
+            }
+            part
+        })
         .collect();
     json!({
         "Name": net.name,
@@ -74,21 +147,21 @@ fn docker_shape(net: &Network, endpoints: &[Endpoint]) -> Value {
         "Driver": "bridge",
         "EnableIPv6": net.v6.is_some(),
         "IPAM": {"Driver": "default", "Options": null, "Config": ipam},
-        "Internal": false,
+        "Internal": net.internal,
         "Attachable": false,
         "Ingress": false,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": false,
         "Containers": containers,
         "Options": {
-            "com.docker.network.bridge.default_bridge": "true",
-            "com.docker.network.bridge.enable_icc": "true",
-            "com.docker.network.bridge.enable_ip_masquerade": "true",
+            "com.docker.network.bridge.default_bridge": net.built_in().to_string(),
+            "com.docker.network.bridge.enable_icc": net.icc.to_string(),
+            "com.docker.network.bridge.enable_ip_masquerade": net.masquerade.to_string(),
             "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
             "com.docker.network.bridge.name": net.bridge,
             "com.docker.network.driver.mtu": net.mtu.to_string(),
         },
-        "Labels": {},
+        "Labels": net.labels,
         "PoolReason": net.pool_reason,
     })
 }

@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes and types.
 
-use super::{endpoints, networks, streams, tasks};
+use super::{endpoints, images, networks, streams, tasks};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -17,6 +17,11 @@ use utoipa::OpenApi;
         networks::doctor,
         networks::list,
         networks::inspect,
+        networks::create,
+        networks::remove,
+        networks::prune,
+        networks::connect,
+        networks::disconnect,
         networks::ports,
         tasks::create,
         tasks::plan,
@@ -30,6 +35,11 @@ use utoipa::OpenApi;
         streams::logs,
         streams::attach,
         streams::exec,
+        images::list,
+        images::pull,
+        images::remove,
+        images::prune,
+        images::login,
         endpoints::attach,
         endpoints::detach,
     )

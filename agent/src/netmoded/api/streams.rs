@@ -17,8 +17,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 type App = State<Arc<Agent>>;
-type Incoming = ReadHalf<TokioIo<Upgraded>>;
-type Outgoing = WriteHalf<TokioIo<Upgraded>>;
+pub(super) type Incoming = ReadHalf<TokioIo<Upgraded>>;
+pub(super) type Outgoing = WriteHalf<TokioIo<Upgraded>>;
 
 /// Longest body of a frame that a client may send, in bytes.
 const MAX_FRAME: usize = 1 << 20;
@@ -44,12 +44,12 @@ pub struct SizeQuery {
     cols: Option<u16>,
 }
 
-fn failed(e: &ContainerError) -> Failed {
+pub(super) fn failed(e: &ContainerError) -> Failed {
     Failed(ApiError::new(e.code(), e.to_string()))
 }
 
 /// The connection that a request wants to take over.
-fn upgrade(request: &mut Request) -> Result<OnUpgrade, Failed> {
+pub(super) fn upgrade(request: &mut Request) -> Result<OnUpgrade, Failed> {
     let asked = request.headers().get(header::UPGRADE).is_some_and(|v| v == STREAM_PROTOCOL);
     let taken = request.extensions_mut().remove::<OnUpgrade>().filter(|_| asked);
     taken.ok_or_else(|| {
@@ -58,7 +58,7 @@ fn upgrade(request: &mut Request) -> Result<OnUpgrade, Failed> {
     })
 }
 
-fn switching() -> Response {
+pub(super) fn switching() -> Response {
     let headers = [
         (header::CONNECTION, HeaderValue::from_static("upgrade")),
         (header::UPGRADE, HeaderValue::from_static(STREAM_PROTOCOL)),
@@ -67,7 +67,7 @@ fn switching() -> Response {
 }
 
 /// The two halves of a connection that was taken over.
-async fn halves(upgrade: OnUpgrade) -> Option<(Incoming, Outgoing)> {
+pub(super) async fn halves(upgrade: OnUpgrade) -> Option<(Incoming, Outgoing)> {
     match upgrade.await {
         Ok(upgraded) => Some(tokio::io::split(TokioIo::new(upgraded))),
         Err(error) => {
@@ -214,7 +214,7 @@ async fn receive(incoming: &mut Incoming) -> io::Result<Option<(Stream, Vec<u8>)
     Ok(Some((stream, body)))
 }
 
-async fn control(outgoing: &mut Outgoing, message: &Control) {
+pub(super) async fn control(outgoing: &mut Outgoing, message: &Control) {
     let body = serde_json::to_vec(message).unwrap_or_default();
     // A caller who is gone needs no message.
     let _ = send(outgoing, Stream::Control, &body).await;

@@ -3,7 +3,7 @@
 use super::Peer;
 use super::answer::{Answer, Body, Failed, Json};
 use crate::agent::{Agent, blocking};
-use crate::{admit, life};
+use crate::{admit, attach, images, life, stop as ending};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -89,13 +89,19 @@ pub async fn create(
 /// What making a task would do to the network, as commands. Nothing changes.
 pub async fn plan(State(agent): App, Body(request): Body<RunRequest>) -> Answer<Json<Planned>> {
     let commands = blocking(move || {
-        let record = admit::admit(&agent, request)?;
+        // Only for its exposed ports: a file that is not unpacked yet stays so.
+        let image = if request.net.publish_all { images::of(&agent, &request)? } else { None };
+        let record = admit::admit(&agent, request, image.as_ref())?;
         if record.netns != crate::task::Joined::Own {
             return Ok(Vec::new());
         }
-        let (_, plan) = agent.engine.plan(&life::attachment(&record)?)?;
-        let ops = plan.ops.iter().map(ToString::to_string);
-        Ok::<_, ApiError>(ops.chain(plan.then.iter().map(ToString::to_string)).collect())
+        let mut commands = Vec::new();
+        for request in attach::requests(&agent, &record)? {
+            let (_, plan) = agent.engine.plan(&request)?;
+            commands.extend(plan.ops.iter().map(ToString::to_string));
+            commands.extend(plan.then.iter().map(ToString::to_string));
+        }
+        Ok::<_, ApiError>(commands)
     });
     Ok(Json(Planned { commands: commands.await?? }))
 }
@@ -104,7 +110,7 @@ pub async fn plan(State(agent): App, Body(request): Body<RunRequest>) -> Answer<
 /// Every task that runs, or every one.
 pub async fn list(State(agent): App, Query(query): Query<ListQuery>) -> Json<Vec<TaskView>> {
     let records = agent.tasks.all().into_iter().map(|t| t.now());
-    let shown = records.filter(|r| query.all || !r.stopped());
+    let shown = records.filter(|r| query.all || !r.stopped() || r.again.due);
     Json(shown.map(|r| r.view(&agent.engine, agent.pid(&r))).collect())
 }
 
@@ -128,7 +134,7 @@ pub async fn start(State(agent): App, Path(task): Path<String>) -> Answer<Status
 /// Ends a task and waits for it.
 pub async fn stop(State(agent): App, Path(task): Path<String>, Body(request): Body<StopRequest>) -> Answer<StatusCode> {
     let task = agent.tasks.find(&task)?;
-    let work = tokio::spawn(async move { life::stop(&agent, &task, request.timeout).await });
+    let work = tokio::spawn(async move { ending::stop(&agent, &task, request.timeout).await });
     work.await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))??;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -137,7 +143,7 @@ pub async fn stop(State(agent): App, Path(task): Path<String>, Body(request): Bo
 /// Sends a signal to a task's first process.
 pub async fn kill(State(agent): App, Path(task): Path<String>, Body(request): Body<KillRequest>) -> Answer<StatusCode> {
     let task = agent.tasks.find(&task)?;
-    life::kill(&agent, &task, request.signal).await?;
+    ending::kill(&agent, &task, request.signal).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -146,17 +146,19 @@ async fn an_oci_layout_runs() {
 #[tokio::test]
 async fn other_machines_images_and_other_files_are_refused() {
     let lab = lab!("other_machines_images_and_other_files_are_refused");
-    let refuse = |name: &str| {
+    let refuse_as = |code: Code, name: &str| {
         let spec = spec(name, &["true"]);
         let error = lab.containers.prepare(&lab.new_container(&spec)).unwrap_err();
-        assert_eq!(error.code(), Code::BadImage, "{error}");
+        assert_eq!(error.code(), code, "{error}");
         assert_eq!(lab.containers.list().unwrap(), []);
         error.to_string()
     };
+    let refuse = |name: &str| refuse_as(Code::BadImage, name);
     let foreign = docker_save(&lab, "foreign", "s390x");
     let text = refuse(foreign.to_str().unwrap());
     assert!(text.contains("linux/s390x") && text.contains(architecture()), "{text}");
-    assert!(refuse("nginx").contains("docker save"));
+    assert!(refuse_as(Code::NoSuchImage, "nginx").contains("netmode pull nginx"));
+    assert!(refuse_as(Code::NoSuchPath, "/nonexistent.tar").contains("docker save"));
     let text = lab.dir.join("text.tar");
     fs::write(&text, "no image").unwrap();
     assert!(refuse(text.to_str().unwrap()).contains("not a tar archive"));

@@ -103,6 +103,7 @@ impl Lab {
             id: Id::from_bytes(bytes),
             name: "test",
             spec,
+            image: None,
             netns: self.netns(),
             hostname: None,
             etc_hosts: Some("127.0.0.1 localhost\n".into()),

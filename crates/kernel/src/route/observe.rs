@@ -10,10 +10,10 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-use netmode_model::op::{PolicyRule, Route};
+use netmode_model::op::{MAIN_TABLE, PolicyRule, Prohibit, Route};
 use netmode_model::state::{AddrState, LinkState};
 use netmode_model::{IfName, Mac, Place};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One namespace's part of an observation.
@@ -22,10 +22,11 @@ pub(crate) struct Facts {
     pub(crate) links: Vec<LinkState>,
     pub(crate) addrs: Vec<AddrState>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) prohibited: BTreeSet<Prohibit>,
     pub(crate) rules: Vec<PolicyRule>,
 }
 
-/// A unicast route of any table.
+/// A route of any table that leads somewhere, or refuses.
 pub(crate) struct Path {
     pub(crate) table: u32,
     pub(crate) to: Option<IpNetwork>,
@@ -34,6 +35,8 @@ pub(crate) struct Path {
     pub(crate) oif: Option<u32>,
     pub(crate) metric: u32,
     pub(crate) six: bool,
+    /// `RTN_PROHIBIT`.
+    pub(crate) prohibits: bool,
 }
 
 /// Attributes of RTM_NEWLINK, linux/if_link.h.
@@ -55,13 +58,16 @@ impl RouteSocket {
             .into_iter()
             .filter_map(|(index, addr)| Some(AddrState { at: at.clone(), dev: (*names.get(&index)?).clone(), addr }));
         let addrs = addrs.collect();
-        let main = self.paths()?.into_iter().filter(|path| path.table == u32::from(rule::MAIN));
+        let (refused, paths): (Vec<_>, Vec<_>) = self.every_path()?.into_iter().partition(|path| path.prohibits);
+        let prohibit = |path: Path| Some(Prohibit { table: path.table, to: path.to? });
+        let prohibited = refused.into_iter().filter_map(prohibit).collect();
+        let main = paths.into_iter().filter(|path| path.table == MAIN_TABLE);
         let routes = main.filter_map(|path| {
             Some(Route { at: at.clone(), to: path.to, via: path.via, dev: (*names.get(&path.oif?)?).clone() })
         });
         let routes = routes.collect();
         let rules = if *at == Place::Host { self.rules()? } else { Vec::new() };
-        Ok(Facts { links, addrs, routes, rules })
+        Ok(Facts { links, addrs, routes, prohibited, rules })
     }
 
     /// Links are read by a raw walk: a message holds a hundred attributes, and an unknown one of a newer
@@ -127,6 +133,10 @@ impl RouteSocket {
 
     /// Unicast routes of every table.
     pub(crate) fn paths(&mut self) -> Result<Vec<Path>, Refused> {
+        Ok(self.every_path()?.into_iter().filter(|path| !path.prohibits).collect())
+    }
+
+    fn every_path(&mut self) -> Result<Vec<Path>, Refused> {
         self.netlink.dump(Message::GetRoute(RouteMessage::default()), |frame| match decode(frame)? {
             Message::NewRoute(m) => read_path(&m),
             _ => None,
@@ -200,11 +210,12 @@ fn read_link(frame: &Frame<'_>, at: &Place) -> Option<(LinkState, Option<u32>)> 
 fn read_path(message: &RouteMessage) -> Option<Path> {
     let header = &message.header;
     let six = header.address_family == AddressFamily::Inet6;
-    if header.kind != RouteType::Unicast || !(six || header.address_family == AddressFamily::Inet) {
+    let prohibits = header.kind == RouteType::Prohibit;
+    if !(prohibits || header.kind == RouteType::Unicast) || !(six || header.address_family == AddressFamily::Inet) {
         return None;
     }
     let any = if six { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-    let mut path = Path { table: u32::from(header.table), to: None, via: None, oif: None, metric: 0, six };
+    let mut path = Path { table: u32::from(header.table), to: None, via: None, oif: None, metric: 0, six, prohibits };
     let mut destination = any;
     for attribute in &message.attributes {
         match attribute {

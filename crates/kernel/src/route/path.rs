@@ -4,8 +4,8 @@ use super::{NEW, RouteSocket};
 use crate::wire::Refused;
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::route::{RouteMessage, RouteProtocol, RouteScope};
-use netmode_model::op::Route;
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netmode_model::op::{Prohibit, Route};
 use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,6 +24,32 @@ impl RouteSocket {
         message.header.scope = RouteScope::NoWhere;
         self.request(Message::DelRoute(message), 0)
     }
+}
+
+impl RouteSocket {
+    pub(crate) fn add_prohibit(&mut self, route: &Prohibit) -> Result<(), Refused> {
+        self.request(Message::NewRoute(prohibit(route)), NEW)
+    }
+
+    pub(crate) fn delete_prohibit(&mut self, route: &Prohibit) -> Result<(), Refused> {
+        self.request(Message::DelRoute(prohibit(route)), 0)
+    }
+}
+
+fn prohibit(route: &Prohibit) -> RouteMessage {
+    let mut message = match route.to {
+        IpNetwork::V4(to) => {
+            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to.network(), to.prefix()).build()
+        }
+        IpNetwork::V6(to) => {
+            RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to.network(), to.prefix()).build()
+        }
+    };
+    message.header.kind = RouteType::Prohibit;
+    // The header has one byte for it; RT_TABLE_UNSPEC where that is not enough.
+    message.header.table = u8::try_from(route.table).unwrap_or_default();
+    message.attributes.push(RouteAttribute::Table(route.table));
+    message
 }
 
 fn message(route: &Route, index: u32) -> Result<RouteMessage, Refused> {

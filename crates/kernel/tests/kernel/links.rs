@@ -2,7 +2,8 @@
 
 use crate::lab::*;
 use netmode_kernel::Kernel;
-use netmode_model::op::{PolicyRule, RuleVerdict};
+use netmode_model::nft::Family;
+use netmode_model::op::{MAIN_TABLE, PolicyRule, Prohibit};
 use netmode_model::{Final, Inverse, Op, Place};
 
 fn everything() -> Vec<Op> {
@@ -23,24 +24,24 @@ fn everything() -> Vec<Op> {
         Op::Sysctl { at: Place::Host, key: "net/ipv4/ip_local_port_range".into(), value: "40000 41000".into() },
     ]);
     ops.extend(rules().map(Op::RuleAdd));
+    ops.extend(prohibits().map(Op::ProhibitAdd));
     ops
 }
 
 fn rules() -> impl Iterator<Item = PolicyRule> {
-    let rule = |pref, iif: Option<&str>, mark, to: &str, verdict| PolicyRule {
-        pref,
-        iif: iif.map(dev),
-        mark,
-        to: to.parse().unwrap(),
-        verdict,
-    };
+    let rule =
+        |pref, family, iif: Option<&str>, mark, table| PolicyRule { pref, family, iif: iif.map(dev), mark, table };
     [
-        rule(90, Some("lo"), None, "10.5.0.0/24", RuleVerdict::Main),
-        rule(92, None, Some(0x2000_0000), "10.5.0.0/24", RuleVerdict::Main),
-        rule(93, None, None, "10.5.0.0/24", RuleVerdict::Prohibit),
-        rule(93, None, None, "fd05::/64", RuleVerdict::Prohibit),
+        rule(90, Family::V4, Some("lo"), None, MAIN_TABLE),
+        rule(91, Family::V4, None, Some(0x2000_0000), MAIN_TABLE),
+        rule(92, Family::V4, None, None, 0x6e6d),
+        rule(92, Family::V6, None, None, 0x6e6d),
     ]
     .into_iter()
+}
+
+fn prohibits() -> impl Iterator<Item = Prohibit> {
+    ["10.5.0.0/24", "fd05::/64"].into_iter().map(|to| Prohibit { table: 0x6e6d, to: to.parse().unwrap() })
 }
 
 #[test]
@@ -98,8 +99,7 @@ fn a_taken_name_is_named_with_the_kernels_words() {
     lab.apply(&bridge());
     let failed = lab.kernel.apply(&bridge()).unwrap_err();
     assert_eq!(failed.error.errno, nix::errno::Errno::EEXIST as i32, "{failed}");
-    let vlan =
-        PolicyRule { pref: 1, iif: None, mark: None, to: "10.0.0.0/8".parse().unwrap(), verdict: RuleVerdict::Main };
+    let vlan = PolicyRule { pref: 1, family: Family::V4, iif: None, mark: None, table: MAIN_TABLE };
     lab.apply(&[Op::RuleAdd(vlan.clone())]);
     assert!(lab.kernel.apply(&[Op::RuleAdd(vlan)]).is_err());
 }

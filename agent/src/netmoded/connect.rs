@@ -1,0 +1,130 @@
+//! Running containers join networks and leave them.
+
+use crate::agent::Agent;
+use crate::attach;
+use crate::life::renew_hosts;
+use crate::registry::Task;
+use crate::task::{NetworkUse, TaskRecord};
+use netmode_engine::{Endpoint, Network, NetworkError};
+use netmode_model::api::NetworkView;
+use netmode_model::{ApiError, Code, ConnectRequest, Place};
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to delete a link.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
+
+fn network(agent: &Agent, reference: &str) -> Result<Network, ApiError> {
+    let shown = || reference.chars().take(64).collect();
+    agent.engine.network(reference).ok_or_else(|| NetworkError::NotFound(shown()).into())
+}
+
+fn wrong(text: String) -> ApiError {
+    ApiError::new(Code::WrongState, text)
+}
+
+/// The endpoints of a task that has networks of its own; its namespace is that of the first.
+fn endpoints(agent: &Agent, record: &TaskRecord, verb: &str, network: &Network) -> Result<Vec<Endpoint>, ApiError> {
+    let all = record.endpoints(&agent.engine);
+    if all.first().is_some_and(|e| e.netns.name().is_some()) && record.networks.is_some() {
+        return Ok(all);
+    }
+    let name = &record.name;
+    let what = format!("cannot {verb} task {name} and network {}", network.name);
+    if record.stopped() {
+        return Err(wrong(format!("{what}: it is {}; start it with \"netmode start {name}\"", record.state)));
+    }
+    let text = format!("{what}: it runs in {} mode; run it in bridge mode or on a network", record.mode());
+    Err(ApiError::new(Code::UnsupportedInMode, text))
+}
+
+fn on<'a>(endpoints: &'a [Endpoint], network: &str) -> Option<&'a Endpoint> {
+    endpoints.iter().find(|e| e.link.as_ref().is_some_and(|l| l.network == network))
+}
+
+/// The lowest number that no interface of the namespace has.
+fn free_number(endpoints: &[Endpoint]) -> usize {
+    let names = || endpoints.iter().filter_map(|e| e.link.as_ref()).map(|l| l.interface.as_str());
+    (0..=endpoints.len()).find(|n| names().all(|name| name != format!("eth{n}"))).unwrap_or_default()
+}
+
+/// Gives a task an interface on one more network.
+///
+/// # Errors
+/// Why not; nothing has changed.
+pub fn connect(agent: &Agent, task: &Task, reference: &str, wanted: ConnectRequest) -> Result<NetworkView, ApiError> {
+    let record = task.now();
+    let network = network(agent, reference)?;
+    let all = endpoints(agent, &record, "connect", &network)?;
+    let name = &record.name;
+    if on(&all, &network.name).is_some() {
+        let text = format!("task {name} is on the network {} already; see \"netmode inspect {name}\"", network.name);
+        return Err(wrong(text));
+    }
+    let netns = all[0].netns.name().ok_or_else(|| wrong(format!("task {name} has no namespace; start it first")))?;
+    let has_way_out = all.iter().filter_map(|e| e.link.as_ref()).any(|l| !l.gateways.is_empty());
+    let joined = NetworkUse { name: network.name.clone(), wanted };
+    let request = attach::further(&record, &joined, netns, free_number(&all), !has_way_out)?;
+    // The record names it first: what an agent that dies here leaves is found.
+    agent.update(task, |r| r.more.push(request.id))?;
+    let endpoint = match agent.attach(&request) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            agent.update(task, |r| r.more.retain(|id| *id != request.id))?;
+            return Err(error);
+        }
+    };
+    let record = agent.update(task, |r| r.networks.get_or_insert_default().push(joined))?;
+    renew_hosts(agent, &record);
+    endpoint.views().pop().ok_or_else(|| wrong(format!("task {name} got no interface; see the agent's log")))
+}
+
+/// Takes a task's interface on a network away. Ports that are published on it go with it; the way out goes to the next
+/// network that has one.
+///
+/// # Errors
+/// Why not; nothing has changed.
+pub fn disconnect(agent: &Agent, task: &Task, reference: &str) -> Result<(), ApiError> {
+    let record = task.now();
+    let network = network(agent, reference)?;
+    let all = endpoints(agent, &record, "disconnect", &network)?;
+    let Some(endpoint) = on(&all, &network.name) else {
+        let text = format!(
+            "task {} is not on the network {}; \"netmode inspect {}\" shows its networks",
+            record.name, network.name, record.name
+        );
+        return Err(wrong(text));
+    };
+    if endpoint.id == all[0].id {
+        agent.unlink(endpoint.id)?;
+    } else {
+        agent.detach(endpoint.id);
+    }
+    until_gone(agent, endpoint);
+    let record = agent.update(task, |r| {
+        r.more.retain(|id| *id != endpoint.id);
+        r.networks.get_or_insert_default().retain(|n| n.name != network.name);
+    })?;
+    if endpoint.link.as_ref().is_some_and(|l| !l.gateways.is_empty()) {
+        next_way_out(agent, &record)?;
+    }
+    renew_hosts(agent, &record);
+    Ok(())
+}
+
+/// Waits until the kernel has deleted the link: who has disconnected does not want to see it any more.
+fn until_gone(agent: &Agent, endpoint: &Endpoint) {
+    let Some(link) = &endpoint.link else { return };
+    let begun = Instant::now();
+    while begun.elapsed() < LINK_PATIENCE && matches!(agent.kernel.link(&Place::Host, &link.host_dev), Ok(Some(_))) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn next_way_out(agent: &Agent, record: &TaskRecord) -> Result<(), ApiError> {
+    for endpoint in record.endpoints(&agent.engine) {
+        if agent.engine.give_route(endpoint.id)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

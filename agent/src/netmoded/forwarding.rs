@@ -1,0 +1,161 @@
+//! Forwarding: switched on where a network needs it, and what was there before is kept for the day it is taken back.
+//!
+//! A host that forwards only because the agent switched that on does not forward for strangers: the table drops what
+//! neither comes from a container nor goes to one.
+
+use crate::join::Linux;
+use netmode_engine::{Apply, bridge};
+use netmode_kernel::{Kernel, Scope};
+use netmode_model::nft::Family;
+use netmode_model::op::OpError;
+use netmode_model::{Inverse, Op, Place};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Version of the record.
+const VERSION: u32 = 1;
+
+const FORWARD4: &str = "net/ipv4/ip_forward";
+const FORWARD6: &str = "net/ipv6/conf/all/forwarding";
+
+/// What was changed. On tmpfs: a reboot undoes it, and the record with it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Record {
+    v: u32,
+    changed: Vec<Inverse>,
+}
+
+/// The host's forwarding.
+pub struct Forwarding {
+    kernel: Arc<Kernel>,
+    linux: Linux,
+    table: String,
+    path: PathBuf,
+    /// Strangers may send through this host, whoever switched forwarding on.
+    for_strangers: bool,
+    record: Mutex<Record>,
+}
+
+fn key(family: Family) -> &'static str {
+    match family {
+        Family::V4 => FORWARD4,
+        Family::V6 => FORWARD6,
+    }
+}
+
+impl Forwarding {
+    /// Reads what an agent before this one changed.
+    pub fn open(kernel: Arc<Kernel>, linux: Linux, table: String, run_dir: &Path, for_strangers: bool) -> Self {
+        let path = run_dir.join("forwarding.json");
+        let read = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+        let record = Mutex::new(read.unwrap_or_default());
+        Self { kernel, linux, table, path, for_strangers, record }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn by_us(&self, family: Family) -> bool {
+        let switched = |i: &Inverse| matches!(i, Inverse::Restore { key: k, .. } if k == key(family));
+        self.record().changed.iter().any(switched)
+    }
+
+    fn is_on(&self, family: Family) -> bool {
+        self.kernel.variable(key(family)).is_ok_and(|value| value != "0")
+    }
+
+    /// Whether strangers' traffic of a family is dropped, or will be when forwarding is switched on.
+    fn closes(&self, family: Family) -> bool {
+        !self.for_strangers && (self.by_us(family) || !self.is_on(family))
+    }
+
+    /// The families whose strangers are shut out now that these networks' families are forwarded.
+    pub fn closed(&self, with_v6: bool) -> Vec<Family> {
+        let wanted = [(Family::V4, true), (Family::V6, with_v6)];
+        wanted.into_iter().filter(|(f, wanted)| *wanted && self.closes(*f)).map(|(f, _)| f).collect()
+    }
+
+    /// Switches forwarding of a family on, strangers shut out first where nobody else wanted it.
+    ///
+    /// Uplinks that live on router advertisements would lose their routes by IPv6 forwarding (`accept_ra` 1 means: not
+    /// while forwarding); they get 2.
+    ///
+    /// # Errors
+    /// The kernel refused a step.
+    pub fn switch_on(&self, family: Family) -> Result<(), OpError> {
+        if self.is_on(family) {
+            return Ok(());
+        }
+        if self.closes(family) {
+            // There already if the table was made with it.
+            let element = bridge::closed(family);
+            match self
+                .linux
+                .apply(&[Op::ElementAdd { table: netmode_model::nft::TableName::inet(&self.table), element }])
+            {
+                Err(error) if error.errno != nix::libc::EEXIST => return Err(error),
+                _ => {}
+            }
+        }
+        let set = |key: String, value: &str| Op::Sysctl { at: Place::Host, key, value: value.into() };
+        let mut ops = Vec::new();
+        if family == Family::V6 {
+            ops.extend(self.listening()?.into_iter().map(|key| set(key, "2")));
+        }
+        ops.push(set(key(family).into(), "1"));
+        let changed = self.linux.apply(&ops)?;
+        let mut record = self.record();
+        record.v = VERSION;
+        record.changed.extend(changed.into_iter().filter(|i| matches!(i, Inverse::Restore { .. })));
+        self.write(&record);
+        Ok(())
+    }
+
+    /// Variables `accept_ra` of links that listen to router advertisements.
+    fn listening(&self) -> Result<Vec<String>, OpError> {
+        let links = self.kernel.observe(Scope::default())?.links.into_iter();
+        let keys = links.map(|link| format!("net/ipv6/conf/{}/accept_ra", link.name));
+        Ok(keys.filter(|key| self.kernel.variable(key).is_ok_and(|value| value == "1")).collect())
+    }
+
+    fn write(&self, record: &Record) {
+        let fresh = self.path.with_extension("new");
+        let written = serde_json::to_vec(record)
+            .map_err(std::io::Error::other)
+            .and_then(|text| std::fs::write(&fresh, text))
+            .and_then(|()| std::fs::rename(&fresh, &self.path));
+        if let Err(error) = written {
+            tracing::warn!(%error, "what forwarding was before could not be recorded");
+        }
+    }
+
+    /// What would put back the values of before, as commands.
+    pub fn restoration(&self) -> Vec<Inverse> {
+        self.record().changed.clone()
+    }
+
+    /// Puts back the values of before, as far as they are still ours.
+    pub fn restore(&self) -> Vec<OpError> {
+        let changed = std::mem::take(&mut self.record().changed);
+        let _ = std::fs::remove_file(&self.path);
+        self.linux.undo(changed)
+    }
+
+    /// In words, for the doctor.
+    pub fn describe(&self) -> Result<String, String> {
+        if !self.is_on(Family::V4) {
+            return Err("net.ipv4.ip_forward is 0: containers reach nothing beyond this host".into());
+        }
+        let shut = self.closed(self.is_on(Family::V6));
+        Ok(match shut[..] {
+            [] => "on, for strangers as well".into(),
+            _ => {
+                "on, switched on by netmode: what neither comes from a container nor goes to one is dropped (forward = \
+                  true in [firewall] lets it pass)"
+                    .into()
+            }
+        })
+    }
+}
