@@ -499,3 +499,31 @@ fn s16_names_and_labels_are_text_and_nothing_else() {
     }
     assert!(!lab.has_file("/tmp/owned"));
 }
+
+/// The same on a network of one's own that was joined later: what is own on one network is not on another.
+#[test]
+fn s10_on_every_network_that_a_container_joins() {
+    let lab = lab(Lab::with());
+    lab.netmode(&["network", "create", "--subnet", "10.9.0.0/24", "own"]).success();
+    lab.netmode(&["network", "connect", "own", "victim"]).success();
+    lab.netmode(&["network", "connect", "own", "attacker"]).success();
+    let [victim, attacker] = ["victim", "attacker"]
+        .map(|t| lab.inside(t).sh("ip -4 -br addr show eth1").split_whitespace().nth(2).map(String::from));
+    let (victim, attacker) = (victim.expect("joined"), attacker.expect("joined"));
+    let bare = |a: &str| a.split('/').next().unwrap_or(a).to_owned();
+    let (victim, attacker) = (bare(&victim), bare(&attacker));
+    assert!(lab.inside("attacker").who(tcp(format!("{victim}:80"))).is_ok());
+    let before = drops(&lab, "bridge netmode", "ip saddr");
+    let lies = format!(
+        "me = own_mac('eth1')
+for src in ['{victim}', '10.9.0.1', '172.17.0.3']:
+    send([ether(ALL_STATIONS, me, 0x0800, udp4(src, 5, '{victim}', 5)), ether(ALL_STATIONS, me, 0x0806, arp(2, me, src, me, '{victim}'))], 0, 'eth1')
+send([ether(ALL_STATIONS, own_mac(), 0x0800, udp4('{attacker}', 5, '{victim}', 5))], 0, 'eth1')"
+    );
+    python(&lab.inside("attacker"), &lies);
+    assert_eq!(drops(&lab, "bridge netmode", "ip saddr"), before + 3);
+    assert!(lab.inside("attacker").who(tcp(format!("{victim}:80"))).is_ok());
+    lab.netmode(&["network", "disconnect", "own", "attacker"]).success();
+    assert!(!lab.sh("nft list table bridge netmode").contains(&attacker), "its elements are gone");
+    friendly(&lab);
+}
