@@ -15,10 +15,10 @@ export NETMODE_BIN := $(CARGO_TARGET_DIR)/$(TRIPLE)/release
 CARGO_DENY_VERSION := 0.20.2
 TOOLS := $(CARGO_TARGET_DIR)/tools/bin
 
-BINARIES := netmode netmoded netmode-cni
 UNITS := netmode.service netmode.socket
-BINDIR := $(DESTDIR)$(PREFIX)/bin
-UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
+# What is installed is laid out here first; the list of it is installed, too, for uninstall.
+STAGE := $(CARGO_TARGET_DIR)/stage
+LIST := $(PREFIX)/lib/netmode/installed-files
 
 .PHONY: help privilege build demo test check bench vm-test install uninstall deb clean
 
@@ -36,7 +36,8 @@ privilege:
 demo: privilege build ## the main job, in a sandbox: containers in every mode, fetched from a neighbour
 	@tests/sandbox/as-root tests/sandbox/enter --name demo --bind "$(CURDIR)/tests/demo:/demo:ro" -- sh /demo
 
-test: privilege build ## every test this machine can run; STRICT=1: a skip is a failure
+# The package is tested where one can be made.
+test: privilege build $(if $(shell command -v dpkg-deb),deb) ## every test this machine can run; STRICT=1: a skip is a failure
 	@tests/sandbox/run-tests
 
 check: $(TOOLS)/cargo-deny ## formatting, lints, licences and sources of dependencies, docs
@@ -60,29 +61,28 @@ bench: privilege build ## speed and memory beside Debian's docker, podman and CN
 vm-test: ## the tests in a virtual machine with other kernels (a later release)
 	@echo 'netmode: the virtual-machine tests come with a later release' >&2; exit 1
 
-deb: ## a Debian package (a later release)
-	@echo 'netmode: the Debian package comes with a later release; use make install' >&2; exit 1
+deb: build ## a Debian package in dist/
+	@agent/package/deb $(NETMODE_BIN) dist
 
-install: ## programs and systemd units to PREFIX (/usr/local), below DESTDIR; after make build
-	@for b in $(BINARIES); do \
-	    [ -e $(NETMODE_BIN)/$$b ] || [ $$b = netmode-cni ] || { echo "netmode: $(NETMODE_BIN)/$$b is missing; run make build first" >&2; exit 1; }; \
-	done
-	@install -d $(BINDIR) $(UNITDIR)
-	@for b in $(BINARIES); do \
-	    [ ! -e $(NETMODE_BIN)/$$b ] || install -m 755 $(NETMODE_BIN)/$$b $(BINDIR)/$$b; \
-	done
-	@for u in $(UNITS); do \
-	    [ ! -e agent/systemd/$$u ] || sed 's|/usr/local/bin/|$(PREFIX)/bin/|' agent/systemd/$$u >$(UNITDIR)/$$u; \
-	done
+install: ## programs, units, man pages, completion … to PREFIX (/usr/local), below DESTDIR; after make build
+	@rm -rf $(STAGE) && umask 022 && agent/package/stage $(NETMODE_BIN) $(STAGE) $(PREFIX)
+	@cd $(STAGE) && find . -type f -printf '%m /%P\n' | sort -k2 >$(STAGE).list
+	@while read -r mode file; do install -D -m $$mode "$(STAGE)$$file" "$(DESTDIR)$$file" || exit; done <$(STAGE).list
+	@cut -d' ' -f2- $(STAGE).list | install -D -m 644 /dev/stdin '$(DESTDIR)$(LIST)'
+	@rm -rf $(STAGE) $(STAGE).list
 	@if [ -z '$(DESTDIR)' ]; then \
 	    getent group netmode >/dev/null || groupadd --system netmode; \
 	    [ ! -d /run/systemd/system ] || systemctl daemon-reload; \
 	fi
+	@[ $(PREFIX) = /usr ] || echo 'netmode: NetworkManager reads only /etc and /usr/lib: where it runs, link $(PREFIX)/lib/NetworkManager/conf.d/10-netmode.conf into /etc/NetworkManager/conf.d'
 	@echo 'netmode: installed in $(DESTDIR)$(PREFIX); start it with: systemctl enable --now netmode.socket netmode'
 
 uninstall: ## what install put there; configuration, state and running containers stay
+	@[ -e '$(DESTDIR)$(LIST)' ] || { echo 'netmode: $(DESTDIR)$(LIST) is missing: nothing was installed there' >&2; exit 1; }
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --quiet --now $(UNITS) 2>/dev/null || :; fi
-	@rm -f $(addprefix $(BINDIR)/,$(BINARIES)) $(addprefix $(UNITDIR)/,$(UNITS))
+	@while read -r file; do rm -f "$(DESTDIR)$$file"; done <'$(DESTDIR)$(LIST)'
+	@rm -f '$(DESTDIR)$(LIST)'
+	@cd '$(DESTDIR)$(PREFIX)' && rmdir lib/netmode/cni lib/netmode share/doc/netmode/examples share/doc/netmode
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@echo 'netmode: removed; /etc/netmode and /var/lib/netmode stay'
 

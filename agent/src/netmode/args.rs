@@ -1,6 +1,8 @@
 //! The command line.
 
+use crate::listing::ListArgs;
 use crate::run_args::RunArgs;
+use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -60,6 +62,8 @@ pub(crate) enum Command {
         /// Stopped ones, too
         #[arg(short, long)]
         all: bool,
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Show everything about tasks, as a JSON array
     Inspect {
@@ -81,6 +85,8 @@ pub(crate) enum Command {
         /// Only this port of the container, as PORT[/PROTOCOL]
         #[arg(value_name = "PORT")]
         port: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// End tasks: SIGTERM, and SIGKILL when the time is up
     Stop {
@@ -137,7 +143,7 @@ pub(crate) enum Command {
         image: String,
     },
     /// List images
-    Images,
+    Images(ListArgs),
     /// Remove images that no task uses
     Rmi {
         /// One that is not there is no failure
@@ -162,13 +168,28 @@ pub(crate) enum Command {
         interface: String,
     },
     /// Look for what is wrong on this machine; changes nothing
-    Doctor,
+    Doctor(ListArgs),
+    /// The agent itself: its state, its log, taking everything back
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Gather what somebody needs who looks for a fault
+    #[command(subcommand)]
+    Debug(DebugCommand),
+    /// The agent's configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Show the versions of this program and of the agent
     Version,
     /// Print a completion script
     Completion {
         /// The shell
         shell: Shell,
+    },
+    /// Write the man pages of this program into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory
+        directory: PathBuf,
     },
 }
 
@@ -234,7 +255,7 @@ pub(crate) struct LoginArgs {
 pub(crate) enum ImageCommand {
     /// List images
     #[command(visible_alias = "list")]
-    Ls,
+    Ls(ListArgs),
     /// Fetch an image from its registry
     Pull {
         /// [REGISTRY/]NAME[:TAG] or NAME@DIGEST, read as docker reads it
@@ -265,7 +286,7 @@ pub(crate) enum ImageCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetworkCommand {
     /// List networks
-    Ls,
+    Ls(ListArgs),
     /// Show networks in the shape of `docker network inspect`
     Inspect {
         /// Names

@@ -1,29 +1,26 @@
 //! `netmode doctor`: the agent's findings, or what can be seen without it.
 
 use crate::failure::Failure;
+use crate::listing::{ListArgs, Listing, Shown};
 use crate::output::Output;
+use netmode_agent::checks::{self, finding};
+use netmode_agent::config::{Config, DEFAULT_PATH};
 use netmode_client::{Client, ClientError};
+use netmode_kernel::hold::Inherited;
+use netmode_kernel::{Kernel, KernelConfig};
 use netmode_model::api::{Finding, Level};
 use std::path::Path;
 
-/// Prints the findings; the exit status is that of the worst.
-pub(crate) fn doctor(client: &Client, output: Output) -> Result<u8, Failure> {
-    let findings = match client.doctor() {
-        Ok(findings) => findings,
-        // It is when the agent is dead that one asks.
-        Err(error @ (ClientError::Unreachable { .. } | ClientError::Protocol(_))) => alone(&error),
-        Err(error) => return Err(error.into()),
-    };
+/// Where the agent keeps what dies with the machine, and what outlives a reboot, unless told otherwise.
+const DIRECTORIES: (&str, &str) = ("/run/netmode", "/var/lib/netmode");
+
+/// Prints the findings; the exit status is that of the worst that is shown.
+pub(crate) fn doctor(client: &Client, list: &ListArgs, output: Output) -> Result<u8, Failure> {
+    let listing = listing();
+    listing.check(list, output)?;
+    let findings = listing.filter(look(client)?, list)?;
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
-    let row = |finding: &Finding| {
-        let level = match finding.level {
-            Level::Ok => "ok",
-            Level::Warn => "warn",
-            Level::Fail => "fail",
-        };
-        vec![level.into(), finding.object.clone(), finding.message.clone(), finding.fix.clone().unwrap_or_default()]
-    };
-    output.listing(&findings, &["LEVEL", "OBJECT", "FOUND", "FIX"], || findings.iter().map(row).collect())?;
+    listing.print(findings, list, output)?;
     Ok(match worst {
         Level::Ok => 0,
         Level::Warn => 1,
@@ -31,46 +28,78 @@ pub(crate) fn doctor(client: &Client, output: Output) -> Result<u8, Failure> {
     })
 }
 
+/// The agent's findings; where it does not answer, those that can be made without it.
+pub(crate) fn look(client: &Client) -> Result<Vec<Finding>, Failure> {
+    match client.doctor() {
+        Ok(findings) => Ok(findings),
+        // It is when the agent is dead that one asks.
+        Err(error @ (ClientError::Unreachable { .. } | ClientError::Protocol(_))) => Ok(alone(&error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn listing<'a>() -> Listing<'a, Finding> {
+    let level = |f: &Finding| match f.level {
+        Level::Ok => "ok",
+        Level::Warn => "warn",
+        Level::Fail => "fail",
+    };
+    let known = |value: &str| match value {
+        "ok" | "warn" | "fail" => Ok(()),
+        _ => Err("a level is one of ok, warn, fail".to_owned()),
+    };
+    Listing::new(|f: &Finding| f.object.clone())
+        .column("Level", Shown::Always, move |f| level(f).into())
+        .column("Object", Shown::Always, |f| f.object.clone())
+        .column("Message", Shown::Always, |f| f.message.clone())
+        .headed("FOUND")
+        .column("Fix", Shown::Always, |f| f.fix.clone().unwrap_or_default())
+        .checked_key(&["level", "status"], known, move |f, value| level(f) == value)
+        .key(&["object", "name"], |f, value| f.object.contains(value))
+}
+
 /// Without the agent: why it does not answer, and what it needs to run.
 fn alone(error: &ClientError) -> Vec<Finding> {
-    let (message, fix) = match error {
+    let fix = match error {
         ClientError::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            (error.to_string(), "usermod -aG netmode USER")
+            "usermod -aG netmode USER"
         }
-        ClientError::Unreachable { .. } => (error.to_string(), "systemctl start netmode"),
-        _ => (error.to_string(), "systemctl restart netmode"),
+        ClientError::Unreachable { .. } => "systemctl start netmode",
+        _ => "systemctl restart netmode",
     };
-    let mut findings = vec![finding(Level::Fail, "agent", message, Some(fix.into()))];
-    findings.extend(kernel());
-    findings.extend(["runc", "conmon"].map(program));
+    let mut findings = vec![finding(Level::Fail, "agent", error.to_string(), Some(fix))];
+    findings.extend(checks::kernel());
+    if nix::unistd::Uid::effective().is_root() {
+        findings.extend(features());
+    }
+    let config = Config::load(Path::new(DEFAULT_PATH)).unwrap_or_default();
+    let programs =
+        [&config.container.runtime, &config.container.conmon, &config.container.skopeo, &config.container.umoci];
+    let found = programs.map(|name| (name.clone(), netmode_container::find_program(name)));
+    findings.extend(checks::programs(found.into(), 2));
+    findings.push(checks::seccomp(&config.container.seccomp));
+    findings.push(checks::configuration(Path::new(DEFAULT_PATH)));
+    findings.push(checks::group(&config.api.group));
+    let (run_dir, state_dir) = (Path::new(DIRECTORIES.0), Path::new(DIRECTORIES.1));
+    findings.extend([run_dir, state_dir].into_iter().filter_map(checks::disk));
+    findings.extend(checks::records(run_dir, state_dir));
+    findings.push(checks::forwarding());
     findings
 }
 
-fn finding(level: Level, object: &str, message: String, fix: Option<String>) -> Finding {
-    Finding { level, object: object.into(), message, fix }
+/// The kernel's features, by trial in a namespace that is thrown away: only root can make one.
+fn features() -> Vec<Finding> {
+    let tried = Kernel::open(KernelConfig::default(), &Inherited::default()).map_err(|e| e.to_string());
+    match tried.and_then(|kernel| kernel.features().map_err(|e| e.to_string())) {
+        Ok(features) => features.into_iter().map(feature).collect(),
+        Err(error) => vec![finding(Level::Fail, "kernel", error, None)],
+    }
 }
 
-/// The oldest kernel that netmode runs on.
-const FLOOR: (u32, u32) = (5, 15);
-
-fn kernel() -> Option<Finding> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-    let release = release.trim();
-    let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
-    let version = (numbers.next()?, numbers.next()?);
-    let (level, fix) = if version >= FLOOR { (Level::Ok, None) } else { (Level::Fail, Some("apt-get upgrade".into())) };
-    let floor = format!("{}.{}", FLOOR.0, FLOOR.1);
-    Some(finding(level, "kernel", format!("Linux {release}; {floor} or newer is needed"), fix))
-}
-
-/// Whether a program is found where the agent would look for it.
-fn program(name: &str) -> Finding {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places =
-        std::env::split_paths(&path).chain(["/usr/sbin", "/usr/bin", "/sbin"].map(|dir| Path::new(dir).into()));
-    let found = places.map(|dir| dir.join(name)).find(|file| file.is_file());
-    match found {
-        Some(file) => finding(Level::Ok, name, file.display().to_string(), None),
-        None => finding(Level::Fail, name, "not installed".into(), Some(format!("apt-get install {name}"))),
+fn feature(feature: netmode_kernel::features::Feature) -> Finding {
+    let object = format!("kernel {}", feature.name);
+    match feature.missing {
+        None => finding(Level::Ok, &object, "there", None),
+        Some(why) => finding(Level::Warn, &object, format!("missing ({why}); instead: {}", feature.fallback), None),
     }
 }

@@ -4,6 +4,7 @@ use crate::args::ImageCommand;
 use crate::caller::Caller;
 use crate::credentials::Credentials;
 use crate::failure::{Failure, say};
+use crate::listing::{ListArgs, Listing, Shown};
 use crate::output::{Output, print, print_lines};
 use crate::tasks::age;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,6 +14,7 @@ use netmode_container::{Reference, is_file};
 use netmode_model::Code;
 use netmode_model::api::{Created, RunRequest};
 use netmode_model::image::{ImageView, ImagesRemoved, PullPhase, PullPolicy, PullProgress, PullRequest, Pulled};
+use serde::Serialize;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ type Result<T> = std::result::Result<T, Failure>;
 /// `netmode image …`.
 pub(crate) fn image(client: &Client, command: &ImageCommand, output: Output) -> Result<()> {
     match command {
-        ImageCommand::Ls => list(client, output),
+        ImageCommand::Ls(args) => list(client, args, output),
         ImageCommand::Pull { image } => pull(client, image, output),
         ImageCommand::Rm { force, images } => remove(client, images, *force, output),
         ImageCommand::Prune { all, .. } => prune(client, *all, output),
@@ -116,23 +118,57 @@ impl Bar {
     }
 }
 
-/// `netmode images`.
-pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
-    let images = client.images()?;
-    if output.quiet {
-        return print_lines(images.iter().map(|image| short(&image.id).into()));
-    }
-    let now = Timestamp::now();
-    let mut headings = vec!["REPOSITORY", "TAG", "ID", "CREATED", "SIZE"];
-    if output.wide() {
-        headings.extend(["PLATFORM", "USED BY", "DIGEST OR FILE"]);
-    }
-    output.listing(&images, &headings, || images.iter().flat_map(|image| rows(image, now, output.wide())).collect())
+/// A name of an image: a row of the table.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    repository: String,
+    tag: String,
+    #[serde(flatten)]
+    image: ImageView,
 }
 
-/// A line for each name; an image without a name has one, too.
-fn rows(image: &ImageView, now: Timestamp, wide: bool) -> Vec<Vec<String>> {
-    let none = || "<none>".to_string();
+/// `netmode images`.
+pub(crate) fn list(client: &Client, args: &ListArgs, output: Output) -> Result<()> {
+    let now = Timestamp::now();
+    let created =
+        move |r: &Row| r.image.created.as_deref().map_or_else(none, |created| format!("{} ago", age(created, now)));
+    let listing = Listing::new(|r: &Row| short(&r.image.id).into())
+        .column("Repository", Shown::Always, |r| r.repository.clone())
+        .column("Tag", Shown::Always, |r| r.tag.clone())
+        .column("ID", Shown::Always, |r| short(&r.image.id).into())
+        .column("CreatedSince", Shown::Always, created)
+        .headed("CREATED")
+        .column("Size", Shown::Always, |r| size(r.image.size))
+        .column("Platform", Shown::Wide, |r| r.image.platform.clone())
+        .column("UsedBy", Shown::Wide, |r| r.image.used_by.join(", "))
+        .headed("USED BY")
+        .column("Source", Shown::Wide, source)
+        .headed("DIGEST OR FILE")
+        .key(&["reference", "name"], |r, value| format!("{}:{}", r.repository, r.tag).contains(value))
+        .key(&["id"], |r, value| r.image.id.trim_start_matches("sha256:").starts_with(value));
+    listing.check(args, output)?;
+    let images = client.images()?;
+    if args.is_empty() && output.quiet {
+        return print_lines(images.iter().map(|image| short(&image.id).into()));
+    }
+    if args.is_empty() && output.structured() {
+        return output.data(&images);
+    }
+    listing.print(images.iter().flat_map(rows).collect(), args, output)
+}
+
+fn none() -> String {
+    "<none>".into()
+}
+
+fn source(row: &Row) -> String {
+    let from = row.image.repo_digests.iter().filter_map(|name| split(name, '@')).map(|(_, digest)| digest);
+    from.chain(row.image.files.iter().cloned()).collect::<Vec<_>>().join("\n")
+}
+
+/// A row for each name; an image without a name has one, too.
+fn rows(image: &ImageView) -> Vec<Row> {
     let mut names: Vec<(String, String)> = image.repo_tags.iter().filter_map(|name| split(name, ':')).collect();
     // Fetched by digest alone.
     let untagged = image.repo_digests.iter().filter_map(|name| split(name, '@')).map(|(repository, _)| repository);
@@ -141,17 +177,7 @@ fn rows(image: &ImageView, now: Timestamp, wide: bool) -> Vec<Vec<String>> {
     if names.is_empty() {
         names.push((none(), none()));
     }
-    let created = image.created.as_deref().map_or_else(none, |created| format!("{} ago", age(created, now)));
-    let row = |(repository, tag): (String, String)| {
-        let mut row = vec![repository, tag, short(&image.id).into(), created.clone(), size(image.size)];
-        if wide {
-            let from = image.repo_digests.iter().filter_map(|name| split(name, '@')).map(|(_, digest)| digest);
-            let from: Vec<String> = from.chain(image.files.iter().cloned()).collect();
-            row.extend([image.platform.clone(), image.used_by.join(", "), from.join("\n")]);
-        }
-        row
-    };
-    names.into_iter().map(row).collect()
+    names.into_iter().map(|(repository, tag)| Row { repository, tag, image: image.clone() }).collect()
 }
 
 fn split(name: &str, at: char) -> Option<(String, String)> {

@@ -5,20 +5,25 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
+mod bundle;
 mod caller;
 mod credentials;
 mod doctor;
 mod failure;
 mod foreground;
 mod images;
+mod listing;
 mod login;
 mod network;
 mod output;
 mod ports;
 mod request;
 mod run_args;
+mod system;
+mod system_args;
 mod table;
 mod tasks;
+mod template;
 mod terminal;
 mod text;
 mod usage;
@@ -33,6 +38,7 @@ use netmode_client::Client;
 use output::{Output, print};
 use run_args::RunArgs;
 use std::process::ExitCode;
+use system_args::{ConfigCommand, DebugCommand};
 use text::plain_lines;
 
 fn main() -> ExitCode {
@@ -50,6 +56,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// Flags of listings at the other form of `port`.
+const PORT_LISTS: &str = "--filter and --format are for \"netmode port ls\"; leave them out, or list every port";
+
 /// Carries the command out and returns the exit status.
 fn dispatch(cli: &Cli) -> Result<u8, Failure> {
     let client = Client::new(cli.global.socket.clone());
@@ -61,29 +70,34 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             let (task, request) = request::exec(args, &Caller::this())?;
             return foreground::exec(&client, tasks::some(&task)?, &request);
         }
-        Command::Doctor => return doctor::doctor(&client, listed),
-        Command::Ps { all } => tasks::ps(&client, *all, listed),
+        Command::Doctor(list) => return doctor::doctor(&client, list, listed),
+        Command::System(command) => system::system(&client, command, listed),
+        Command::Debug(DebugCommand::Bundle(args)) => bundle::bundle(&client, args),
+        Command::Config(ConfigCommand::Check { config }) => system::check(config.as_deref()),
+        Command::Ps { all, list } => tasks::ps(&client, *all, list, listed),
         Command::Inspect { tasks } => tasks::inspect(&client, tasks, shown),
         Command::Logs(args) => tasks::logs(&client, args),
-        Command::Port { target, port: None } if target == "ls" => tasks::all_ports(&client, listed),
-        Command::Port { target, port } => tasks::port(&client, target, port.as_deref(), listed),
+        Command::Port { target, port: None, list } if target == "ls" => tasks::all_ports(&client, list, listed),
+        Command::Port { list, .. } if !list.is_empty() => Err(Failure::invalid(PORT_LISTS)),
+        Command::Port { target, port, .. } => tasks::port(&client, target, port.as_deref(), listed),
         Command::Stop { timeout, tasks } => tasks::stop(&client, tasks, *timeout, listed),
         Command::Kill { signal, tasks } => tasks::kill(&client, tasks, signal, listed),
         Command::Wait { tasks } => tasks::wait(&client, tasks, listed),
         Command::Rm { force, tasks } => tasks::remove(&client, tasks, *force, listed),
         Command::Start { tasks } => tasks::start(&client, tasks, listed),
-        Command::Network(command @ args::NetworkCommand::Ls) => network::network(&client, command, listed),
+        Command::Network(command @ args::NetworkCommand::Ls(_)) => network::network(&client, command, listed),
         Command::Network(command) => network::network(&client, command, shown),
         Command::Login(args) => login::login(&client, args, listed),
         Command::Logout { registry } => login::logout(registry.as_deref().unwrap_or_default()),
         Command::Pull { image } => images::pull(&client, image, listed),
-        Command::Images => images::list(&client, listed),
+        Command::Images(args) => images::list(&client, args, listed),
         Command::Rmi { force, images } => images::remove(&client, images, *force, listed),
         Command::Image(command) => images::image(&client, command, listed),
         Command::Attach(args) => network::attach(&client, args, listed),
         Command::Detach { owner, interface } => network::detach(&client, owner, interface),
         Command::Version => version::version(&client, listed),
         Command::Completion { shell } => completion(*shell),
+        Command::Man { directory } => man(directory),
     }?;
     Ok(0)
 }
@@ -120,4 +134,12 @@ fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "netmode", &mut script);
     print(&String::from_utf8_lossy(&script))
+}
+
+/// Man pages, one for each command, for packages.
+fn man(directory: &std::path::Path) -> Result<(), Failure> {
+    clap_mangen::generate_to(Cli::command(), directory).map_err(|error| {
+        let text = format!("cannot write man pages to {}: {error}; make the directory first", directory.display());
+        Failure::new(netmode_model::Code::State, text)
+    })
 }

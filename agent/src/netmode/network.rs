@@ -2,7 +2,8 @@
 
 use crate::args::{AttachArgs, NetworkCommand};
 use crate::failure::Failure;
-use crate::output::{Output, print, print_lines};
+use crate::listing::{ListArgs, Listing, Shown};
+use crate::output::{Output, print};
 use crate::ports;
 use crate::request;
 use crate::text::plain;
@@ -22,7 +23,7 @@ type Result<T> = std::result::Result<T, Failure>;
 /// `netmode network …`.
 pub(crate) fn network(client: &Client, command: &NetworkCommand, output: Output) -> Result<()> {
     match command {
-        NetworkCommand::Ls => list(client, output),
+        NetworkCommand::Ls(args) => list(client, args, output),
         NetworkCommand::Inspect { networks } => {
             let name = |name: &String| {
                 if name.is_empty() {
@@ -69,22 +70,28 @@ fn prune(client: &Client, force: bool) -> Result<()> {
             return Ok(());
         }
     }
-    print_lines(client.prune_networks()?.iter().map(|network| network.name.clone()))
+    client.prune_networks()?.iter().try_for_each(|network| print(&format!("{}\n", plain(&network.name))))
 }
 
-fn list(client: &Client, output: Output) -> Result<()> {
-    let all = client.networks()?;
-    if output.quiet {
-        return print_lines(all.iter().map(|network| network.id.short()));
-    }
-    let row = |network: &NetworkSummary| {
-        let prefixes = network.v4.iter().map(ToString::to_string).chain(network.v6.iter().map(ToString::to_string));
-        let prefixes: Vec<String> = prefixes.collect();
-        let mtu = network.mtu.to_string();
-        let reason = network.pool_reason.clone().unwrap_or_default();
-        vec![network.id.short(), network.name.clone(), network.bridge.to_string(), prefixes.join(", "), mtu, reason]
-    };
-    output.listing(&all, &["ID", "NAME", "BRIDGE", "SUBNETS", "MTU", "NOTE"], || all.iter().map(row).collect())
+fn list(client: &Client, list: &ListArgs, output: Output) -> Result<()> {
+    let listing = Listing::new(|n: &NetworkSummary| n.id.short())
+        .column("ID", Shown::Always, |n| n.id.short())
+        .column("Name", Shown::Always, |n| n.name.clone())
+        .column("Bridge", Shown::Always, |n| n.bridge.to_string())
+        .column("Subnets", Shown::Always, subnets)
+        .column("MTU", Shown::Always, |n| n.mtu.to_string())
+        .column("Note", Shown::Always, |n| n.pool_reason.clone().unwrap_or_default())
+        .column("CreatedAt", Shown::Wide, |n| n.created.clone())
+        .headed("CREATED")
+        .key(&["name"], |n, value| n.name.contains(value))
+        .key(&["id"], |n, value| n.id.to_string().starts_with(value));
+    listing.check(list, output)?;
+    listing.print(client.networks()?, list, output)
+}
+
+fn subnets(network: &NetworkSummary) -> String {
+    let prefixes = network.v4.iter().map(ToString::to_string).chain(network.v6.iter().map(ToString::to_string));
+    prefixes.collect::<Vec<_>>().join(", ")
 }
 
 /// `netmode attach`.

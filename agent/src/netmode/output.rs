@@ -13,17 +13,14 @@ use std::io::{self, Write};
 pub(crate) struct Output {
     pub(crate) format: Format,
     pub(crate) quiet: bool,
+    /// Whether the format was asked for.
+    pub(crate) chosen: bool,
 }
 
 impl Output {
     /// The format asked for, else `default`.
     pub(crate) fn of(global: &Global, default: Format) -> Self {
-        Self { format: global.output.unwrap_or(default), quiet: global.quiet }
-    }
-
-    /// Whether `-o wide` was given.
-    pub(crate) fn wide(self) -> bool {
-        self.format == Format::Wide
+        Self { format: global.output.unwrap_or(default), quiet: global.quiet, chosen: global.output.is_some() }
     }
 
     /// Whether `-o json` was given.

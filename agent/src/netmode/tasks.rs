@@ -3,13 +3,14 @@
 use crate::args::LogsArgs;
 use crate::failure::Failure;
 use crate::foreground::{OutputEnd, copy_output};
+use crate::listing::{ListArgs, Listing, Shown};
 use crate::output::{Output, print, print_lines};
 use crate::text::plain;
 use crate::{ports, values};
 use jiff::Timestamp;
 use netmode_client::{Client, ClientError, Pending};
-use netmode_model::api::{KillRequest, NetworkBinding, StopRequest, TaskView};
-use netmode_model::{Code, Protocol};
+use netmode_model::api::{KillRequest, NetworkBinding, PortView, StopRequest, TaskView};
+use netmode_model::{Code, PortRange, Protocol};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -18,43 +19,90 @@ fn bindings(task: &TaskView) -> impl Iterator<Item = &NetworkBinding> {
 }
 
 /// `netmode ps`.
-pub(crate) fn ps(client: &Client, all: bool, output: Output) -> Result<()> {
-    let tasks = client.tasks(all)?;
-    if output.quiet {
-        return print_lines(tasks.iter().map(|task| task.id.short()));
-    }
-    let now = Timestamp::now();
-    let wide = output.wide();
-    let mut headings = vec!["ID", "NAME", "MODE", "IMAGE", "STATE", "AGE"];
-    if wide {
-        headings.extend(["ADDRESS", "PID", "COMMAND"]);
-    }
-    headings.push("PORTS");
-    output.listing(&tasks, &headings, || tasks.iter().map(|task| row(task, now, wide)).collect())
+pub(crate) fn ps(client: &Client, all: bool, list: &ListArgs, output: Output) -> Result<()> {
+    let listing = listing(Timestamp::now());
+    listing.check(list, output)?;
+    // Who asks for a state means it, whichever it is.
+    listing.print(client.tasks(all || list.has(&STATE_KEYS))?, list, output)
 }
 
-fn row(task: &TaskView, now: Timestamp, wide: bool) -> Vec<String> {
-    let container = task.containers.first();
-    let exit = container.and_then(|c| c.exit_code).map(|code| format!(" ({code})")).unwrap_or_default();
-    let image = container.map(|c| c.image.clone()).unwrap_or_default();
-    let again = if task.restarting { ", restarts" } else { "" };
-    let mut row = vec![
-        task.id.short(),
-        task.name.to_string(),
-        task.network_mode.to_string(),
-        image,
-        format!("{}{exit}{again}", task.state),
-        age(&task.created_at, now),
-    ];
-    if wide {
-        let addresses = task.networks.iter().flat_map(|n| n.ipv4_addresses.iter().chain(&n.ipv6_addresses));
-        row.push(addresses.map(|a| a.ip().to_string()).collect::<Vec<_>>().join("\n"));
-        row.push(if task.pid == 0 { String::new() } else { task.pid.to_string() });
-        row.push(container.map(|c| plain(&c.command.join(" "))).unwrap_or_default());
+/// Spellings of the filter by state.
+const STATE_KEYS: [&str; 2] = ["state", "status"];
+
+fn listing<'a>(now: Timestamp) -> Listing<'a, TaskView> {
+    use Shown::{Always, Asked, Wide};
+    let pid = |t: &TaskView| if t.pid == 0 { String::new() } else { t.pid.to_string() };
+    let networks = |t: &TaskView| t.networks.iter().map(|n| n.name.clone()).collect::<Vec<_>>().join("\n");
+    let label = |t: &TaskView, key: &str, value: Option<&str>| match (t.labels.get(key), value) {
+        (Some(has), Some(wanted)) => has == wanted,
+        (has, None) => has.is_some(),
+        (None, Some(_)) => false,
+    };
+    Listing::new(|t: &TaskView| t.id.short())
+        .column("ID", Always, |t| t.id.short())
+        .column("Name", Always, |t| t.name.to_string())
+        .column("Mode", Always, |t| t.network_mode.to_string())
+        .column("Image", Always, image)
+        .column("Status", Always, status)
+        .headed("STATE")
+        .column("Age", Always, move |t| age(&t.created_at, now))
+        .column("Address", Wide, addresses)
+        .column("PID", Wide, pid)
+        .column("Command", Wide, command)
+        .column("Ports", Always, published)
+        .column("State", Asked, |t| t.state.to_string())
+        .column("Names", Asked, |t| t.name.to_string())
+        .column("Networks", Asked, networks)
+        .column("Labels", Asked, labels)
+        .column("CreatedAt", Asked, |t| t.created_at.clone())
+        .key(&["name"], |t, value| t.name.as_str().contains(value))
+        .key(&["id"], |t, value| t.id.to_string().starts_with(value))
+        .checked_key(&STATE_KEYS, known_state, |t, value| state(value).is_some_and(|s| t.state.to_string() == s))
+        .key(&["mode"], |t, value| t.network_mode.to_string() == value)
+        .key(&["network"], |t, value| t.networks.iter().any(|n| n.name == value) || t.network_mode.to_string() == value)
+        .labels(label)
+}
+
+/// A state as people write it; docker's words are taken, too.
+fn state(text: &str) -> Option<&'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "pending" | "created" => Some("PENDING"),
+        "running" => Some("RUNNING"),
+        "stopping" => Some("STOPPING"),
+        "stopped" | "exited" => Some("STOPPED"),
+        _ => None,
     }
-    let ports: Vec<String> = ports::lines(bindings(task)).iter().map(ports::Line::cell).collect();
-    row.push(ports.join(if wide { "\n" } else { ", " }));
-    row
+}
+
+fn known_state(text: &str) -> std::result::Result<(), String> {
+    state(text).map(drop).ok_or_else(|| "a state is one of pending, running, stopping, stopped".into())
+}
+
+fn image(task: &TaskView) -> String {
+    task.containers.first().map(|c| c.image.clone()).unwrap_or_default()
+}
+
+fn command(task: &TaskView) -> String {
+    task.containers.first().map(|c| plain(&c.command.join(" "))).unwrap_or_default()
+}
+
+fn status(task: &TaskView) -> String {
+    let exit = task.containers.first().and_then(|c| c.exit_code);
+    let again = if task.restarting { ", restarts" } else { "" };
+    exit.map_or_else(|| task.state.to_string(), |code| format!("{} ({code})", task.state)) + again
+}
+
+fn addresses(task: &TaskView) -> String {
+    let addresses = task.networks.iter().flat_map(|n| n.ipv4_addresses.iter().chain(&n.ipv6_addresses));
+    addresses.map(|a| a.ip().to_string()).collect::<Vec<_>>().join("\n")
+}
+
+fn published(task: &TaskView) -> String {
+    ports::lines(bindings(task)).iter().map(ports::Line::cell).collect::<Vec<_>>().join("\n")
+}
+
+fn labels(task: &TaskView) -> String {
+    task.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// `45s`, `12m`, `3h`, `9d` since a time of RFC 3339.
@@ -187,33 +235,35 @@ fn container_port(text: &str) -> Result<(u16, Protocol)> {
 }
 
 /// `netmode port ls`.
-pub(crate) fn all_ports(client: &Client, output: Output) -> Result<()> {
-    let all = client.ports()?;
-    if output.quiet {
-        let mut ids: Vec<String> = all.iter().map(|port| port.owner_id.short()).collect();
-        ids.dedup();
-        return print_lines(ids);
-    }
+pub(crate) fn all_ports(client: &Client, list: &ListArgs, output: Output) -> Result<()> {
     let now = Timestamp::now();
-    let row = |port: &netmode_model::api::PortView| {
-        let lines = ports::lines([&port.binding]);
-        let text = lines.first().map(ports::Line::cell).unwrap_or_default();
-        let (host, container) = text.split_once("->").unwrap_or((&text, ""));
-        let held = if port.held { "held" } else { "recorded" };
-        let age = age(&port.since, now);
-        vec![
-            host.into(),
-            container.into(),
-            port.owner.clone(),
-            port.owner_id.short(),
-            port.since.clone(),
-            age,
-            held.into(),
-        ]
-    };
-    output.listing(&all, &["HOST", "CONTAINER", "OWNER", "ID", "SINCE", "AGE", "SOCKET"], || {
-        all.iter().map(row).collect()
-    })
+    let listing = Listing::new(|p: &PortView| p.owner_id.short())
+        .column("Host", Shown::Always, |p| sides(p).0)
+        .column("Container", Shown::Always, |p| sides(p).1)
+        .column("Owner", Shown::Always, |p| p.owner.clone())
+        .column("ID", Shown::Always, |p| p.owner_id.short())
+        .column("Since", Shown::Always, |p| p.since.clone())
+        .column("Age", Shown::Always, move |p| age(&p.since, now))
+        .column("Socket", Shown::Always, |p| if p.held { "held" } else { "recorded" }.into())
+        .column("Protocol", Shown::Asked, |p| p.binding.protocol.to_string())
+        .key(&["name", "owner"], |p, value| p.owner.contains(value))
+        .key(&["id"], |p, value| p.owner_id.to_string().starts_with(value))
+        .key(&["protocol"], |p, value| p.binding.protocol.to_string() == value)
+        .key(&["port"], |p, value| value.parse().is_ok_and(|port| has_host_port(p, port)));
+    listing.check(list, output)?;
+    listing.print(client.ports()?, list, output)
+}
+
+fn has_host_port(view: &PortView, port: u16) -> bool {
+    let range = view.binding.host_port_range.as_ref().and_then(|text| text.parse::<PortRange>().ok());
+    view.binding.host_port == Some(port) || range.is_some_and(|range| range.contains(port))
+}
+
+/// The host's side and the container's.
+fn sides(view: &PortView) -> (String, String) {
+    let text = ports::lines([&view.binding]).first().map(ports::Line::cell).unwrap_or_default();
+    let (host, container) = text.split_once("->").unwrap_or((&text, ""));
+    (host.into(), container.into())
 }
 
 #[cfg(test)]

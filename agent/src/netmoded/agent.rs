@@ -1,12 +1,15 @@
 //! The agent: what all requests share.
 
+use crate::beside::Beside;
 use crate::config::Config;
 use crate::foreign::Busy;
 use crate::forwarding::Forwarding;
 use crate::join::Linux;
 use crate::legacy::Held;
+use crate::log::LogFilter;
 use crate::registry::{Registry, Task};
 use crate::relay::Relays;
+use crate::reset::Ending;
 use crate::task::TaskRecord;
 use netmode_container::Containers;
 use netmode_engine::store::{self, Kind, Store};
@@ -43,10 +46,22 @@ pub struct Agent {
     pub store: Arc<dyn Store>,
     /// The host's forwarding.
     pub forwarding: Forwarding,
+    /// Firewalls of others.
+    pub beside: Beside,
     /// Who keeps sockets for a successor.
     pub legacy: Held,
     /// Inode number of the namespace that is the host.
     pub netns: u64,
+    /// What is logged.
+    pub log: LogFilter,
+    /// When the agent was started, RFC 3339.
+    pub started_at: String,
+    /// Directory of what dies with the machine.
+    pub run_dir: PathBuf,
+    /// Directory of what outlives a reboot.
+    pub state_dir: PathBuf,
+    /// Whether a reset has begun.
+    pub ending: Ending,
 }
 
 impl Agent {

@@ -1,22 +1,27 @@
 //! The doctor: one line for each thing that should be as it is. It only reads.
 
 use crate::agent::Agent;
-use crate::reconcile;
+use crate::{beside, reconcile};
+use netmode_agent::checks::{self, finding};
 use netmode_engine::bridge;
 use netmode_engine::converge::Present;
 use netmode_model::Op;
 use netmode_model::api::{Finding, Level};
-
-fn finding(level: Level, object: &str, message: impl Into<String>, fix: Option<&str>) -> Finding {
-    Finding { level, object: object.into(), message: message.into(), fix: fix.map(Into::into) }
-}
+use std::sync::PoisonError;
 
 /// Examines the host and the agent.
 pub fn examine(agent: &Agent) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(kernel(agent));
-    findings.extend(programs(agent));
+    // Runtime and monitor come first: without them nothing runs; without the others images cannot be read.
+    findings.extend(checks::programs(agent.containers.programs(), 2));
+    let config = agent.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+    findings.push(checks::seccomp(&config.container.seccomp));
+    findings.push(checks::configuration(&agent.config_path));
+    findings.extend(checks::disk(&agent.run_dir).into_iter().chain(checks::disk(&agent.state_dir)));
+    findings.extend(checks::records(&agent.run_dir, &agent.state_dir));
     findings.push(forwarding(agent));
+    findings.extend(beside::examine(agent));
     findings.extend(drift(agent));
     findings.extend(ports(agent));
     findings
@@ -34,22 +39,6 @@ fn kernel(agent: &Agent) -> Vec<Finding> {
         Ok(features) => features.into_iter().map(row).collect(),
         Err(error) => vec![finding(Level::Fail, "kernel", error.to_string(), None)],
     }
-}
-
-fn programs(agent: &Agent) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (n, (program, found)) in agent.containers.programs().into_iter().enumerate() {
-        let object = format!("program {program}");
-        // Runtime and monitor come first: without them nothing runs; without the others images cannot be read.
-        let level = if n < 2 { Level::Fail } else { Level::Warn };
-        findings.push(match found {
-            Ok(path) => finding(Level::Ok, &object, path.display().to_string(), None),
-            Err(missing) => {
-                finding(level, &object, missing.to_string(), Some("apt-get install runc conmon skopeo umoci"))
-            }
-        });
-    }
-    findings
 }
 
 fn forwarding(agent: &Agent) -> Finding {

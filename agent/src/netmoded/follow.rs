@@ -2,6 +2,7 @@
 //! egress route.
 
 use crate::agent::{Agent, blocking};
+use crate::beside;
 use crate::reconcile::{self, Desired, Table};
 use netmode_engine::{Apply, Endpoint, Network};
 use netmode_kernel::monitor::{Change, Monitor};
@@ -29,6 +30,8 @@ pub fn watch(agent: &Arc<Agent>) -> std::io::Result<()> {
     look_for_gone(agent);
     changed.ours.notify_one();
     changed.egress.notify_one();
+    beside::begin(agent);
+    tokio::spawn(beside::follow(agent.clone()));
     tokio::spawn(sweep(agent.clone()));
     tokio::spawn(listen(agent.clone(), monitor, changed.clone()));
     tokio::spawn(answer(agent.clone(), changed));
@@ -92,6 +95,9 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
                 }
             }
             Ok(Change::Link { name: Some(name), gone: false, stands, .. }) if suspect(&agent, &name, stands) => {
+                if agent.engine.networks().iter().any(|n| n.bridge == name) {
+                    agent.beside.look_again();
+                }
                 changed.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
                 changed.doubt.notify_one();
             }
@@ -101,10 +107,12 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
                 changed.doubt.notify_one();
             }
             Ok(Change::Table | Change::Rule) => changed.ours.notify_one(),
+            Ok(Change::Foreign) => agent.beside.look_again(),
             Ok(Change::Route) => changed.egress.notify_one(),
             Ok(Change::Link { .. } | Change::Address { .. }) => {}
             Ok(Change::Lost) => {
                 look_for_gone(&agent);
+                agent.beside.look_again();
                 changed.ours.notify_one();
                 changed.egress.notify_one();
             }
@@ -165,6 +173,9 @@ async fn sweep(agent: Arc<Agent>) {
 /// Compares everything with what is there, and mends.
 fn repair(agent: &Agent) -> Result<(), ApiError> {
     let steps = agent.engine.exclusively(|| {
+        if agent.ending.begun() {
+            return Ok(0);
+        }
         let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
         let seen = reconcile::look(&agent.linux, &endpoints)?;
         let closed = agent.forwarding.closed(networks.iter().any(|n| n.v6.is_some()));

@@ -6,8 +6,8 @@ mod admit;
 mod agent;
 mod api;
 mod attach;
+mod beside;
 mod clock;
-mod config;
 mod connect;
 mod doctor;
 mod exposed;
@@ -19,11 +19,13 @@ mod images;
 mod join;
 mod legacy;
 mod life;
+mod log;
 mod loopback;
 mod reconcile;
 mod recover;
 mod registry;
 mod relay;
+mod reset;
 mod restart;
 mod socket;
 mod startup;
@@ -34,8 +36,10 @@ use activation::Activation;
 use agent::Agent;
 use anyhow::Context;
 use clap::Parser;
-use config::Config;
 use legacy::Legacy;
+use log::{LogFilter, LogFormat};
+// The rest of the agent knows them as its own.
+use netmode_agent::config::{self, Config};
 use netmode_container::Containers;
 use netmode_kernel::{Kernel, KernelConfig};
 use std::path::PathBuf;
@@ -48,7 +52,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(name = "netmoded", version)]
 struct Args {
     /// Configuration file; drop-ins are read from netmode.d beside it.
-    #[arg(long, default_value = "/etc/netmode/netmode.toml")]
+    #[arg(long, default_value = config::DEFAULT_PATH)]
     config: PathBuf,
     /// Unix socket of the API.
     #[arg(long)]
@@ -65,15 +69,12 @@ struct Args {
     /// Print the OpenAPI document and end.
     #[arg(long, hide = true)]
     print_openapi: bool,
+    /// Print the man page and end.
+    #[arg(long, hide = true)]
+    print_man: bool,
     /// Hold standard input and output open for the agent of a record, and do nothing else.
     #[arg(long, hide = true, value_name = "RECORD")]
     keep: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 fn main() -> std::process::ExitCode {
@@ -89,8 +90,15 @@ fn main() -> std::process::ExitCode {
             std::thread::park();
         }
     }
-    log_to_stderr(args.log_format);
-    match run(args) {
+    if args.print_man {
+        let page = clap_mangen::Man::new(<Args as clap::CommandFactory>::command()).section("8");
+        return match page.render(&mut std::io::stdout()) {
+            Ok(()) => std::process::ExitCode::SUCCESS,
+            Err(_) => std::process::ExitCode::FAILURE,
+        };
+    }
+    let log = LogFilter::start(args.log_format);
+    match run(args, log) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("netmoded: {error:#}");
@@ -99,16 +107,7 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn log_to_stderr(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("NETMODE_LOG").unwrap_or_else(|_| "info".into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-}
-
-fn run(args: Args) -> anyhow::Result<()> {
+fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
     let mut activation = Activation::from_env();
     let config = Config::load(&args.config)?;
     let netns = netmode_kernel::own_inode().context("cannot read the agent's own network namespace")?;
@@ -144,8 +143,14 @@ fn run(args: Args) -> anyhow::Result<()> {
         relays: relay::Relays::default(),
         store: started.store,
         forwarding: started.forwarding,
+        beside: beside::Beside::default(),
         legacy: legacy.entrust(),
         netns,
+        log,
+        started_at: clock::now(),
+        run_dir: args.run_dir,
+        state_dir: args.state_dir,
+        ending: reset::Ending::default(),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(serve(agent, listener));
@@ -177,7 +182,11 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
         tokio::select! {
             _ = term.recv() => break,
             _ = int.recv() => break,
-            _ = hup.recv() => reload(&agent),
+            _ = hup.recv() => {
+                reload(&agent);
+                beside::begin(&agent);
+            }
+            () = agent.ending.come() => break,
         }
     }
     // Containers, links and ports stay; a successor adopts them.
@@ -196,7 +205,7 @@ fn reload(agent: &Agent) {
         Ok(config) => {
             *agent.config.write().unwrap_or_else(PoisonError::into_inner) = config;
             tracing::info!(
-                "configuration read anew; bridge, ports, firewall and container take effect with the next start"
+                "configuration read anew; bridge, ports, firewall (but for \"beside\") and container take effect with the next start"
             );
         }
         Err(error) => tracing::error!(%error, "the configuration before stays"),

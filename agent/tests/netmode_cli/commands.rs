@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use std::io::Read;
 use std::process::Stdio;
 
-const ID: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef";
 
-fn task() -> Value {
+pub(crate) fn task() -> Value {
     let binding = |ip: &str, host: u16, container: u16| json!({"bindIP": ip, "containerPort": container, "hostPort": host, "protocol": "tcp"});
     json!({
         "id": ID, "name": "web-1", "networkMode": "bridge", "requestedMode": "default", "state": "RUNNING",

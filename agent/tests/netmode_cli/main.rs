@@ -3,4 +3,6 @@
 
 mod commands;
 mod fake;
+mod listings;
 mod streams;
+mod system;

@@ -22,6 +22,7 @@ mod images;
 mod path;
 mod routes;
 mod session;
+mod system;
 mod wire;
 
 pub use call::Pending;

@@ -33,7 +33,7 @@ const STOP: u32 = 10;
 pub struct Client {
     socket: PathBuf,
     connect: Duration,
-    quick: Duration,
+    pub(crate) quick: Duration,
 }
 
 impl Client {

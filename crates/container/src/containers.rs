@@ -245,6 +245,17 @@ impl Containers {
         if errors.is_empty() { Ok(()) } else { Err(ContainerError::Remove { id, errors }) }
     }
 
+    /// Ends the container if it runs and takes away what dies with the machine, mounts first; its log and its files
+    /// stay, as after a reboot. Goes on past failures.
+    ///
+    /// # Errors
+    /// [`ContainerError::Remove`] with everything that failed.
+    pub fn put_away(&self, id: Id) -> Result<(), ContainerError> {
+        let mut errors = self.end_all(id);
+        errors.extend(self.remove_bundle(id));
+        if errors.is_empty() { Ok(()) } else { Err(ContainerError::Remove { id, errors }) }
+    }
+
     /// Ends every process of a container and makes the runtime forget it.
     fn end_all(&self, id: Id) -> Vec<ContainerError> {
         let layout = self.layout();

@@ -22,7 +22,7 @@ mod devices;
 mod error;
 mod exec;
 mod exits;
-
+mod firewalld;
 mod image;
 mod images;
 mod keep;
@@ -46,12 +46,13 @@ pub use containers::{Containers, signal};
 pub use credential_helper::{Action, HelperError, credential_helper};
 pub use error::ContainerError;
 pub use exec::Execution;
+pub use firewalld::{Firewalld, FirewalldError, ZONE as FIREWALLD_ZONE};
 pub use image::{
     Image, ImageConfig, ImageError, ImageName, Reference, RemovedImage, StoredImage, is_file, registry_name,
 };
 pub use keep::{KeepProcess, find_kept};
 pub use logs::Logs;
-pub use program::ProgramError;
+pub use program::{ProgramError, find_program, look};
 pub use session::{Input, Output, Session};
 pub use spec::BadSpec;
 pub use ulimit::BadUlimit;

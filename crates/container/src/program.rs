@@ -101,6 +101,25 @@ pub(crate) fn find(name: &str) -> Result<PathBuf, ProgramError> {
     found.ok_or_else(|| ProgramError::Missing { name: name.into(), package: package(name) })
 }
 
+/// Where a program that netmode drives lies.
+///
+/// # Errors
+/// It is not installed; the sentence names Debian's package.
+pub fn find_program(name: &str) -> Result<PathBuf, ProgramError> {
+    find(name)
+}
+
+/// Runs a program that only looks, and gives what it wrote: standard output, or its complaint where it failed.
+///
+/// # Errors
+/// It is not installed, cannot be started, or does not end in time.
+pub fn look(name: &str, args: &[&str], limit: Duration) -> Result<String, ProgramError> {
+    let mut command = command(&find(name)?);
+    command.args(args);
+    let output = run(command, &[], limit)?;
+    Ok(if output.status.success() { String::from_utf8_lossy(&output.stdout).into_owned() } else { output.text() })
+}
+
 /// A command with an environment of ours and no standard input.
 pub(crate) fn command(path: &Path) -> Command {
     let mut command = Command::new(path);

@@ -20,6 +20,7 @@ pub fn network_up(net: &Network, settings: &Settings) -> Vec<Op> {
         mac: net.mac,
         mtu: net.mtu,
         alias: format!("netmode/{}/network/{}", settings.instance, net.id.short()),
+        group: settings.group,
     }];
     if settings.kernel_ipv6 {
         // Before the link comes up: a router advertisement must find no open ear (CVE-2020-13401).

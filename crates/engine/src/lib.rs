@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+pub mod beside;
 pub mod bridge;
 pub mod converge;
 pub mod endpoint;

@@ -235,7 +235,7 @@ fn loopback_shield(ports: u32) -> Chain {
     let wire = Match::Iif { name: "lo".parse().unwrap_or_else(|_| unreachable!("a constant name")), negate: true };
     let rules = vec![
         rule([wire, Match::Family(Family::V4), loopback(Field::Daddr(Family::V4))], Action::Drop),
-        rule([port], Action::Drop),
+        rule([port, iif_ours(true)], Action::Drop),
     ];
     hook("loopback_shield", ChainKind::Filter, Hook::Prerouting, -300, rules)
 }

@@ -117,6 +117,7 @@ fn lab() -> Kernel {
                 mac: Mac::from_octets([2, 0x42, 0, 0, 0, 1]),
                 mtu: 1500,
                 alias: "floor".into(),
+                group: 0,
             },
             Op::AddrAdd { at: Place::Host, dev: dev("nm0"), addr: "10.5.0.1/16".parse().unwrap() },
             Op::LinkUp { at: Place::Host, dev: dev("nm0") },

@@ -16,8 +16,8 @@ pub(crate) fn is_nft(op: &Op) -> bool {
 pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused> {
     match op {
         Op::NetnsAdd { netns, variables } => worker.create(netns, variables)?,
-        Op::BridgeAdd { dev, mac, mtu, alias } => {
-            worker.route(&Place::Host)?.add_bridge(dev, *mac, *mtu, alias)?;
+        Op::BridgeAdd { dev, mac, mtu, alias, group } => {
+            worker.route(&Place::Host)?.add_bridge(dev, *mac, *mtu, *group, alias)?;
             // IN6_ADDR_GEN_MODE_NONE: it has the addresses that it is given, and no others.
             set_ipv6(worker, dev, "addr_gen_mode", "1")?;
         }

@@ -80,13 +80,17 @@ pub struct Kernel {
     pub(crate) registry: Arc<Registry>,
     pub(crate) pool: Pool,
     owner: Mutex<Owner>,
+    /// Writes tables of others.
+    pub(crate) guest: Mutex<Owner>,
+    /// Tables of others whose changes the monitor tells of.
+    pub(crate) watched: Arc<Mutex<nft::Watched>>,
     /// For dumps, so that a transaction does not wait for them.
-    reader: Mutex<Netlink>,
+    pub(crate) reader: Mutex<Netlink>,
     flows: Flusher,
 }
 
 /// A panic elsewhere leaves sockets as usable as they were.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -110,8 +114,10 @@ impl Kernel {
         })?;
         let reader = Netlink::open(NETLINK_NETFILTER).map_err(io("a netfilter socket"))?;
         let flows = Flusher::open().map_err(io("a netfilter socket"))?;
-        let (owner, reader) = (Mutex::new(owner), Mutex::new(reader));
-        Ok(Self { table: config.table, doomed: AtomicU32::new(0), registry, pool, owner, reader, flows })
+        let guest = Mutex::new(Owner::open(None).map_err(io("a netfilter socket"))?);
+        let (owner, reader, watched) = (Mutex::new(owner), Mutex::new(reader), Arc::default());
+        let doomed = AtomicU32::new(0);
+        Ok(Self { table: config.table, doomed, registry, pool, owner, guest, watched, reader, flows })
     }
 
     /// Carries operations out in order and returns what takes them back, newest last.

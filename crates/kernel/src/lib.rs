@@ -23,6 +23,7 @@ mod conntrack;
 mod executor;
 mod facts;
 pub mod features;
+mod foreign;
 pub mod hold;
 pub mod keep;
 mod kernel;

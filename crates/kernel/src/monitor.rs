@@ -1,6 +1,7 @@
 //! What others change on the host, as it happens.
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, locked};
+use crate::nft;
 use crate::wire::{Frame, Netlink, attr, frames, text_of, u32_at};
 use futures::stream::{self, Stream};
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
@@ -8,6 +9,7 @@ use netmode_model::IfName;
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::io;
+use std::sync::{Arc, Mutex};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -38,6 +40,8 @@ pub enum Change {
     Rule,
     /// Somebody else wrote one of our tables.
     Table,
+    /// Somebody changed chains of his own that forwarded packets meet.
+    Foreign,
     /// Messages were lost because they came faster than they were read: anything may have changed.
     Lost,
 }
@@ -63,12 +67,21 @@ const TABLE_GROUP: u32 = 7;
 /// A burst of changes must fit: 1,000 links that go send 6 MB.
 const BUFFER: usize = 8 << 20;
 
+/// What we did ourselves, and what of others matters.
+struct Own {
+    /// The sockets that we write with.
+    ports: [u32; 2],
+    /// Our table.
+    table: String,
+    /// Tables of others that were found to matter.
+    watched: Arc<Mutex<nft::Watched>>,
+}
+
 /// Listens for changes.
 pub struct Monitor {
     route: AsyncFd<Netlink>,
     tables: AsyncFd<Netlink>,
-    own_port: u32,
-    table: String,
+    own: Own,
     queue: VecDeque<Change>,
 }
 
@@ -82,8 +95,11 @@ impl Monitor {
         Ok(Self {
             route: listen(NETLINK_ROUTE, &ROUTE_GROUPS)?,
             tables: listen(NETLINK_NETFILTER, &[TABLE_GROUP])?,
-            own_port: kernel.owner_port(),
-            table: kernel.table().to_owned(),
+            own: Own {
+                ports: [kernel.owner_port(), kernel.guest_port()],
+                table: kernel.table().to_owned(),
+                watched: kernel.watched.clone(),
+            },
             queue: VecDeque::new(),
         })
     }
@@ -97,11 +113,11 @@ impl Monitor {
             if let Some(change) = self.queue.pop_front() {
                 return Ok(change);
             }
-            let (own, table, queue) = (self.own_port, &self.table, &mut self.queue);
+            let (own, queue) = (&self.own, &mut self.queue);
             tokio::select! {
                 ready = self.route.readable_mut() => read(&mut ready?, queue, route_change)?,
                 ready = self.tables.readable_mut() => {
-                    read(&mut ready?, queue, |frame| table_change(frame, own, table))?;
+                    read(&mut ready?, queue, |frame| table_change(frame, own))?;
                 }
             }
         }
@@ -182,13 +198,33 @@ fn route_change(frame: &Frame<'_>) -> Option<Change> {
     }
 }
 
-/// Every message of nf_tables but the closing NEWGEN begins with the table's name.
-fn table_change(frame: &Frame<'_>, own_port: u32, table: &str) -> Option<Change> {
-    /// `NFT_MSG_NEWGEN`.
-    const NEWGEN: u16 = 15;
-    if frame.port == own_port || frame.kind & 0xff == NEWGEN {
+/// Messages of nf_tables, linux/netfilter/nf_tables.h.
+mod nft_msg {
+    pub(super) const NEWCHAIN: u16 = 3;
+    pub(super) const DELCHAIN: u16 = 5;
+    pub(super) const NEWRULE: u16 = 6;
+    pub(super) const DELRULE: u16 = 8;
+    pub(super) const DELTABLE: u16 = 2;
+    pub(super) const NEWGEN: u16 = 15;
+}
+
+/// Every message of nf_tables but the closing NEWGEN begins with the table's name. Of tables of others little is told:
+/// kube-proxy writes thousands of rules into `nat`, and sets change all the time.
+fn table_change(frame: &Frame<'_>, own: &Own) -> Option<Change> {
+    let kind = frame.kind & 0xff;
+    if own.ports.contains(&frame.port) || kind == nft_msg::NEWGEN {
         return None;
     }
-    let name = attr(frame.body.get(4..)?, 1).map(text_of);
-    (name.as_deref() == Some(table)).then_some(Change::Table)
+    let table = attr(frame.body.get(4..)?, 1).map(text_of)?;
+    if table == own.table {
+        return Some(Change::Table);
+    }
+    let (family, attributes) = nft::parts(frame)?;
+    let watched = || locked(&own.watched).contains(&(family, table));
+    let matters = match kind {
+        nft_msg::NEWCHAIN | nft_msg::DELCHAIN => nft::on_forward(attributes) || watched(),
+        nft_msg::NEWRULE | nft_msg::DELRULE | nft_msg::DELTABLE => watched(),
+        _ => false,
+    };
+    matters.then_some(Change::Foreign)
 }

@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod error;
+pub mod foreign;
 pub mod id;
 pub mod image;
 pub mod link;
@@ -22,6 +23,7 @@ pub mod restart;
 pub mod secret;
 pub mod state;
 pub mod stream;
+pub mod system;
 
 pub use error::{ApiError, Code};
 pub use id::Id;

@@ -31,6 +31,8 @@ pub enum Op {
         mtu: u32,
         /// Who owns it (ifalias).
         alias: String,
+        /// `IFLA_GROUP`: by it other firewalls know our traffic, however many bridges there are.
+        group: u32,
     },
     /// A veth pair: the host's end a port of a bridge and down, the other end born inside a namespace
     /// with its final name, address and MTU. That end cannot be created up (the kernel answers ENOTCONN).

@@ -42,9 +42,9 @@ impl Display for Op {
                     sysctl(f, &at, key, value)
                 })
             }
-            Self::BridgeAdd { dev, mac, mtu, alias } => write!(
+            Self::BridgeAdd { dev, mac, mtu, alias, group } => write!(
                 f,
-                "ip link add name {dev} address {mac} mtu {mtu} type bridge stp_state 0 mcast_snooping 0 no_linklocal_learn 1\nip link set dev {dev} alias {}",
+                "ip link add name {dev} address {mac} mtu {mtu} group {group} type bridge stp_state 0 mcast_snooping 0 no_linklocal_learn 1\nip link set dev {dev} alias {}",
                 quoted(alias)
             ),
             Self::VethAdd { dev, bridge, peer_at, peer, peer_mac, mtu, group } => {

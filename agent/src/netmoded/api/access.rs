@@ -28,6 +28,9 @@ pub async fn check(
         Allow::Attach => looks || request.uri().path() == "/v1/endpoints",
         Allow::Nothing => false,
     };
+    if passes && request.method() != Method::GET && agent.ending.begun() {
+        return Failed(super::system::ending()).into_response();
+    }
     if passes {
         return next.run(request).await;
     }

@@ -8,12 +8,13 @@ mod networks;
 pub mod openapi;
 mod peer;
 mod streams;
+mod system;
 mod tasks;
 
 use crate::agent::Agent;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use std::sync::Arc;
 
 pub use peer::{Door, Peer};
@@ -32,6 +33,9 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/networks/{name}", get(networks::inspect).delete(networks::remove))
         .route("/v1/networks/{name}/connect", post(networks::connect))
         .route("/v1/networks/{name}/disconnect", post(networks::disconnect))
+        .route("/v1/system", get(system::info))
+        .route("/v1/system/log-filter", put(system::log_filter))
+        .route("/v1/system/reset", get(system::reset_plan).post(system::reset))
         .route("/v1/ports", get(networks::ports))
         .route("/v1/tasks", get(tasks::list).post(tasks::create))
         .route("/v1/tasks/plan", post(tasks::plan))

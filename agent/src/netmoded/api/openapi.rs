@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes and types.
 
-use super::{endpoints, images, networks, streams, tasks};
+use super::{endpoints, images, networks, streams, system, tasks};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -42,6 +42,10 @@ use utoipa::OpenApi;
         images::login,
         endpoints::attach,
         endpoints::detach,
+        system::info,
+        system::log_filter,
+        system::reset_plan,
+        system::reset,
     )
 )]
 struct Document;

@@ -57,15 +57,15 @@ fn ether_type(family: Family) -> u32 {
 }
 
 /// The register that begins `slot` registers of four bytes after the first.
-fn register(slot: usize) -> Register {
+pub(super) fn register(slot: usize) -> Register {
     Register::Other(FIRST + slot as u32)
 }
 
-fn be(kind: u16, value: u32) -> DefaultNla {
+pub(super) fn be(kind: u16, value: u32) -> DefaultNla {
     DefaultNla::new(kind, value.to_be_bytes().to_vec())
 }
 
-fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
+pub(super) fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
     Expressions::Other { expression_type: name.into(), attributes }
 }
 
@@ -73,11 +73,11 @@ fn value(bytes: &[u8]) -> DataAttribute {
     DataAttribute::Value(bytes.to_vec())
 }
 
-fn meta(key: MetaKey, to: Register) -> Expressions {
+pub(super) fn meta(key: MetaKey, to: Register) -> Expressions {
     Expressions::Meta(vec![Meta::DestinationRegister(to), Meta::Key(key)])
 }
 
-fn cmp(negate: bool, bytes: &[u8]) -> Expressions {
+pub(super) fn cmp(negate: bool, bytes: &[u8]) -> Expressions {
     let operator = if negate { Operator::NotEqual } else { Operator::Equal };
     Expressions::Cmp(vec![Cmp::SourceRegister(register(0)), Cmp::Op(operator), Cmp::Data(value(bytes))])
 }
@@ -217,9 +217,20 @@ fn lookup(set: &str, dreg: Option<Register>, negate: bool) -> Expressions {
     Expressions::Lookup(attributes)
 }
 
-fn verdict(attributes: Vec<VerdictAttribute>) -> Expressions {
+pub(super) fn verdict(attributes: Vec<VerdictAttribute>) -> Expressions {
     let data = DataAttribute::Verdict(attributes);
     Expressions::Immediate(vec![Immediate::DestinationRegister(Register::Verdict), Immediate::Data(data)])
+}
+
+/// Any of the bits is set.
+fn ct_bits(key: u32, bits: u32) -> [Expressions; 3] {
+    let load = other("ct", vec![be(1, u32::from(register(0))), be(2, key)]);
+    [load, bitwise(&bits.to_ne_bytes(), &[0; 4]), cmp(true, &[0; 4])]
+}
+
+/// Any of the bits of a connection's status is set.
+pub(super) fn ct_status(bits: u32) -> [Expressions; 3] {
+    ct_bits(ct::STATUS, bits)
 }
 
 /// Expressions of a rule in a table of a family, in order.
@@ -289,11 +300,8 @@ impl Encoder {
         }
     }
 
-    /// Any of the bits is set.
     fn ct_bits(&mut self, key: u32, bits: u32) {
-        self.out.push(other("ct", vec![be(1, u32::from(register(0))), be(2, key)]));
-        self.out.push(bitwise(&bits.to_ne_bytes(), &[0; 4]));
-        self.out.push(cmp(true, &[0; 4]));
+        self.out.extend(ct_bits(key, bits));
     }
 
     fn condition(&mut self, condition: &Match) {

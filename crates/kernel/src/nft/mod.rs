@@ -3,14 +3,19 @@
 mod dump;
 mod element;
 mod expression;
+mod foreign;
+mod guest;
 mod owner;
 mod ruleset;
+mod xt;
 
 pub(crate) use dump::table as read_table;
+pub(crate) use foreign::{Watched, on_forward, parts, read as read_foreign, tables};
 pub(crate) use owner::{Aborted, Owner};
 
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netmode_model::foreign::TableFamily as ForeignFamily;
 use netmode_model::nft::TableFamily;
 
 /// nftables' numbers of data types (`enum datatypes`, nft's datatype.h); six bits each in a concatenation.
@@ -24,13 +29,26 @@ mod datatype {
     pub(super) const BITS: u32 = 6;
 }
 
-/// A message about a table of a family.
+/// A message about a table of ours.
 fn of(family: TableFamily, message: NfTablesMessage) -> NetfilterMessage {
     let family = match family {
         TableFamily::Inet => NetfilterProtoFamily::Inet,
         TableFamily::Bridge => NetfilterProtoFamily::Bridge,
     };
+    of_family(family, message)
+}
+
+fn of_family(family: NetfilterProtoFamily, message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
+}
+
+/// The family of a table of others, in the header of a message.
+fn proto(family: ForeignFamily) -> NetfilterProtoFamily {
+    match family {
+        ForeignFamily::Ip => NetfilterProtoFamily::IPv4,
+        ForeignFamily::Ip6 => NetfilterProtoFamily::IPv6,
+        ForeignFamily::Inet => NetfilterProtoFamily::Inet,
+    }
 }
 
 /// Length of a field within a concatenation: registers have four bytes.

@@ -38,7 +38,7 @@ pub(crate) struct Aborted {
 }
 
 /// A transaction in the making: bytes, and the operation that each message belongs to.
-struct Batch {
+pub(super) struct Batch {
     bytes: Vec<u8>,
     origin: Vec<(u32, usize)>,
 }
@@ -131,13 +131,13 @@ impl Owner {
         }
     }
 
-    fn begin(&mut self) -> Batch {
+    pub(super) fn begin(&mut self) -> Batch {
         let mut bytes = Vec::with_capacity(4096);
         self.netlink.push(&mut bytes, control(ControlMessage::BatchBegin), 0);
         Batch { bytes, origin: Vec::new() }
     }
 
-    fn message(&mut self, batch: &mut Batch, at: usize, message: NetfilterMessage, flags: u16) {
+    pub(super) fn message(&mut self, batch: &mut Batch, at: usize, message: NetfilterMessage, flags: u16) {
         let seq = self.netlink.push(&mut batch.bytes, message, flags);
         batch.origin.push((seq, at));
     }
@@ -170,7 +170,7 @@ impl Owner {
 
     /// Sends the batch. The kernel works it off inside `sendto()`, so whatever it has to say is queued when
     /// that returns: no acknowledgements are needed.
-    fn commit(&mut self, mut batch: Batch) -> Result<(), Aborted> {
+    pub(super) fn commit(&mut self, mut batch: Batch) -> Result<(), Aborted> {
         let whole = |why| Aborted { at: None, why };
         self.netlink.push(&mut batch.bytes, control(ControlMessage::BatchEnd), 0);
         self.netlink.send(&batch.bytes).map_err(|e| whole(e.into()))?;

@@ -53,10 +53,17 @@ impl RouteSocket {
     /// sends queries it floods as well, and each port that comes up starts the timers of all others anew
     /// (`br_port_state_selection`: 0.35 ms at 1,000 ports). It learns nothing of frames to a link-local group: those
     /// to 01:80:c2:00:00:0e pass by every netfilter hook of the bridge (`br_handle_frame`).
-    pub(crate) fn add_bridge(&mut self, dev: &IfName, mac: Mac, mtu: u32, alias: &str) -> Result<(), Refused> {
+    pub(crate) fn add_bridge(
+        &mut self,
+        dev: &IfName,
+        mac: Mac,
+        mtu: u32,
+        group: u32,
+        alias: &str,
+    ) -> Result<(), Refused> {
         let bridge = LinkBridge::new(dev.as_str()).stp_state(BridgeStpState::Disabled).mcast_snooping(false);
-        let bridge = bridge.no_linklocal_learn(true);
-        self.request(Message::NewLink(bridge.address(mac.octets().to_vec()).mtu(mtu).build()), NEW)?;
+        let bridge = bridge.no_linklocal_learn(true).address(mac.octets().to_vec()).mtu(mtu).link_group(group);
+        self.request(Message::NewLink(bridge.build()), NEW)?;
         // RTM_NEWLINK with CREATE ignores IFLA_IFALIAS (`rtnl_create_link`).
         let labelled = self.request(Message::SetLink(named(dev).alias(alias).build()), 0);
         if labelled.is_err() {

@@ -135,7 +135,7 @@ pub fn run(program: &str, args: &[&str], input: &str) -> String {
 pub fn bridge() -> Vec<Op> {
     let at = Place::Host;
     vec![
-        Op::BridgeAdd { dev: dev("nm0"), mac: mac(1), mtu: 1500, alias: "test bridge".into() },
+        Op::BridgeAdd { dev: dev("nm0"), mac: mac(1), mtu: 1500, alias: "test bridge".into(), group: 0 },
         Op::AddrAdd { at: at.clone(), dev: dev("nm0"), addr: "10.5.0.1/24".parse().unwrap() },
         Op::AddrAdd { at: at.clone(), dev: dev("nm0"), addr: "fd05::1/64".parse().unwrap() },
         Op::AddrAdd { at: at.clone(), dev: dev("nm0"), addr: "fe80::1/64".parse().unwrap() },

@@ -84,7 +84,7 @@ pub fn network(lab: &Lab) {
         Op::RouteAdd(netmode_model::op::Route { at: at("lan"), to: None, via, dev: dev("eth0") })
     };
     ops.extend([
-        Op::BridgeAdd { dev: lan.clone(), mac: mac(0x81), mtu: 1500, alias: "lan".into() },
+        Op::BridgeAdd { dev: lan.clone(), mac: mac(0x81), mtu: 1500, alias: "lan".into(), group: 0 },
         addr(Place::Host, &lan, "192.0.2.1/24"),
         addr(Place::Host, &lan, "2001:db8::1/64"),
         addr(Place::Host, &lan, "fe80::1/64"),

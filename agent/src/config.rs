@@ -10,6 +10,9 @@ use serde::Deserialize;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Where the configuration is unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/netmode/netmode.toml";
+
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -64,6 +67,8 @@ pub struct Firewall {
     pub mark: u32,
     /// Priority of the first of the guard's three routing rules.
     pub rule_pref: u32,
+    /// Keep two rules in each firewall of others that would drop what is ours.
+    pub beside: bool,
 }
 
 /// Section `[container]`.
@@ -123,7 +128,7 @@ pub enum Allow {
 
 impl Default for Firewall {
     fn default() -> Self {
-        Self { owner: true, source_guard: true, forward: false, mark: 0x2000_0000, rule_pref: 90 }
+        Self { owner: true, source_guard: true, forward: false, mark: 0x2000_0000, rule_pref: 90, beside: true }
     }
 }
 

@@ -1,0 +1,253 @@
+//! Beside other firewalls: two rules in each that would drop what is ours, kept there and shown by the doctor.
+
+use crate::agent::{Agent, blocking};
+use netmode_container::{FIREWALLD_ZONE, Firewalld, FirewalldError};
+use netmode_engine::beside::{self, Shut, Way};
+use netmode_kernel::Kernel;
+use netmode_model::IfName;
+use netmode_model::api::{Finding, Level};
+use netmode_model::foreign::{ChainAt, RuleChange, TableFamily};
+use netmode_model::op::OpError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Changes come in bursts; so long after the first of them everything is looked at once.
+const BURST: Duration = Duration::from_millis(10);
+
+/// Longest pause before somebody who takes our rules away, or moves his own behind them, is answered again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// After so many pauses without a change of ours the quarrel is over.
+const QUIET: u32 = 8;
+
+/// firewalld's table is there before firewalld answers.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// So often it is asked again.
+const TRIES: u32 = 5;
+
+/// What the agent keeps of it.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// Firewalls of others, or our bridges, may have changed.
+    changed: Notify,
+    /// Whether all was taken away for good. One at a time compares and writes: nobody tells us of what we wrote.
+    ended: Mutex<bool>,
+}
+
+impl Beside {
+    /// Has everything looked at again, soon.
+    pub fn look_again(&self) {
+        self.changed.notify_one();
+    }
+
+    fn turn(&self) -> MutexGuard<'_, bool> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts the rules in, and has the rest looked at behind that.
+pub fn begin(agent: &Agent) {
+    rules(agent);
+    agent.beside.look_again();
+}
+
+/// Follows the changes of others until the agent ends.
+pub async fn follow(agent: Arc<Agent>) {
+    let (mut pause, mut last, mut tries) = (BURST, Instant::now(), 0);
+    loop {
+        agent.beside.changed.notified().await;
+        if last.elapsed() > pause * QUIET {
+            pause = BURST;
+        }
+        tokio::time::sleep(pause).await;
+        let shared = agent.clone();
+        let changes = blocking(move || rules(&shared)).await.unwrap_or_default();
+        if changes > 0 {
+            // Twice as long each time: two who both want to be last would otherwise do nothing else.
+            pause = (pause * 2).min(PATIENCE);
+            last = Instant::now();
+        }
+        let shared = agent.clone();
+        let asked = blocking(move || firewalld(&shared)).await;
+        tries = if matches!(asked, Ok(true)) { 0 } else { tries + 1 };
+        if (1..TRIES).contains(&tries) {
+            tokio::time::sleep(AGAIN).await;
+            agent.beside.look_again();
+        }
+    }
+}
+
+/// Whether the configuration in force wants it.
+fn is_on(agent: &Agent) -> bool {
+    agent.config.read().unwrap_or_else(PoisonError::into_inner).firewall.beside
+}
+
+fn bridges(agent: &Agent) -> Vec<IfName> {
+    agent.engine.networks().into_iter().map(|network| network.bridge).collect()
+}
+
+fn look(agent: &Agent, wanted: bool) -> Result<beside::Beside, OpError> {
+    Ok(beside::compare(&agent.kernel.foreign()?, &bridges(agent), agent.engine.settings(), wanted))
+}
+
+/// Has the rules where they should be, and tells how many changes that took. What is refused goes to the log; whoever
+/// changed it meanwhile causes another look.
+fn rules(agent: &Agent) -> usize {
+    let ended = agent.beside.turn();
+    for bridge in bridges(agent) {
+        if let Err(error) = agent.kernel.put_in_group(&bridge, agent.engine.settings().group) {
+            tracing::warn!(%error, "other firewalls will not know the traffic of this bridge");
+        }
+    }
+    let (changes, failures) = match look(agent, is_on(agent) && !*ended) {
+        Ok(seen) => settle(&agent.kernel, &seen.changes),
+        Err(error) => (0, vec![error]),
+    };
+    for error in failures {
+        tracing::error!(%error, "another firewall may drop what is ours; see \"netmode doctor\"");
+    }
+    if changes > 0 {
+        tracing::info!(changes, "rules in other firewalls were put right");
+    }
+    changes
+}
+
+/// Each table by itself: one that cannot be written keeps no other from it.
+fn settle(kernel: &Kernel, changes: &[RuleChange]) -> (usize, Vec<OpError>) {
+    let table = |change: &RuleChange| {
+        let (RuleChange::Add(netmode_model::foreign::AcceptRule { at, .. }) | RuleChange::Del { at, .. }) = change;
+        (at.family, at.table.clone())
+    };
+    let mut sorted = changes.to_vec();
+    // Stable: deletions stay before what comes in their place.
+    sorted.sort_by_key(table);
+    let (mut done, mut failures) = (0, Vec::new());
+    for of_table in sorted.chunk_by(|a, b| table(a) == table(b)) {
+        match kernel.settle(of_table) {
+            Ok(()) => done += of_table.len(),
+            Err(error) => failures.push(error),
+        }
+    }
+    (done, failures)
+}
+
+/// Asks firewalld for what it has to know; whether it does.
+fn firewalld(agent: &Agent) -> bool {
+    // It takes its time, and is asked by nobody else.
+    let wanted = is_on(agent) && !*agent.beside.turn();
+    let bridges = bridges(agent);
+    let asked = match look(agent, wanted).ok().and_then(unknown_to_firewalld) {
+        Some(unknown) if wanted && !unknown.is_empty() => admit(&unknown),
+        Some(unknown) if !wanted && unknown.len() < bridges.len() => dismiss(&bridges),
+        _ => Ok(()),
+    };
+    if let Err(error) = &asked {
+        tracing::warn!(%error, "firewalld may drop what is ours; see \"netmode doctor\"");
+    }
+    asked.is_ok()
+}
+
+/// Bridges that firewalld does not know, if it is there.
+fn unknown_to_firewalld(seen: beside::Beside) -> Option<Vec<IfName>> {
+    seen.shut.into_iter().find_map(|shut| match shut.way {
+        Way::Firewalld { unknown } => Some(unknown),
+        _ => None,
+    })
+}
+
+fn admit(bridges: &[IfName]) -> Result<(), FirewalldError> {
+    Firewalld::find()?.admit(bridges)?;
+    tracing::info!(zone = FIREWALLD_ZONE, ?bridges, "firewalld knows our bridges");
+    Ok(())
+}
+
+fn dismiss(bridges: &[IfName]) -> Result<(), FirewalldError> {
+    Firewalld::find()?.dismiss(bridges)
+}
+
+/// Takes away for good whatever of ours is with other firewalls, as at uninstall: this agent puts nothing back. Goes
+/// on past failures and returns them all.
+pub fn remove(agent: &Agent) -> Vec<String> {
+    let mut ended = agent.beside.turn();
+    *ended = true;
+    let seen = match look(agent, false) {
+        Ok(seen) => seen,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut failures: Vec<String> = settle(&agent.kernel, &seen.changes).1.iter().map(ToString::to_string).collect();
+    if unknown_to_firewalld(seen).is_some() {
+        failures.extend(dismiss(&bridges(agent)).err().map(|error| error.to_string()));
+    }
+    failures
+}
+
+/// The commands that do what [`remove`] does.
+pub fn removal(agent: &Agent) -> Vec<String> {
+    let Ok(seen) = look(agent, false) else { return Vec::new() };
+    let mut commands: Vec<String> = seen.changes.iter().map(ToString::to_string).collect();
+    if unknown_to_firewalld(seen).is_some() {
+        commands.push(format!("firewall-cmd --permanent --delete-zone={FIREWALLD_ZONE}"));
+    }
+    commands
+}
+
+/// A line for each firewall that drops what it does not know.
+pub fn examine(agent: &Agent) -> Vec<Finding> {
+    let wanted = is_on(agent);
+    let seen = match look(agent, wanted) {
+        Ok(seen) => seen,
+        Err(error) => return vec![finding(Level::Fail, "other firewalls", error.to_string(), None)],
+    };
+    let mut findings: Vec<Finding> = seen.shut.iter().map(|shut| line(shut, wanted)).collect();
+    findings.extend(seen.legacy.iter().map(|family| legacy(*family)));
+    if findings.is_empty() {
+        findings.push(finding(Level::Ok, "other firewalls", "none drops forwarded traffic".into(), None));
+    }
+    findings
+}
+
+fn finding(level: Level, object: &str, message: String, fix: Option<String>) -> Finding {
+    Finding { level, object: object.into(), message, fix }
+}
+
+fn object(base: &ChainAt) -> String {
+    format!("firewall {base}")
+}
+
+const DROPS: &str = "drops forwarded traffic that it does not know";
+
+fn line(shut: &Shut, wanted: bool) -> Finding {
+    let off = || format!("{DROPS}, ours as well: [firewall] beside is false");
+    let (level, message, fix) = match &shut.way {
+        Way::Rules { at, stand: true, .. } => {
+            (Level::Ok, format!("{DROPS}; two rules in {} let ours through", at.chain), None)
+        }
+        Way::Rules { rules, .. } => {
+            let fix = rules.clone().map(|rule| RuleChange::Add(rule).to_string()).join(" && ");
+            let lost = || format!("{DROPS}, ours as well: two rules are missing in {}", rules[0].at.chain);
+            (if wanted { Level::Fail } else { Level::Warn }, if wanted { lost() } else { off() }, Some(fix))
+        }
+        Way::Firewalld { unknown } if unknown.is_empty() => {
+            (Level::Ok, format!("{DROPS}; our bridges are in a zone"), None)
+        }
+        Way::Firewalld { unknown } => {
+            let names: Vec<&str> = unknown.iter().map(IfName::as_str).collect();
+            let message = format!("{DROPS}, ours as well: {} is in no zone", names.join(", "));
+            let fix = format!("firewall-cmd --reload && systemctl reload netmode # zone {FIREWALLD_ZONE}");
+            if wanted { (Level::Fail, message, Some(fix)) } else { (Level::Warn, off(), None) }
+        }
+        Way::Owned => {
+            let message = format!("{DROPS}, ours as well: a process owns the table, and only that can let it through");
+            (Level::Warn, message, Some("nft list tables".into()))
+        }
+    };
+    finding(level, &object(&shut.base), message, fix)
+}
+
+fn legacy(family: TableFamily) -> Finding {
+    let program = if family == TableFamily::Ip6 { "ip6tables-legacy" } else { "iptables-legacy" };
+    let message = "is of the old kind, which is left alone: if its FORWARD chain drops, it drops what is ours as well";
+    finding(Level::Warn, &format!("firewall {program} filter"), message.into(), Some(format!("{program} -S FORWARD")))
+}

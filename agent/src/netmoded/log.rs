@@ -1,0 +1,107 @@
+//! The log on standard error, and its filter, which can be changed while the agent runs.
+
+use netmode_model::{ApiError, Code};
+use std::sync::{Mutex, PoisonError};
+use tracing_subscriber::EnvFilter;
+
+/// Words that are a level (tracing's, and `off`).
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// What is logged where nothing else is said.
+const DEFAULT: &str = "info";
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// An object on each line.
+    Json,
+}
+
+/// Puts another filter in the place of the one in force.
+type Replace = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// The filter in force.
+pub struct LogFilter {
+    text: Mutex<String>,
+    replace: Replace,
+}
+
+impl LogFilter {
+    /// Starts logging, by the filter of `NETMODE_LOG` or from level `info` on.
+    pub fn start(format: LogFormat) -> Self {
+        let wanted = std::env::var("NETMODE_LOG").ok().filter(|text| parse(text).is_ok());
+        let text = wanted.unwrap_or_else(|| DEFAULT.into());
+        let filter = parse(&text).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let replace: Replace = match format {
+            LogFormat::Text => {
+                let builder = builder.with_ansi(false).with_filter_reloading();
+                let handle = builder.reload_handle();
+                builder.init();
+                Box::new(move |filter| handle.reload(filter).map_err(|e| e.to_string()))
+            }
+            LogFormat::Json => {
+                let builder = builder.json().with_filter_reloading();
+                let handle = builder.reload_handle();
+                builder.init();
+                Box::new(move |filter| handle.reload(filter).map_err(|e| e.to_string()))
+            }
+        };
+        Self { text: Mutex::new(text), replace }
+    }
+
+    /// The filter in force, as text.
+    pub fn text(&self) -> String {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the filter until the agent ends.
+    ///
+    /// # Errors
+    /// It is neither a level nor a list of `TARGET=LEVEL`; the filter before stays.
+    pub fn set(&self, wanted: &str) -> Result<(), ApiError> {
+        let filter = parse(wanted).map_err(|why| ApiError::new(Code::Invalid, why))?;
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.replace)(filter).map_err(|e| ApiError::new(Code::Unavailable, format!("the log filter stays: {e}")))?;
+        *text = wanted.into();
+        Ok(())
+    }
+}
+
+/// A level, or levels by target: `info,netmoded::life=debug`.
+///
+/// The library takes a word that it does not know for the name of a target: a misspelt level would be silence.
+fn parse(text: &str) -> Result<EnvFilter, String> {
+    let level = |word: &str| LEVELS.contains(&word);
+    let known = |part: &str| match part.rsplit_once('=') {
+        Some((target, word)) => !target.is_empty() && level(word),
+        None => level(part),
+    };
+    let shown: String = text.chars().take(80).collect();
+    let bad = format!(
+        "{shown:?} is no log level: write one of {}, or TARGET=LEVEL with commas between, such as \
+         info,netmoded::life=debug",
+        LEVELS.join(", ")
+    );
+    if text.len() > 1000 || !text.split(',').all(known) {
+        return Err(bad);
+    }
+    EnvFilter::builder().parse(text).map_err(|_| bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_misspelt_level_is_refused_and_not_taken_for_a_target() {
+        for good in ["info", "off", "info,netmoded::life=debug", "netmode_engine=trace,warn"] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "inof", "info,", "netmoded=loud", "=debug", "INFO ", "a[b=debug"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}
