@@ -23,7 +23,7 @@ pub struct Config {
     pub bridge: Bridge,
     /// Published ports.
     pub ports: Ports,
-    /// The nf_tables table and the guard.
+    /// The nf_tables tables and the guard.
     pub firewall: Firewall,
     /// How containers are run.
     pub container: Container,
@@ -57,8 +57,10 @@ pub struct Ports {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Firewall {
-    /// Own the table, so that a stranger's `nft flush ruleset` passes it by.
+    /// Own the tables, so that a stranger's `nft flush ruleset` passes it by.
     pub owner: bool,
+    /// Let containers send in their own name alone.
+    pub source_guard: bool,
     /// Forward for strangers as well where the agent switched forwarding on.
     pub forward: bool,
     /// The one bit of the packet mark that the guard uses.
@@ -126,7 +128,7 @@ pub enum Allow {
 
 impl Default for Firewall {
     fn default() -> Self {
-        Self { owner: true, forward: false, mark: 0x2000_0000, rule_pref: 90, beside: true }
+        Self { owner: true, source_guard: true, forward: false, mark: 0x2000_0000, rule_pref: 90, beside: true }
     }
 }
 

@@ -31,7 +31,7 @@ fn route_loopback_to(at: &netmode_tests::vantage::At<'_>, via: &str) {
 }
 
 #[test]
-fn a_container_has_no_door_but_its_published_ports() {
+fn s3_a_container_has_no_door_but_its_published_ports() {
     let lab = Lab::dual_stack();
     lab.serve("web", &["-p", "8080:80"], &["tcp/80", "tcp/81", "udp/80"]);
     let (four, six) = (lab.address("web"), lab.address6("web"));
@@ -51,7 +51,7 @@ fn a_container_has_no_door_but_its_published_ports() {
 }
 
 #[test]
-fn a_port_published_on_loopback_is_for_the_host_alone() {
+fn s3_a_port_published_on_loopback_is_for_the_host_alone() {
     let lab = Lab::start();
     lab.serve("db", &["-p", "127.0.0.1:5432:5432", "-p", "127.0.0.1:53:53/udp"], &["tcp/5432", "udp/53"]);
     lab.serve("other", &[], &["tcp/80"]);
@@ -75,7 +75,7 @@ fn a_port_published_on_loopback_is_for_the_host_alone() {
 }
 
 #[test]
-fn services_on_the_hosts_loopback_stay_there() {
+fn s2_services_on_the_hosts_loopback_stay_there() {
     let lab = Lab::start();
     lab.at("host").serve("secret", &["tcp/127.0.0.1:51679", "udp/127.0.0.1:51679", "tcp/127.0.0.1:6000"]);
     // route_localnet is needed for 127.0.0.1:8080; it must not open all the rest.

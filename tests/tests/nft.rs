@@ -30,7 +30,7 @@ fn rules_never_grow_with_containers() {
 }
 
 #[test]
-fn one_table_of_our_own_and_nothing_else() {
+fn two_tables_of_our_own_and_nothing_else() {
     let lab = Lab::with().first("nft add table inet site; nft add chain inet site c").start();
     let listed: Value = serde_json::from_str(&lab.sh("nft -j list tables")).expect("JSON");
     let tables: BTreeSet<String> = listed["nftables"]
@@ -39,7 +39,11 @@ fn one_table_of_our_own_and_nothing_else() {
         .iter()
         .filter_map(|t| Some(format!("{} {}", t["table"]["family"].as_str()?, t["table"]["name"].as_str()?)))
         .collect();
-    assert_eq!(tables, ["inet netmode", "inet site"].map(String::from).into(), "ours, and a stranger's untouched");
+    assert_eq!(
+        tables,
+        ["bridge netmode", "inet netmode", "inet site"].map(String::from).into(),
+        "ours, and a stranger's untouched"
+    );
     let iptables = lab.run(&["sh", "-c", "iptables-legacy-save 2>/dev/null | grep -c '^-A' || :"]);
     assert_eq!(iptables.stdout.trim(), "0");
     let rules = lab.sh(RULES);
@@ -112,8 +116,14 @@ fn picture(lab: &Lab) -> String {
          ip -d link show master nm0 | grep -o 'mtu [0-9]*\\|master nm0\\|hairpin [a-z]*\\|isolated [a-z]*\\|group [0-9]*'
          nsenter --net=/run/netns/{netns} sh -c 'grep . /proc/sys/net/ipv6/conf/*/accept_ra'"
     ));
+    // The port's name are the first digits of the same id.
+    let port = format!("nm{}", &netns[3..14]);
     let scope_link = |line: &&str| !line.contains("fe80::");
-    text.lines().map(|l| l.trim_end()).filter(scope_link).map(|l| l.replace(&netns, "NETNS") + "\n").collect()
+    text.lines()
+        .map(|l| l.trim_end())
+        .filter(scope_link)
+        .map(|l| l.replace(&netns, "NETNS").replace(&port, "PORT") + "\n")
+        .collect()
 }
 
 /// The plan's commands, typed in by hand on another machine, make what the agent makes.

@@ -164,7 +164,8 @@ fn the_doctor_works_with_the_agent_dead() {
         "ok configuration",
         "ok disk /var/lib/netmode",
         "ok records /run/netmode/endpoints",
-        "ok table",
+        "ok table inet netmode",
+        "ok table bridge netmode",
         "ok network bridge",
         "ok task web",
     ] {

@@ -36,7 +36,7 @@ and whatever has the name of a secret. Look through it before you give it to som
 ";
 
 /// Programs that show the kernel's state, and the file that each fills.
-const PROGRAMS: [(&str, &str, &[&str]); 10] = [
+const PROGRAMS: [(&str, &str, &[&str]); 11] = [
     ("kernel/links.txt", "ip", &["-d", "-s", "link"]),
     ("kernel/addresses.txt", "ip", &["addr"]),
     ("kernel/routes.txt", "ip", &["route", "show", "table", "all"]),
@@ -46,6 +46,7 @@ const PROGRAMS: [(&str, &str, &[&str]); 10] = [
     ("kernel/neighbours.txt", "ip", &["neigh"]),
     ("kernel/namespaces.txt", "ip", &["netns"]),
     ("kernel/table.txt", "nft", &["list", "table", "inet", "netmode"]),
+    ("kernel/source-guard.txt", "nft", &["list", "table", "bridge", "netmode"]),
     ("kernel/chains.txt", "nft", &["list", "chains"]),
 ];
 

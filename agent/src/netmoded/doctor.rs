@@ -3,8 +3,8 @@
 use crate::agent::Agent;
 use crate::{beside, reconcile};
 use netmode_agent::checks::{self, finding};
+use netmode_engine::bridge;
 use netmode_engine::converge::Present;
-use netmode_engine::{bridge, ruleset};
 use netmode_model::Op;
 use netmode_model::api::{Finding, Level};
 use std::sync::PoisonError;
@@ -57,7 +57,8 @@ fn drift(agent: &Agent) -> Vec<Finding> {
     };
     let present = Present::new(&seen);
     let settings = agent.engine.settings();
-    let mut wanted = vec![("table".to_owned(), vec![Op::TableAdd(ruleset::ruleset(settings))])];
+    let table = |r: netmode_model::nft::Ruleset| (format!("table {}", r.table), vec![Op::TableAdd(r)]);
+    let mut wanted: Vec<(String, Vec<Op>)> = reconcile::rulesets(settings).into_iter().map(table).collect();
     wanted.push(("guard".to_owned(), bridge::host_up(settings)));
     wanted.extend(
         agent.engine.networks().iter().map(|n| (format!("network {}", n.name), bridge::network_up(n, settings))),

@@ -91,7 +91,10 @@ impl Forwarding {
         if self.closes(family) {
             // There already if the table was made with it.
             let element = bridge::closed(family);
-            match self.linux.apply(&[Op::ElementAdd { table: self.table.clone(), element }]) {
+            match self
+                .linux
+                .apply(&[Op::ElementAdd { table: netmode_model::nft::TableName::inet(&self.table), element }])
+            {
                 Err(error) if error.errno != nix::libc::EEXIST => return Err(error),
                 _ => {}
             }

@@ -1,5 +1,6 @@
 //! Where the engine meets the kernel: the engine's traits, carried out by Linux.
 
+use netmode_engine::settings::DOOMED;
 use netmode_engine::{Apply, Hold, HoldFailure, Kept, Observe, Sockets};
 use netmode_kernel::hold::{self, Held, HoldError, Inherited};
 use netmode_kernel::keep::Keeper;
@@ -18,9 +19,6 @@ const GATHER: Duration = Duration::from_millis(5);
 
 /// And so long after the last time, so that it takes a fifth of one processor at most.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// `IFLA_GROUP` of links that are about to be deleted; nobody else's.
-const DOOMED: u32 = 0x6e6d_6472;
 
 /// The kernel, as the engine sees it.
 #[derive(Clone)]

@@ -2,9 +2,9 @@
 
 use crate::join::Linux;
 use netmode_engine::converge::Present;
-use netmode_engine::{Apply, Endpoint, NetnsUse, Network, Observe, Settings, bridge, modes, ruleset};
+use netmode_engine::{Apply, Endpoint, NetnsUse, Network, Observe, Settings, bridge, modes, ruleset, source_guard};
 use netmode_kernel::Kernel;
-use netmode_model::nft::{Element, Family};
+use netmode_model::nft::{Element, Family, Ruleset, TableName};
 use netmode_model::op::OpError;
 use netmode_model::{Final, NetnsName, Observed, Op, Place};
 use std::collections::BTreeSet;
@@ -28,9 +28,9 @@ impl Desired<'_> {
     /// shows it.
     ///
     /// # Errors
-    /// The table could not be made: without it nothing is published and nothing is shut.
+    /// The tables could not be made: without them nothing is published and nothing is shut.
     pub fn restore(&self, kernel: &Kernel, linux: &Linux, seen: &Observed, table: Table) -> Result<usize, OpError> {
-        let remade = self.table(kernel, seen, table)?;
+        let remade = self.tables(kernel, seen, table)?;
         let present = Present::new(seen);
         let host = mend(linux, "host", present.missing(&bridge::host_up(self.settings)));
         let networks = self.networks.iter().map(|n| self.network(linux, &present, n)).sum::<usize>();
@@ -88,27 +88,37 @@ impl Desired<'_> {
         mend(linux, &object, missing)
     }
 
-    /// The elements that the table should have.
-    fn elements(&self) -> BTreeSet<Element> {
-        let of_endpoint = |e: &Endpoint| e.link.as_ref().map(|l| bridge::published(&e.ports, l)).unwrap_or_default();
+    /// The elements that the tables should have.
+    fn elements(&self) -> BTreeSet<(TableName, Element)> {
+        let of_endpoint =
+            |e: &Endpoint| e.link.as_ref().map(|l| bridge::endpoint_elements(e, l, self.settings)).unwrap_or_default();
         let networks = self.networks.iter().flat_map(bridge::network_elements);
         let closed = self.closed.iter().copied().map(bridge::closed);
-        networks.chain(closed).chain(self.endpoints.iter().flat_map(of_endpoint)).collect()
+        let inet = networks.chain(closed).map(|e| (TableName::inet(&self.settings.table), e));
+        inet.chain(self.endpoints.iter().flat_map(of_endpoint)).collect()
     }
 
-    /// Leaves the table as it is if it is right; else makes it anew in one transaction, so that no packet sees a
-    /// gap. Tells whether it was made.
-    fn table(&self, kernel: &Kernel, seen: &Observed, table: Table) -> Result<bool, OpError> {
-        let rules = ruleset::ruleset(self.settings);
+    /// Leaves the tables as they are if they are right; else makes them anew in one transaction, so that no packet sees
+    /// a gap. Tells whether they were made.
+    fn tables(&self, kernel: &Kernel, seen: &Observed, when: Table) -> Result<bool, OpError> {
+        let rules = rulesets(self.settings);
         let elements = self.elements();
-        let same = seen.table.as_ref().is_some_and(|t| t.elements == elements);
-        if table == Table::IfDamaged && same && Present::new(seen).holds(&Op::TableAdd(rules.clone())) {
+        let present = Present::new(seen);
+        let guard = TableName::bridge(&self.settings.table);
+        let gone = if self.settings.source_guard { vec![] } else { vec![guard] };
+        let there: BTreeSet<_> = seen.tables.iter().flat_map(|(t, s)| s.elements.iter().map(move |e| (t, e))).collect();
+        let same = there == elements.iter().map(|(t, e)| (t, e)).collect()
+            && rules.iter().all(|r| present.holds(&Op::TableAdd(r.clone())))
+            && gone.iter().all(|t| present.holds(&Op::TableDel { table: t.clone() }));
+        if when == Table::IfDamaged && same {
             if self.settings.own_table {
-                kernel.own_table(&self.settings.table)?;
+                rules.iter().try_for_each(|r| kernel.own_table(&r.table).map(drop))?;
             }
             return Ok(false);
         }
-        kernel.replace_table(&rules, &elements.into_iter().collect::<Vec<_>>())?;
+        let of_table = |r: &Ruleset| elements.iter().filter(|(t, _)| *t == r.table).map(|(_, e)| e.clone()).collect();
+        let tables: Vec<(Ruleset, Vec<Element>)> = rules.into_iter().map(|r| (r.clone(), of_table(&r))).collect();
+        kernel.replace_tables(&tables, &gone)?;
         Ok(true)
     }
 
@@ -121,10 +131,16 @@ impl Desired<'_> {
     }
 }
 
-/// When the table is written.
+/// The rules of our tables.
+pub fn rulesets(settings: &Settings) -> Vec<Ruleset> {
+    let guard = settings.source_guard.then(|| source_guard::ruleset(settings));
+    std::iter::once(ruleset::ruleset(settings)).chain(guard).collect()
+}
+
+/// When the tables are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
-    /// Always: it may be of another version, with as many rules.
+    /// Always: they may be of another version, with as many rules.
     Always,
     /// When rules or elements are missing.
     IfDamaged,
@@ -157,7 +173,7 @@ pub fn expected(endpoint: &Endpoint, settings: &Settings, seen: &Observed) -> Ve
     ops
 }
 
-/// Everything but the table's elements, which are made with the table.
+/// Everything but the tables' elements, which are made with the tables.
 fn links_only(mut ops: Vec<Op>) -> Vec<Op> {
     ops.retain(|op| !matches!(op, Op::ElementAdd { .. }));
     ops

@@ -5,7 +5,7 @@
 
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
-use crate::{beside, life, stop};
+use crate::{beside, life, reconcile, stop};
 use futures::StreamExt;
 use netmode_engine::store::Kind;
 use netmode_engine::{Apply, Network, Observe, bridge, modes};
@@ -77,10 +77,11 @@ pub fn plan(agent: &Agent, how: ResetRequest) -> Vec<String> {
     lines
 }
 
-/// What takes the networks, the guard and the table away, oldest first.
+/// What takes the networks, the guard and the tables away, oldest first.
 fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
     let settings = agent.engine.settings();
-    let mut steps = vec![Inverse::Op(Op::TableDel { table: settings.table.clone() })];
+    let tables = reconcile::rulesets(settings).into_iter().map(|r| Inverse::Op(Op::TableDel { table: r.table }));
+    let mut steps: Vec<Inverse> = tables.collect();
     let made = networks.iter().flat_map(|n| bridge::network_up(n, settings));
     for op in bridge::host_up(settings).into_iter().chain(made) {
         steps.extend(match op {

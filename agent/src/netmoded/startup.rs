@@ -13,7 +13,7 @@ use crate::reconcile::{Desired, Table};
 use ipnetwork::IpNetwork;
 use netmode_engine::converge::Present;
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
-use netmode_engine::settings::HostFacts;
+use netmode_engine::settings::{DynamicPorts, HostFacts};
 use netmode_engine::store::{self, FileStore, Kind, Store};
 use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes};
 use netmode_kernel::{Kernel, Scope};
@@ -47,9 +47,11 @@ pub fn settings(config: &Config, kernel: &Kernel) -> anyhow::Result<Settings> {
     Ok(Settings {
         instance: config.instance.clone().unwrap_or(default.instance),
         own_table: config.firewall.owner,
+        source_guard: config.firewall.source_guard,
         mark: config.firewall.mark,
         rule_pref: config.firewall.rule_pref,
         bridge: config.bridge(),
+        outward: DynamicPorts::outward(kernel.local_port_range()?),
         kernel_ipv6: Path::new("/proc/sys/net/ipv6").exists(),
         dynamic,
         ..Settings::default()

@@ -47,7 +47,10 @@ const STRICTER: &[(Option<&str>, &[&str])] = &[
 const CLONE_NAMESPACES: u64 = 0x7E02_0000;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
+const AF_NETLINK: u64 = 16;
 const AF_VSOCK: u64 = 40;
+const NETLINK_AUDIT: u64 = 9;
+const NETLINK_NETFILTER: u64 = 12;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -216,26 +219,30 @@ fn syscall(rule: &Rule) -> Result<LinuxSyscall, String> {
 /// Makes Podman's profile as strict as Docker's.
 fn tighten(mut profile: Profile, caps: &HashSet<String>) -> Profile {
     let has = |cap: Option<&str>| cap.is_some_and(|c| caps.contains(&format!("CAP_{c}")));
-    let denied: HashSet<&str> =
+    let allows = |r: &Rule, name| r.action == LinuxSeccompAction::ScmpActAllow && r.names.iter().any(|n| n == name);
+    let socket = profile.syscalls.iter().any(|r| allows(r, "socket"));
+    let mut denied: HashSet<&str> =
         STRICTER.iter().filter(|(cap, _)| !has(*cap)).flat_map(|(_, names)| names.iter().copied()).collect();
+    denied.insert("socket");
     for rule in profile.syscalls.iter_mut().filter(|r| r.action == LinuxSeccompAction::ScmpActAllow) {
         rule.names.retain(|n| !denied.contains(n.as_str()));
-        // A socket into the hypervisor is no business of a container's.
-        if rule.names == ["socket"] && rule.args.as_ref().is_none_or(Vec::is_empty) {
-            rule.args = Some(vec![arg(0, AF_VSOCK, None, "SCMP_CMP_NE")].into_iter().flatten().collect());
-        }
     }
     profile.syscalls.retain(|r| !r.names.is_empty() || r.name.is_some());
+    let rule = |names: &str, action, errno_ret, args| Rule {
+        names: vec![names.into()],
+        name: None,
+        action,
+        errno_ret,
+        args,
+        includes: Filter::default(),
+        excludes: Filter::default(),
+    };
+    if socket {
+        let allowed = sockets(has(Some("AUDIT_WRITE")), has(Some("NET_ADMIN")));
+        let allow = |args| rule("socket", LinuxSeccompAction::ScmpActAllow, None, Some(args));
+        profile.syscalls.extend(allowed.into_iter().map(allow));
+    }
     if !has(Some("SYS_ADMIN")) {
-        let rule = |names: &str, action, errno_ret, args| Rule {
-            names: vec![names.into()],
-            name: None,
-            action,
-            errno_ret,
-            args,
-            includes: Filter::default(),
-            excludes: Filter::default(),
-        };
         let index = if std::env::consts::ARCH == "s390x" { 1 } else { 0 };
         let plain = arg(index, CLONE_NAMESPACES, Some(0), "SCMP_CMP_MASKED_EQ").into_iter().collect();
         profile.syscalls.push(rule("clone", LinuxSeccompAction::ScmpActAllow, None, Some(plain)));
@@ -244,6 +251,24 @@ fn tighten(mut profile: Profile, caps: &HashSet<String>) -> Profile {
     }
     profile.default_errno_ret = Some(EPERM);
     profile
+}
+
+/// What socket(2) may be called with. A socket into the hypervisor is no business of a container's, and whoever may not
+/// set the kernel's filters needs no way to their code, where most holes of the last years were. Several conditions on
+/// one argument cannot be joined by "and", so what is allowed is named.
+fn sockets(audit: bool, netfilter: bool) -> Vec<Vec<LinuxSeccompArg>> {
+    let family = |family, op| arg(0, family, None, op);
+    let netlink = |protocol, op| [family(AF_NETLINK, "SCMP_CMP_EQ"), arg(2, protocol, None, op)];
+    let mut allowed = vec![vec![family(AF_NETLINK, "SCMP_CMP_LT")], vec![family(AF_VSOCK, "SCMP_CMP_GT")]];
+    allowed.extend((AF_NETLINK + 1..AF_VSOCK).map(|f| vec![family(f, "SCMP_CMP_EQ")]));
+    let protocols = (0..=NETLINK_NETFILTER).filter(|p| match *p {
+        NETLINK_AUDIT => audit,
+        NETLINK_NETFILTER => netfilter,
+        _ => true,
+    });
+    allowed.extend(protocols.map(|p| netlink(p, "SCMP_CMP_EQ").into()));
+    allowed.push(netlink(NETLINK_NETFILTER, "SCMP_CMP_GT").into());
+    allowed.into_iter().map(|args| args.into_iter().flatten().collect()).collect()
 }
 
 fn arg(index: usize, value: u64, value_two: Option<u64>, op: &str) -> Option<LinuxSeccompArg> {
@@ -303,7 +328,13 @@ mod tests {
         assert_eq!(strict[0], "read SCMP_ACT_ALLOW None 0");
         assert!(strict.contains(&"clone SCMP_ACT_ALLOW None 1".into()), "{strict:?}");
         assert!(strict.contains(&"clone3 SCMP_ACT_ERRNO Some(38) 0".into()));
-        assert!(strict.contains(&"socket SCMP_ACT_ALLOW None 1".into()));
+        // Families but two, and netlink's protocols but two.
+        let sockets = |rules: &[String]| {
+            ["1", "2"].map(|n| rules.iter().filter(|r| **r == format!("socket SCMP_ACT_ALLOW None {n}")).count())
+        };
+        assert_eq!(sockets(&strict), [25, 12]);
+        assert_eq!(sockets(&rules(true, &["CAP_NET_ADMIN", "CAP_AUDIT_WRITE"], AMD64)), [25, 14]);
+        assert!(!strict.contains(&"socket SCMP_ACT_ALLOW None 0".into()));
         // EPERM is what happens anyway now.
         assert!(!strict.iter().any(|r| r.starts_with("chroot")));
         let admin = rules(true, &["CAP_SYS_ADMIN"], AMD64);

@@ -4,8 +4,9 @@ use crate::endpoint::{Endpoint, EndpointLink};
 use crate::network::Network;
 use crate::ruleset::{self, Form};
 use crate::settings::Settings;
+use crate::source_guard;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use netmode_model::nft::{Datum, Element, Family, Span};
+use netmode_model::nft::{Datum, Element, Family, Span, TableName};
 use netmode_model::op::{MAIN_TABLE, PolicyRule, Prohibit, Route};
 use netmode_model::{Final, HostAddr, Op, Place, PortRange, Published};
 use std::net::IpAddr;
@@ -41,7 +42,7 @@ pub fn network_up(net: &Network, settings: &Settings) -> Vec<Op> {
 
 /// Steps that take a network away: what [`network_up`] made, but not what the kernel takes along with the bridge.
 pub fn network_down(net: &Network, settings: &Settings) -> Vec<Op> {
-    let table = || settings.table.clone();
+    let table = || TableName::inet(&settings.table);
     let elements = network_elements(net).into_iter();
     let mut ops: Vec<Op> = elements.map(|element| Op::ElementDel { table: table(), element }).collect();
     ops.push(Op::LinkDel { at: Place::Host, dev: net.bridge.clone() });
@@ -154,8 +155,18 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
     ops.extend(
         link.gateways.iter().map(|via| Op::RouteAdd(Route { at: at.clone(), to: None, via: Some(*via), dev: dev() })),
     );
-    ops.extend(published(&ep.ports, link).into_iter().map(|element| add(settings, element)));
+    ops.extend(
+        endpoint_elements(ep, link, settings).into_iter().map(|(table, element)| Op::ElementAdd { table, element }),
+    );
     ops
+}
+
+/// The elements of an endpoint in all tables.
+pub fn endpoint_elements(ep: &Endpoint, link: &EndpointLink, settings: &Settings) -> Vec<(TableName, Element)> {
+    let published =
+        published(&ep.ports, link, settings.outward).into_iter().map(|e| (TableName::inet(&settings.table), e));
+    let guard = if settings.source_guard { source_guard::elements(link) } else { vec![] };
+    published.chain(guard.into_iter().map(|e| (TableName::bridge(&settings.table), e))).collect()
 }
 
 /// What follows an attachment and cannot be taken back.
@@ -169,11 +180,10 @@ pub fn attached(ep: &Endpoint, link: &EndpointLink, at: &Place) -> Vec<Final> {
     flush(&ep.ports).into_iter().chain(announce).collect()
 }
 
-/// Steps that take the endpoint out of the table.
+/// Steps that take the endpoint out of the tables. Its port may say nothing any more, until it is gone.
 pub fn unpublish(ep: &Endpoint, link: &EndpointLink, settings: &Settings) -> Vec<Op> {
-    let table = || settings.table.clone();
-    let elements = published(&ep.ports, link).into_iter();
-    elements.map(|element| Op::ElementDel { table: table(), element }).collect()
+    let elements = endpoint_elements(ep, link, settings).into_iter();
+    elements.map(|(table, element)| Op::ElementDel { table, element }).collect()
 }
 
 /// Forget the flows of published ports.
@@ -183,19 +193,31 @@ pub fn flush(ports: &[Published]) -> Vec<Final> {
 }
 
 fn add(settings: &Settings, element: Element) -> Op {
-    Op::ElementAdd { table: settings.table.clone(), element }
+    Op::ElementAdd { table: TableName::inet(&settings.table), element }
 }
 
-/// The map elements of an endpoint's published ports.
-pub fn published(ports: &[Published], link: &EndpointLink) -> Vec<Element> {
+/// The elements of an endpoint's published ports. Containers' own connections get host ports of the range `outward`.
+pub fn published(ports: &[Published], link: &EndpointLink, outward: PortRange) -> Vec<Element> {
     let mut elements = Vec::new();
     for p in ports.iter().filter(|p| !by_agent(p.host)) {
         let families = [(p.host.has_v4(), true), (p.host.has_v6(), false)];
         for ip in families.iter().filter(|(wanted, _)| *wanted).filter_map(|(_, v4)| link.addr(*v4)) {
             publish_to(p, ip, &mut elements);
+            elements.extend(shadow(p, Family::of(ip), outward));
         }
     }
     elements
+}
+
+/// A published port that a container's own connection could be given.
+fn shadow(p: &Published, family: Family, outward: PortRange) -> Option<Element> {
+    if !p.host_ports.overlaps(outward) {
+        return None;
+    }
+    let range = p.host_ports.count() > 1;
+    let form = if range { Form::Range } else { Form::Port };
+    let set = ruleset::shadow(range, p.host.specific().is_some(), family).into();
+    Some(Element { set, key: key(form, p, p.host_ports), data: vec![] })
 }
 
 /// The host's `::1` has no path through the kernel (IPv6 has no route_localnet): the agent carries it.
@@ -221,6 +243,10 @@ fn publish_to(p: &Published, ip: IpAddr, out: &mut Vec<Element>) {
 
 fn element(form: Form, p: &Published, ports: PortRange, data: Vec<Datum>) -> Element {
     let family = if matches!(data.first(), Some(Datum::V4(_))) { Family::V4 } else { Family::V6 };
+    Element { set: ruleset::map(form, p.host.specific().is_some(), family).into(), key: key(form, p, ports), data }
+}
+
+fn key(form: Form, p: &Published, ports: PortRange) -> Vec<Span> {
     let ports = match form {
         Form::Port => Span::One(Datum::Port(ports.first())),
         Form::Range | Form::Shift => Span::Range(Datum::Port(ports.first()), Datum::Port(ports.last())),
@@ -228,7 +254,7 @@ fn element(form: Form, p: &Published, ports: PortRange, data: Vec<Datum>) -> Ele
     let mut key = vec![Span::One(Datum::Proto(p.protocol))];
     key.extend(p.host.specific().map(|ip| Span::One(Datum::ip(ip))));
     key.push(ports);
-    Element { set: ruleset::map(form, p.host.specific().is_some(), family).into(), key, data }
+    key
 }
 
 /// `min` and `max` for the kernel's `min + dport mod (max − min + 1)`, if the shift can be said so.

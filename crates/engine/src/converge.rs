@@ -48,7 +48,7 @@ impl<'a> Present<'a> {
 
     /// Whether what an operation brings about is there.
     pub fn holds(&self, op: &Op) -> bool {
-        let table = self.seen.table.as_ref();
+        let table = |name| self.seen.tables.get(name);
         match op {
             Op::NetnsAdd { netns, .. } => self.seen.netns.contains(netns),
             Op::BridgeAdd { dev, mac, .. } => {
@@ -76,14 +76,14 @@ impl<'a> Present<'a> {
             Op::ProhibitAdd(route) => self.seen.prohibited.contains(route),
             Op::ProhibitDel(route) => !self.seen.prohibited.contains(route),
             Op::Sysctl { .. } => true,
-            Op::TableAdd(ruleset) => table.is_some_and(|t| {
+            Op::TableAdd(ruleset) => table(&ruleset.table).is_some_and(|t| {
                 let whole = ruleset.chains.iter().all(|c| t.chains.get(&c.name) == Some(&c.rules.len()));
                 let sets = ruleset.sets.iter().all(|s| t.sets.contains(&s.name));
                 whole && sets && t.chains.len() == ruleset.chains.len()
             }),
-            Op::TableDel { .. } => table.is_none(),
-            Op::ElementAdd { element, .. } => table.is_some_and(|t| t.elements.contains(element)),
-            Op::ElementDel { element, .. } => table.is_none_or(|t| !t.elements.contains(element)),
+            Op::TableDel { table: name } => table(name).is_none(),
+            Op::ElementAdd { table: name, element } => table(name).is_some_and(|t| t.elements.contains(element)),
+            Op::ElementDel { table: name, element } => table(name).is_none_or(|t| !t.elements.contains(element)),
         }
     }
 }
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(present.missing(&[up("a"), up("b"), up("c")]), [up("b"), up("c")]);
         assert!(present.holds(&Op::LinkDel { at: Place::Host, dev: "c".parse().unwrap() }));
         assert!(!present.holds(&Op::ElementAdd {
-            table: "netmode".into(),
+            table: netmode_model::nft::TableName::inet("netmode"),
             element: netmode_model::nft::Element { set: "bridges".into(), key: vec![], data: vec![] },
         }));
     }

@@ -24,6 +24,7 @@ pub mod ports;
 pub mod recorder;
 pub mod ruleset;
 pub mod settings;
+pub mod source_guard;
 pub mod store;
 pub mod wish;
 

@@ -6,6 +6,7 @@
 use crate::settings::Settings;
 use ipnetwork::Ipv4Network;
 use netmode_model::nft::*;
+use netmode_model::{PortRange, Protocol};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Names of the links that are our bridges.
@@ -72,21 +73,48 @@ pub fn map(form: Form, with_address: bool, family: Family) -> &'static str {
     }
 }
 
+/// Ranges or single ports, with a host address or without.
+const SHADOWS: [(bool, bool); 4] = [(false, true), (false, false), (true, true), (true, false)];
+
+/// Name of the set of published ports that containers' own connections could be given.
+pub fn shadow(range: bool, with_address: bool, family: Family) -> &'static str {
+    match (range, with_address, family) {
+        (false, true, Family::V4) => "held_addr4",
+        (false, false, Family::V4) => "held_any4",
+        (true, true, Family::V4) => "held_range_addr4",
+        (true, false, Family::V4) => "held_range_any4",
+        (false, true, Family::V6) => "held_addr6",
+        (false, false, Family::V6) => "held_any6",
+        (true, true, Family::V6) => "held_range_addr6",
+        (true, false, Family::V6) => "held_range_any6",
+    }
+}
+
 /// The whole table. No chain bears a word of nft(8): it could not be named in a command.
 pub fn ruleset(settings: &Settings) -> Ruleset {
     Ruleset {
-        table: settings.table.clone(),
+        table: TableName::inet(&settings.table),
         owner: settings.own_table,
         sets: sets(),
         chains: vec![
-            loopback_shield(),
+            loopback_shield(settings.group),
             publish(),
             hook("prerouting_nat", ChainKind::Nat, Hook::Prerouting, -100, to_publish()),
             hook("output_nat", ChainKind::Nat, Hook::Output, -100, to_publish_from_here()),
             guard_mark(settings.mark),
             to_container(),
             hook("forward_filter", ChainKind::Filter, Hook::Forward, 0, forward()),
+            outward(settings.outward),
             masquerade(),
+            no_shadow(),
+            // Behind the translation, before the connection is confirmed.
+            hook(
+                "port_shadow",
+                ChainKind::Filter,
+                Hook::Postrouting,
+                110,
+                vec![rule([Match::New, Match::Snat, iif_ours(false)], jump("no_shadow"))],
+            ),
         ],
     }
 }
@@ -119,6 +147,13 @@ fn sets() -> Vec<Set> {
                 data.extend(vec![Type::InetService; ports_in_data(form)]);
                 sets.push(set(map(form, with_address, family), key, data, form != Form::Port));
             }
+        }
+        for (range, with_address) in SHADOWS {
+            let mut key = vec![Type::InetProto, Type::InetService];
+            if with_address {
+                key.insert(1, address(family));
+            }
+            sets.push(set(shadow(range, with_address, family), key, vec![], range));
         }
     }
     sets
@@ -192,9 +227,16 @@ fn not_loopback6() -> Match {
 /// Nothing that comes by a wire is for 127.0.0.0/8. Our bridges have `route_localnet`, so that 127.0.0.1 can be
 /// translated, and translation comes before the kernel's own check: without this rule a container could reach
 /// what listens on the host's loopback, and a machine on the LAN what is published there (CVE-2020-8558).
-fn loopback_shield() -> Chain {
+///
+/// Neither does anything come by a port of a bridge, but by the bridge; only frames to a link-local group do
+/// (01:80:c2:00:00:0x, Linux `br_handle_frame`), past whatever is said of the bridge.
+fn loopback_shield(ports: u32) -> Chain {
+    let port = Match::Is { number: Number::Iifgroup, value: ports, negate: false };
     let wire = Match::Iif { name: "lo".parse().unwrap_or_else(|_| unreachable!("a constant name")), negate: true };
-    let rules = vec![rule([wire, Match::Family(Family::V4), loopback(Field::Daddr(Family::V4))], Action::Drop)];
+    let rules = vec![
+        rule([wire, Match::Family(Family::V4), loopback(Field::Daddr(Family::V4))], Action::Drop),
+        rule([port, iif_ours(true)], Action::Drop),
+    ];
     hook("loopback_shield", ChainKind::Filter, Hook::Prerouting, -300, rules)
 }
 
@@ -251,19 +293,50 @@ fn to_container() -> Chain {
     Chain { name: "to_container".into(), base: None, rules }
 }
 
+/// Who gets the host's address, or the gateway's.
 fn masquerade() -> Chain {
     let from_us = |family| Match::In { fields: vec![Field::Saddr(family)], set: subnets(family).into(), negate: false };
     let rules = vec![
-        rule([Match::Family(Family::V4), from_us(Family::V4), oif_ours(true)], Action::Masquerade),
-        rule([Match::Family(Family::V6), from_us(Family::V6), oif_ours(true)], Action::Masquerade),
+        rule([Match::Family(Family::V4), from_us(Family::V4), oif_ours(true)], jump("outward")),
+        rule([Match::Family(Family::V6), from_us(Family::V6), oif_ours(true)], jump("outward")),
         // A container cannot answer to 127.0.0.1.
-        rule([Match::Family(Family::V4), loopback(Field::Saddr(Family::V4)), oif_ours(false)], Action::Masquerade),
+        rule([Match::Family(Family::V4), loopback(Field::Saddr(Family::V4)), oif_ours(false)], jump("outward")),
         // To a neighbour or to itself through a published port: the answer would go straight over
         // the bridge, past the translation.
-        rule([Match::Dnat, at_home(Family::V4)], Action::Masquerade),
-        rule([Match::Dnat, at_home(Family::V6)], Action::Masquerade),
+        rule([Match::Dnat, at_home(Family::V4)], jump("outward")),
+        rule([Match::Dnat, at_home(Family::V6)], jump("outward")),
     ];
     hook("postrouting_nat", ChainKind::Nat, Hook::Postrouting, 100, rules)
+}
+
+/// Translates the source. Without a range the kernel gives a port below 512 for one below 512, and with enough
+/// connections every one of them, 53 and 443 too: then what others send to the service there would be taken for an
+/// answer and go to the container (port shadow, CVE-2021-3773).
+fn outward(ports: PortRange) -> Chain {
+    let with_ports =
+        |protocol: Protocol| Match::Is { number: Number::L4Proto, value: protocol.number().into(), negate: false };
+    let to = || Action::Masquerade { ports: Some((ports.first(), ports.last())) };
+    let mut rules: Vec<Rule> =
+        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].map(|p| rule([with_ports(p)], to())).into();
+    rules.push(rule([], Action::Masquerade { ports: None }));
+    Chain { name: "outward".into(), base: None, rules }
+}
+
+/// Where a published port lies within that range, a connection that would get it is dropped before it is tracked; its
+/// next packet gets another port.
+fn no_shadow() -> Chain {
+    let mut rules = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        for (range, with_address) in SHADOWS {
+            let mut fields = vec![Field::L4Proto, Field::Sport];
+            if with_address {
+                fields.insert(1, Field::Saddr(family));
+            }
+            let taken = Match::In { fields, set: shadow(range, with_address, family).into(), negate: false };
+            rules.push(rule([Match::Family(family), taken], Action::Drop));
+        }
+    }
+    Chain { name: "no_shadow".into(), base: None, rules }
 }
 
 #[cfg(test)]

@@ -3,15 +3,20 @@
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use netmode_model::{IfName, PortRange};
 
+/// `IFLA_GROUP` of links that are about to be deleted; nobody else's.
+pub const DOOMED: u32 = 0x6e6d_6472;
+
 /// Settings of the engine. They do not change while it lives.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Marks what is ours in ifalias, so that several agents can share a machine.
     pub instance: String,
-    /// Name of the nf_tables table, family inet.
+    /// Name of the nf_tables tables, families inet and bridge.
     pub table: String,
-    /// Own the table by the agent's socket where the kernel keeps owned tables.
+    /// Own the tables by the agent's socket where the kernel keeps owned tables.
     pub own_table: bool,
+    /// Let containers send in their own name alone.
+    pub source_guard: bool,
     /// One bit of the packet mark that says "may be forwarded to a container".
     pub mark: u32,
     /// Priority of the first of three policy routing rules of the guard.
@@ -22,6 +27,8 @@ pub struct Settings {
     pub group: u32,
     /// Where dynamic host ports are taken from.
     pub dynamic: DynamicPorts,
+    /// Host ports that containers' own connections get outward. No service should listen there.
+    pub outward: PortRange,
     /// The default bridge.
     pub bridge: BridgeSettings,
     /// Whether the kernel has IPv6 at all.
@@ -75,14 +82,24 @@ impl Default for Settings {
             instance: "default".into(),
             table: "netmode".into(),
             own_table: true,
+            source_guard: true,
             mark: 0x2000_0000,
             rule_pref: 90,
             guard_table: 0x6e6d,
             group: 0x6e6d,
             dynamic: DynamicPorts::default(),
+            outward: DynamicPorts::outward(DynamicPorts::default().range),
             bridge: BridgeSettings::default(),
             kernel_ipv6: true,
         }
+    }
+}
+
+impl DynamicPorts {
+    /// From the first port that the kernel itself gives to who names none (`net.ipv4.ip_local_port_range`) up: there
+    /// services do not listen. Not that range alone: so many connections to one server there can be at once.
+    pub fn outward(local: PortRange) -> PortRange {
+        PortRange::new(local.first().max(1024), u16::MAX).unwrap_or(local)
     }
 }
 

@@ -34,13 +34,13 @@ fn ruleset() -> Ruleset {
     let rule = Rule { matches: vec![Match::Family(Family::V4), Match::DaddrLocal], action };
     let base = Base { kind: ChainKind::Nat, hook: Hook::Prerouting, priority: -100 };
     let chain = Chain { name: "pre".into(), base: Some(base), rules: vec![rule] };
-    Ruleset { table: "nm".into(), owner: true, sets: vec![set], chains: vec![chain] }
+    Ruleset { table: TableName::inet("nm"), owner: true, sets: vec![set], chains: vec![chain] }
 }
 
 fn element(port: u16) -> Op {
     let key = vec![Span::One(Datum::Proto(Protocol::Tcp)), Span::One(Datum::Port(port))];
     let data = vec![Datum::V4([10, 5, 0, 2].into()), Datum::Port(80)];
-    Op::ElementAdd { table: "nm".into(), element: Element { set: "ports".into(), key, data } }
+    Op::ElementAdd { table: TableName::inet("nm"), element: Element { set: "ports".into(), key, data } }
 }
 
 /// One endpoint with one port, as bridge mode makes it.

@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// `CTA_*`, linux/netfilter/nfnetlink_conntrack.h.
 mod cta {
     pub(super) const TUPLE_ORIG: u16 = 1;
+    pub(super) const TUPLE_REPLY: u16 = 2;
     pub(super) const ID: u16 = 12;
     pub(super) const ZONE: u16 = 18;
     pub(super) const TUPLE_IP: u16 = 1;
@@ -26,7 +27,8 @@ mod cta {
 }
 
 /// Flows to forget: those whose original destination is one of the ports on the host itself. What others send
-/// through the host to the same port elsewhere is not ours to forget.
+/// through the host to the same port elsewhere is not ours to forget. And those whose answers come to one of the ports:
+/// a container's connection that got it as its own before it was published would swallow what is for it now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) protocol: Protocol,
@@ -112,8 +114,9 @@ struct Flow {
 fn matching(netlink: &mut Netlink, targets: &[Target], host: &HashSet<IpAddr>) -> Result<Vec<Flow>, Refused> {
     netlink.dump(message(0, ConntrackMessage::Get(Vec::new())), |frame| {
         let flow = frame.body.get(4..)?;
-        let tuple = attr(flow, cta::TUPLE_ORIG)?;
-        targets.iter().any(|target| matches(target, tuple, host)).then(|| {
+        let tuples = [attr(flow, cta::TUPLE_ORIG)?, attr(flow, cta::TUPLE_REPLY).unwrap_or_default()];
+        let meant = |target| tuples.iter().any(|tuple| matches(target, tuple, host));
+        targets.iter().any(meant).then(|| {
             let kept = attrs(flow).filter_map(|(kind, value)| match kind {
                 cta::TUPLE_ORIG => Some(DefaultNla::new(kind | NLA_F_NESTED, value.to_vec())),
                 cta::ID | cta::ZONE => Some(DefaultNla::new(kind, value.to_vec())),

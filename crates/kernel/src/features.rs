@@ -3,7 +3,7 @@
 use crate::kernel::Kernel;
 use crate::nft::Owner;
 use crate::wire::Refused;
-use netmode_model::nft::Ruleset;
+use netmode_model::nft::{Ruleset, TableName};
 use netmode_model::{IfName, Op};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
@@ -66,7 +66,7 @@ fn feature(name: &'static str, tried: Result<(), Refused>, fallback: &'static st
 
 /// A table that its owner leaves behind (Linux 6.9).
 fn own_table() -> Result<(), Refused> {
-    let ruleset = Ruleset { table: "trial".into(), owner: true, sets: Vec::new(), chains: Vec::new() };
+    let ruleset = Ruleset { table: TableName::inet("trial"), owner: true, sets: Vec::new(), chains: Vec::new() };
     let mut owner = Owner::open(None)?;
     owner.transact(&[&Op::TableAdd(ruleset)]).map_err(|aborted| aborted.why)?;
     if owner.persists() { Ok(()) } else { Err(Refused::new(Errno::EOPNOTSUPP, "tables cannot outlive their owner")) }

@@ -8,7 +8,7 @@ use crate::netns::{NetnsFd, Pool, Registry};
 use crate::nft::{self, Aborted, Owner};
 use crate::wire::{Netlink, Refused};
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use netmode_model::nft::{Element, Ruleset};
+use netmode_model::nft::{Element, Ruleset, TableName};
 use netmode_model::op::OpError;
 use netmode_model::{Final, IfName, Inverse, Mac, NetnsName, Observed, Op, Place};
 use std::io;
@@ -27,7 +27,7 @@ const WORKERS: std::ops::RangeInclusive<usize> = 2..=4;
 pub struct KernelConfig {
     /// Directory of the pins.
     pub netns_dir: PathBuf,
-    /// Name of the table that [`Kernel::observe`] reads.
+    /// Name of the tables that [`Kernel::observe`] reads.
     pub table: String,
 }
 
@@ -68,7 +68,7 @@ pub struct Failed {
 pub struct Scope<'a> {
     /// Namespaces known by [`Op::NetnsAdd`], [`Kernel::adopt`] or [`Kernel::register`]. One that is not is left out.
     pub namespaces: &'a [NetnsName],
-    /// Whether to read the table with all its elements.
+    /// Whether to read the tables with all their elements.
     pub table: bool,
 }
 
@@ -301,20 +301,24 @@ impl Kernel {
         }
         observed.netns = self.registry.pins.list().map_err(|e| e.of(&"ip netns list"))?;
         if scope.table {
-            let command = format!("nft list table inet {}", self.table);
-            observed.table = nft::read_table(&mut locked(&self.reader), &self.table).map_err(|e| e.of(&command))?;
+            for table in [TableName::inet(&self.table), TableName::bridge(&self.table)] {
+                let read = nft::read_table(&mut locked(&self.reader), &table);
+                let state = read.map_err(|e| e.of(&format!("nft list table {table}")))?;
+                observed.tables.extend(state.map(|state| (table, state)));
+            }
         }
         Ok(observed)
     }
 
-    /// Writes a table with its elements in the place of what is there under its name, in one transaction: no
-    /// packet sees a gap.
+    /// Writes tables with their elements in the place of what is there under their names, and deletes those that shall
+    /// be gone, in one transaction: no packet sees a gap.
     ///
     /// # Errors
-    /// EPERM if another socket owns the table; whatever the kernel says to the ruleset.
-    pub fn replace_table(&self, ruleset: &Ruleset, elements: &[Element]) -> Result<(), OpError> {
-        let replaced = locked(&self.owner).replace(ruleset, elements);
-        replaced.map_err(|aborted| aborted.why.of(&Op::TableAdd(ruleset.clone())))
+    /// EPERM if another socket owns a table; whatever the kernel says to a ruleset.
+    pub fn replace_tables(&self, tables: &[(Ruleset, Vec<Element>)], gone: &[TableName]) -> Result<(), OpError> {
+        let replaced = locked(&self.owner).replace(tables, gone);
+        let text = || tables.iter().map(|(ruleset, _)| Op::TableAdd(ruleset.clone()).to_string()).collect::<String>();
+        replaced.map_err(|aborted| aborted.why.of(&text()))
     }
 
     /// Owns a table that an agent before this one left behind, without touching what is in it. Returns whether
@@ -322,13 +326,11 @@ impl Kernel {
     ///
     /// # Errors
     /// ENOENT if there is no such table, EPERM if another live socket owns it.
-    pub fn own_table(&self, table: &str) -> Result<bool, OpError> {
-        locked(&self.owner)
-            .own(table)
-            .map_err(|e| e.of(&format!("nft add table inet {table} {{ flags owner,persist; }}")))
+    pub fn own_table(&self, table: &TableName) -> Result<bool, OpError> {
+        locked(&self.owner).own(table).map_err(|e| e.of(&format!("nft add table {table} {{ flags owner,persist; }}")))
     }
 
-    /// Name of the table that is observed and watched.
+    /// Name of the tables that are observed and watched.
     pub(crate) fn table(&self) -> &str {
         &self.table
     }

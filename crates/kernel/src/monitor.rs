@@ -38,7 +38,7 @@ pub enum Change {
     Route,
     /// A policy routing rule came or went, or a route that refuses.
     Rule,
-    /// Somebody else wrote our table.
+    /// Somebody else wrote one of our tables.
     Table,
     /// Somebody changed chains of his own that forwarded packets meet.
     Foreign,

@@ -3,7 +3,7 @@
 //! The types hold just what netmode's own table needs, so that the kernel's encoder and the text
 //! rendering can both be complete. Sources: `include/uapi/linux/netfilter/nf_tables.h`, nft(8).
 
-use crate::link::IfName;
+use crate::link::{IfName, Mac};
 use crate::port::Protocol;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -19,15 +19,31 @@ pub enum Family {
     V6,
 }
 
-/// Family of a table; `inet` holds rules for both.
-pub const TABLE_FAMILY: &str = "inet";
+/// Which packets a table sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableFamily {
+    /// IPv4 and IPv6, as the IP layers see them.
+    Inet,
+    /// Frames, as bridges see them.
+    Bridge,
+}
+
+/// A table: several may have the same name in different families.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TableName {
+    /// Its family.
+    pub family: TableFamily,
+    /// Its name.
+    pub name: String,
+}
 
 /// A whole table: sets and maps first, then chains with their rules. It never changes while
 /// endpoints come and go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
-    /// The table's name, family `inet`.
-    pub table: String,
+    /// The table.
+    pub table: TableName,
     /// Own the table by the writing socket where the kernel keeps owned tables (PERSIST, Linux 6.9+).
     pub owner: bool,
     /// Named sets and maps.
@@ -62,6 +78,8 @@ pub enum Type {
     InetService,
     /// `ifname`, 16 bytes, zero-padded.
     IfName,
+    /// `ether_addr`, 6 bytes.
+    EtherAddr,
 }
 
 /// A chain.
@@ -95,7 +113,7 @@ pub enum ChainKind {
     Nat,
 }
 
-/// A netfilter hook of the IP layers.
+/// A netfilter hook of the IP layers, or the one of the same name and number that frames pass on a bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hook {
     /// Everything that arrives.
@@ -130,10 +148,50 @@ pub enum Field {
     L4Proto,
     /// Destination port (`th dport`).
     Dport,
+    /// Source port (`th sport`).
+    Sport,
     /// Name of the link it came by; empty for what this machine sends.
     Iifname,
     /// Name of the link it leaves by.
     Oifname,
+    /// Source address of the frame.
+    EtherSaddr,
+    /// Hardware address that an ARP message claims for its sender.
+    ArpSaddrEther,
+    /// Protocol address that an ARP message claims for its sender.
+    ArpSaddrIp,
+    /// Target of a neighbour solicitation or advertisement (RFC 4861 §4.3, §4.4): 16 bytes at byte 8 of what the rule
+    /// has shown to be one.
+    NdTarget,
+    /// Hardware address in the first option of a neighbour solicitation or advertisement (RFC 4861 §4.6.1).
+    NdLladdr,
+}
+
+/// A number in the packet or its surroundings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Number {
+    /// `IFLA_GROUP` of the link it came by.
+    Iifgroup,
+    /// EtherType. Of a frame with a VLAN tag it is the tag's, wherever the kernel keeps that.
+    EtherType,
+    /// Operation of an ARP message.
+    ArpOperation,
+    /// Transport protocol (`meta l4proto`), behind IPv6's extension headers.
+    L4Proto,
+    /// What follows the IPv6 header at once.
+    Ip6NextHeader,
+    /// Bytes after the IPv6 header.
+    Ip6Length,
+    /// Source port of UDP.
+    UdpSport,
+    /// Destination port of UDP.
+    UdpDport,
+    /// Type of an ICMP message.
+    IcmpType,
+    /// Type of an ICMPv6 message.
+    Icmp6Type,
+    /// Type of the first option of a neighbour solicitation or advertisement.
+    NdOption,
 }
 
 /// A condition.
@@ -174,6 +232,17 @@ pub enum Match {
     New,
     /// `ct status dnat`: destination was translated.
     Dnat,
+    /// `ct status snat`: source was translated.
+    Snat,
+    /// The number is this one, or another.
+    Is {
+        /// Which number.
+        number: Number,
+        /// As nft(8) writes it, but for names.
+        value: u32,
+        /// Another one.
+        negate: bool,
+    },
 }
 
 /// What a rule does.
@@ -187,8 +256,12 @@ pub enum Action {
     Jump(String),
     /// `meta mark set meta mark or BIT`.
     MarkOr(u32),
-    /// `masquerade fully-random`.
-    Masquerade,
+    /// `masquerade fully-random`, the new port out of a range where one is given: then the rule must have shown that
+    /// the transport protocol has ports.
+    Masquerade {
+        /// First and last port.
+        ports: Option<(u16, u16)>,
+    },
     /// Translate the destination by what the map holds; a key that is not there passes on to the next rule.
     DnatBy {
         /// Fields in the order of the map's key.
@@ -245,6 +318,20 @@ pub enum Datum {
     Port(u16),
     /// `ifname`.
     Name(IfName),
+    /// `ether_addr`.
+    Mac(Mac),
+}
+
+impl TableName {
+    /// A table of family `inet`.
+    pub fn inet(name: &str) -> Self {
+        Self { family: TableFamily::Inet, name: name.into() }
+    }
+
+    /// A table of family `bridge`.
+    pub fn bridge(name: &str) -> Self {
+        Self { family: TableFamily::Bridge, name: name.into() }
+    }
 }
 
 impl Family {
@@ -277,6 +364,7 @@ impl Type {
     pub const fn size(self) -> usize {
         match self {
             Self::Ipv4Addr => 4,
+            Self::EtherAddr => 6,
             Self::Ipv6Addr | Self::IfName => 16,
             Self::InetProto => 1,
             Self::InetService => 2,

@@ -1,7 +1,7 @@
 //! Kernel operations, plans, and what takes them back.
 
 use crate::link::{IfName, Mac, NetnsName, Place};
-use crate::nft::{Element, Family, Ruleset};
+use crate::nft::{Element, Family, Ruleset, TableName};
 use crate::port::{HostAddr, PortRange, Protocol};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -145,20 +145,20 @@ pub enum Op {
     TableAdd(Ruleset),
     /// Takes a table away.
     TableDel {
-        /// Its name, family inet.
-        table: String,
+        /// Which.
+        table: TableName,
     },
     /// An element of a set or map; taken is an error (EEXIST).
     ElementAdd {
         /// The table.
-        table: String,
+        table: TableName,
         /// The element.
         element: Element,
     },
     /// The inverse of [`Op::ElementAdd`].
     ElementDel {
         /// The table.
-        table: String,
+        table: TableName,
         /// The element.
         element: Element,
     },

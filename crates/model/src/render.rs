@@ -44,7 +44,7 @@ impl Display for Op {
             }
             Self::BridgeAdd { dev, mac, mtu, alias, group } => write!(
                 f,
-                "ip link add name {dev} address {mac} mtu {mtu} group {group} type bridge stp_state 0 mcast_snooping 0\nip link set dev {dev} alias {}",
+                "ip link add name {dev} address {mac} mtu {mtu} group {group} type bridge stp_state 0 mcast_snooping 0 no_linklocal_learn 1\nip link set dev {dev} alias {}",
                 quoted(alias)
             ),
             Self::VethAdd { dev, bridge, peer_at, peer, peer_mac, mtu, group } => {
@@ -82,10 +82,10 @@ impl Display for Op {
             Self::ProhibitDel(route) => route.render(f, "del"),
             Self::Sysctl { at, key, value } => sysctl(f, at, key, value),
             Self::TableAdd(ruleset) => write!(f, "nft -f - <<'EOF'\n{ruleset}EOF"),
-            Self::TableDel { table } => write!(f, "nft delete table {TABLE_FAMILY} {table}"),
-            Self::ElementAdd { table, element } => write!(f, "nft add element {TABLE_FAMILY} {table} {element}"),
+            Self::TableDel { table } => write!(f, "nft delete table {table}"),
+            Self::ElementAdd { table, element } => write!(f, "nft add element {table} {element}"),
             Self::ElementDel { table, element } => {
-                write!(f, "nft delete element {TABLE_FAMILY} {table} {} {{ {} }}", element.set, Key(&element.key))
+                write!(f, "nft delete element {table} {} {{ {} }}", element.set, Key(&element.key))
             }
         }
     }
@@ -187,9 +187,19 @@ impl Display for Plan {
     }
 }
 
+impl Display for TableName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let family = match self.family {
+            TableFamily::Inet => "inet",
+            TableFamily::Bridge => "bridge",
+        };
+        write!(f, "{family} {}", self.name)
+    }
+}
+
 impl Display for Ruleset {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "table {TABLE_FAMILY} {} {{", self.table)?;
+        writeln!(f, "table {} {{", self.table)?;
         if self.owner {
             writeln!(f, "\tflags owner,persist")?;
         }
@@ -225,6 +235,7 @@ impl Display for Type {
             Self::InetProto => "inet_proto",
             Self::InetService => "inet_service",
             Self::IfName => "ifname",
+            Self::EtherAddr => "ether_addr",
         })
     }
 }
@@ -271,9 +282,59 @@ impl Display for Field {
             Self::Daddr(family) => write!(f, "{} daddr", family.word()),
             Self::L4Proto => f.write_str("meta l4proto"),
             Self::Dport => f.write_str("th dport"),
+            Self::Sport => f.write_str("th sport"),
             Self::Iifname => f.write_str("iifname"),
             Self::Oifname => f.write_str("oifname"),
+            Self::EtherSaddr => f.write_str("ether saddr"),
+            Self::ArpSaddrEther => f.write_str("arp saddr ether"),
+            Self::ArpSaddrIp => f.write_str("arp saddr ip"),
+            // nft(8) has a word for the target since 1.0.8, and none for what is in an option.
+            Self::NdTarget => f.write_str("@th,64,128"),
+            Self::NdLladdr => f.write_str("@th,208,48"),
         }
+    }
+}
+
+impl Display for Number {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Iifgroup => "iifgroup",
+            Self::EtherType => "ether type",
+            Self::ArpOperation => "arp operation",
+            Self::L4Proto => "meta l4proto",
+            Self::Ip6NextHeader => "ip6 nexthdr",
+            Self::Ip6Length => "ip6 length",
+            Self::UdpSport => "udp sport",
+            Self::UdpDport => "udp dport",
+            Self::IcmpType => "icmp type",
+            Self::Icmp6Type => "icmpv6 type",
+            Self::NdOption => "@th,192,8",
+        })
+    }
+}
+
+impl Number {
+    /// nft's word for a value, if it has one.
+    fn word(self, value: u32) -> Option<&'static str> {
+        Some(match (self, value) {
+            (Self::EtherType, 0x0800) => "ip",
+            (Self::EtherType, 0x0806) => "arp",
+            (Self::EtherType, 0x86dd) => "ip6",
+            (Self::ArpOperation, 1) => "request",
+            (Self::L4Proto, 6) => "tcp",
+            (Self::L4Proto, 17) => "udp",
+            (Self::L4Proto, 132) => "sctp",
+            (Self::L4Proto | Self::Ip6NextHeader, 58) => "ipv6-icmp",
+            (Self::IcmpType, 5) => "redirect",
+            (Self::IcmpType, 9) => "router-advertisement",
+            (Self::Icmp6Type, 133) => "nd-router-solicit",
+            (Self::Icmp6Type, 134) => "nd-router-advert",
+            (Self::Icmp6Type, 135) => "nd-neighbor-solicit",
+            (Self::Icmp6Type, 136) => "nd-neighbor-advert",
+            (Self::Icmp6Type, 137) => "nd-redirect",
+            (Self::Icmp6Type, 143) => "mld2-listener-report",
+            _ => return None,
+        })
     }
 }
 
@@ -294,6 +355,15 @@ impl Display for Match {
             Self::Established => f.write_str("ct state established,related"),
             Self::New => f.write_str("ct state new"),
             Self::Dnat => f.write_str("ct status dnat"),
+            Self::Snat => f.write_str("ct status snat"),
+            Self::Is { number, value, negate } => {
+                write!(f, "{number} {}", not(negate))?;
+                match number.word(*value) {
+                    Some(word) => f.write_str(word),
+                    None if *number == Number::NdOption => write!(f, "{value:#x}"),
+                    None => write!(f, "{value}"),
+                }
+            }
         }
     }
 }
@@ -305,7 +375,10 @@ impl Display for Action {
             Self::Drop => f.write_str("counter drop"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::MarkOr(bit) => write!(f, "meta mark set meta mark | {bit:#010x}"),
-            Self::Masquerade => f.write_str("masquerade fully-random"),
+            Self::Masquerade { ports: None } => f.write_str("masquerade fully-random"),
+            Self::Masquerade { ports: Some((first, last)) } => {
+                write!(f, "masquerade to :{first}-{last} fully-random")
+            }
             Self::DnatBy { fields, map, form } => {
                 let (word, data) = match form {
                     DnatForm::AddrPort(family) => (family.word(), " addr . port"),
@@ -353,6 +426,7 @@ impl Display for Datum {
             Self::V6(ip) => ip.fmt(f),
             Self::Proto(protocol) => protocol.fmt(f),
             Self::Port(port) => port.fmt(f),
+            Self::Mac(mac) => mac.fmt(f),
             Self::Name(name) => {
                 f.write_char('"')?;
                 name.fmt(f)?;

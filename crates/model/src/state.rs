@@ -1,7 +1,7 @@
 //! What the kernel says exists: the observed side of `converge`.
 
 use crate::link::{IfName, Mac, NetnsName, Place};
-use crate::nft::Element;
+use crate::nft::{Element, TableName};
 use crate::op::{PolicyRule, Prohibit, Route};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +19,8 @@ pub struct Observed {
     pub rules: Vec<PolicyRule>,
     /// Routes that refuse, of every table of the host.
     pub prohibited: BTreeSet<Prohibit>,
-    /// Our table, if it is there.
-    pub table: Option<TableState>,
+    /// Our tables, as far as they are there.
+    pub tables: BTreeMap<TableName, TableState>,
     /// Pins below `/run/netns` that are network namespaces.
     pub netns: BTreeSet<NetnsName>,
 }

@@ -7,6 +7,7 @@ use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage,
 };
+use netmode_model::Mac;
 use netmode_model::nft::{Datum, Element, Span, Type};
 use netmode_model::port::Protocol;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -28,6 +29,7 @@ fn bytes(datum: &Datum, out: &mut Vec<u8>) {
         Datum::Proto(protocol) => out.push(protocol.number()),
         Datum::Port(port) => out.extend(port.to_be_bytes()),
         Datum::Name(name) => out.extend(padded_name(name)),
+        Datum::Mac(mac) => out.extend(mac.octets()),
     }
 }
 
@@ -123,11 +125,13 @@ fn one_type(t: Type) -> u32 {
         Type::InetProto => datatype::INET_PROTO,
         Type::InetService => datatype::INET_SERVICE,
         Type::IfName => datatype::IFNAME,
+        Type::EtherAddr => datatype::ETHER_ADDR,
     }
 }
 
 fn types(mut number: u32) -> Option<Vec<Type>> {
-    const ALL: [Type; 5] = [Type::Ipv4Addr, Type::Ipv6Addr, Type::InetProto, Type::InetService, Type::IfName];
+    const ALL: [Type; 6] =
+        [Type::Ipv4Addr, Type::Ipv6Addr, Type::InetProto, Type::InetService, Type::IfName, Type::EtherAddr];
     let mut found = Vec::new();
     while number != 0 {
         let one = number & ((1 << datatype::BITS) - 1);
@@ -242,5 +246,6 @@ fn datum(t: Type, bytes: &[u8]) -> Option<Datum> {
         Type::InetProto => Datum::Proto(Protocol::from_number(*bytes.first()?)?),
         Type::InetService => Datum::Port(u16::from_be_bytes(bytes.try_into().ok()?)),
         Type::IfName => Datum::Name(text_of(bytes).parse().ok()?),
+        Type::EtherAddr => Datum::Mac(Mac::from_octets(bytes.try_into().ok()?)),
     })
 }

@@ -15,21 +15,27 @@ pub(crate) use owner::{Aborted, Owner};
 
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
-use netmode_model::foreign::TableFamily;
+use netmode_model::foreign::TableFamily as ForeignFamily;
+use netmode_model::nft::TableFamily;
 
 /// nftables' numbers of data types (`enum datatypes`, nft's datatype.h); six bits each in a concatenation.
 mod datatype {
     pub(super) const IPV4_ADDR: u32 = 7;
     pub(super) const IPV6_ADDR: u32 = 8;
+    pub(super) const ETHER_ADDR: u32 = 9;
     pub(super) const INET_PROTO: u32 = 12;
     pub(super) const INET_SERVICE: u32 = 13;
     pub(super) const IFNAME: u32 = 41;
     pub(super) const BITS: u32 = 6;
 }
 
-/// A message of the family of our table.
-fn inet(message: NfTablesMessage) -> NetfilterMessage {
-    of_family(NetfilterProtoFamily::Inet, message)
+/// A message about a table of ours.
+fn of(family: TableFamily, message: NfTablesMessage) -> NetfilterMessage {
+    let family = match family {
+        TableFamily::Inet => NetfilterProtoFamily::Inet,
+        TableFamily::Bridge => NetfilterProtoFamily::Bridge,
+    };
+    of_family(family, message)
 }
 
 fn of_family(family: NetfilterProtoFamily, message: NfTablesMessage) -> NetfilterMessage {
@@ -37,11 +43,11 @@ fn of_family(family: NetfilterProtoFamily, message: NfTablesMessage) -> Netfilte
 }
 
 /// The family of a table of others, in the header of a message.
-fn proto(family: TableFamily) -> NetfilterProtoFamily {
+fn proto(family: ForeignFamily) -> NetfilterProtoFamily {
     match family {
-        TableFamily::Ip => NetfilterProtoFamily::IPv4,
-        TableFamily::Ip6 => NetfilterProtoFamily::IPv6,
-        TableFamily::Inet => NetfilterProtoFamily::Inet,
+        ForeignFamily::Ip => NetfilterProtoFamily::IPv4,
+        ForeignFamily::Ip6 => NetfilterProtoFamily::IPv6,
+        ForeignFamily::Inet => NetfilterProtoFamily::Inet,
     }
 }
 

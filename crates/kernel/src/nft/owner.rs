@@ -1,6 +1,6 @@
 //! The one socket that may write our table.
 
-use super::{dump, element, inet, ruleset};
+use super::{dump, element, of, ruleset};
 use crate::wire::{Frame, Netlink, Refused, frames};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLMSG_ERROR};
 use netlink_packet_netfilter::nftables::NfTablesMessage as Message;
@@ -8,7 +8,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netmode_model::Op;
-use netmode_model::nft::{Element, Ruleset};
+use netmode_model::nft::{Element, Ruleset, TableName};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::io;
@@ -27,7 +27,7 @@ pub(crate) struct Owner {
     /// Whether the kernel knows owned tables that persist (6.9+); assumed until it says no.
     persists: bool,
     /// Interval flags of the sets of our tables: an element of a range set is encoded differently.
-    intervals: BTreeMap<String, BTreeMap<String, bool>>,
+    intervals: BTreeMap<TableName, BTreeMap<String, bool>>,
 }
 
 /// Which of the operations failed, and why. Nothing of the transaction was done.
@@ -97,27 +97,32 @@ impl Owner {
         result
     }
 
-    /// Puts a table with its elements in the place of what is there, in one transaction: no packet sees a gap.
-    pub(crate) fn replace(&mut self, ruleset: &Ruleset, elements: &[Element]) -> Result<(), Aborted> {
-        let there = dump::owner(&mut self.netlink, &ruleset.table).map_err(|why| Aborted { at: None, why })?;
-        let mut ops = Vec::with_capacity(elements.len() + 2);
-        ops.extend(there.map(|_| Op::TableDel { table: ruleset.table.clone() }));
-        ops.push(Op::TableAdd(ruleset.clone()));
-        let add = |e: &Element| Op::ElementAdd { table: ruleset.table.clone(), element: e.clone() };
-        ops.extend(elements.iter().map(add));
-        self.transact(&ops.iter().collect::<Vec<_>>())
+    /// Puts tables with their elements in the place of what is there, and takes others away, in one transaction: no
+    /// packet sees a gap.
+    pub(crate) fn replace(&mut self, tables: &[(Ruleset, Vec<Element>)], gone: &[TableName]) -> Result<(), Aborted> {
+        let mut ops = Vec::new();
+        for table in tables.iter().map(|(ruleset, _)| &ruleset.table).chain(gone) {
+            let there = dump::owner(&mut self.netlink, table).map_err(|why| Aborted { at: None, why })?;
+            ops.extend(there.map(|_| Op::TableDel { table: table.clone() }));
+        }
+        for (ruleset, elements) in tables {
+            ops.push(Op::TableAdd(ruleset.clone()));
+            let add = |e: &Element| Op::ElementAdd { table: ruleset.table.clone(), element: e.clone() };
+            ops.extend(elements.iter().map(add));
+        }
+        if ops.is_empty() { Ok(()) } else { self.transact(&ops.iter().collect::<Vec<_>>()) }
     }
 
     /// Owns a table that a dead agent left, without touching what is in it.
-    pub(crate) fn own(&mut self, table: &str) -> Result<bool, Refused> {
+    pub(crate) fn own(&mut self, table: &TableName) -> Result<bool, Refused> {
         match dump::owner(&mut self.netlink, table)? {
             None => return Err(Refused::new(Errno::ENOENT, format!("there is no table {table}"))),
             Some(owner) if owner == self.port => return Ok(true),
             Some(_) => {}
         }
         let mut batch = self.begin();
-        let message = Message::NewTable(ruleset::table(table, true));
-        self.message(&mut batch, 0, inet(message), NLM_F_CREATE);
+        let message = Message::NewTable(ruleset::table(&table.name, true));
+        self.message(&mut batch, 0, of(table.family, message), NLM_F_CREATE);
         match self.commit(batch) {
             Ok(()) => Ok(dump::owner(&mut self.netlink, table)? == Some(self.port)),
             // A table that was made without PERSIST, or a kernel without it.
@@ -141,21 +146,22 @@ impl Owner {
         match op {
             Op::TableAdd(ruleset) => {
                 for (message, flags) in ruleset::messages(ruleset, ruleset.owner && self.persists) {
-                    self.message(batch, at, inet(message), flags);
+                    self.message(batch, at, of(ruleset.table.family, message), flags);
                 }
             }
             Op::TableDel { table } => {
-                self.message(batch, at, inet(Message::DeleteTable(ruleset::table(table, false))), 0);
+                let message = Message::DeleteTable(ruleset::table(&table.name, false));
+                self.message(batch, at, of(table.family, message), 0);
             }
             Op::ElementAdd { table, element } => {
                 let interval = self.interval(table, element).unwrap_or_default();
-                let message = element::message(table, element, interval, true);
-                self.message(batch, at, inet(Message::NewSetElement(message)), NLM_F_CREATE | NLM_F_EXCL);
+                let message = element::message(&table.name, element, interval, true);
+                self.message(batch, at, of(table.family, Message::NewSetElement(message)), NLM_F_CREATE | NLM_F_EXCL);
             }
             Op::ElementDel { table, element } => {
                 let interval = self.interval(table, element).unwrap_or_default();
-                let message = element::message(table, element, interval, false);
-                self.message(batch, at, inet(Message::DeleteSetElement(message)), 0);
+                let message = element::message(&table.name, element, interval, false);
+                self.message(batch, at, of(table.family, Message::DeleteSetElement(message)), 0);
             }
             // The executor sends only these four here.
             _ => {}
@@ -202,7 +208,7 @@ impl Owner {
         Ok(())
     }
 
-    fn interval(&self, table: &str, element: &Element) -> Option<bool> {
+    fn interval(&self, table: &TableName, element: &Element) -> Option<bool> {
         self.intervals.get(table)?.get(&element.set).copied()
     }
 }

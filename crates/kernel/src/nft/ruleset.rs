@@ -8,7 +8,7 @@ use netlink_packet_netfilter::nftables::{
     RuleAttribute, RuleMessage, SetAttribute, SetDescription, SetFlags, SetMessage, TableAttribute, TableFlags,
     TableMessage,
 };
-use netmode_model::nft::{Base, Chain, ChainKind, Hook, Rule, Ruleset, Set, Type};
+use netmode_model::nft::{Base, Chain, ChainKind, Hook, Rule, Ruleset, Set, TableFamily, Type};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
@@ -24,14 +24,14 @@ pub(super) fn table(name: &str, owned: bool) -> TableMessage {
 
 /// The messages that write a table, with their flags.
 pub(super) fn messages(ruleset: &Ruleset, owned: bool) -> Vec<(Message, u16)> {
-    let name = &ruleset.table;
+    let (name, family) = (&ruleset.table.name, ruleset.table.family);
     let mut out = vec![(Message::NewTable(table(name, owned)), NEW)];
     let sets = ruleset.sets.iter().zip(1..).map(|(s, id)| (Message::NewSet(set(name, s, id)), NEW));
     out.extend(sets);
     // All chains before any rule: then rules may jump to any of them.
     out.extend(ruleset.chains.iter().map(|c| (Message::NewChain(chain(name, c)), NEW)));
     for chain in &ruleset.chains {
-        let rules = chain.rules.iter().map(|r| Message::NewRule(rule(name, &chain.name, r)));
+        let rules = chain.rules.iter().map(|r| Message::NewRule(rule(family, name, &chain.name, r)));
         out.extend(rules.map(|rule| (rule, NLM_F_CREATE | NLM_F_APPEND)));
     }
     out
@@ -111,8 +111,8 @@ fn chain(table: &str, chain: &Chain) -> ChainMessage {
     ChainMessage { attributes }
 }
 
-fn rule(table: &str, chain: &str, rule: &Rule) -> RuleMessage {
-    let expressions = expression::rule(rule).into_iter().map(Into::into).collect();
+fn rule(family: TableFamily, table: &str, chain: &str, rule: &Rule) -> RuleMessage {
+    let expressions = expression::rule(family, rule).into_iter().map(Into::into).collect();
     RuleMessage {
         attributes: vec![
             RuleAttribute::Table(table.into()),

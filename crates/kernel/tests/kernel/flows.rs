@@ -54,6 +54,15 @@ fn flows_to_a_published_port_are_forgotten_and_no_others() {
         assert_eq!(lab.kernel.finish(&[flush(HostAddr::Any, "1-65535")]), []);
         assert_eq!(count(), 1, "somebody else's flow stays");
     }
+    // A container's connection outward that got the port as its own before it was published.
+    let outward = "-I -p udp -s 10.5.0.2 -d 203.0.113.7 --sport 99 --dport 4000 --reply-src 203.0.113.7 \
+        --reply-dst 192.0.2.1 --reply-port-src 4000 --reply-port-dst 53 -t 300";
+    run("conntrack", &outward.split_whitespace().collect::<Vec<_>>(), "");
+    assert_eq!(count(), 2);
+    assert_eq!(lab.kernel.finish(&[flush(v4, "54")]), []);
+    assert_eq!(count(), 2);
+    assert_eq!(lab.kernel.finish(&[flush(v4, "53")]), []);
+    assert_eq!(count(), 1, "it would swallow what is for the port now");
     let tcp = Final::FlushConntrack { protocol: Protocol::Tcp, host: HostAddr::Any, ports: "53".parse().unwrap() };
     flow("192.0.2.1", 53, 2000);
     assert_eq!(lab.kernel.finish(&[tcp]), []);

@@ -85,6 +85,13 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// The inet table.
+    pub fn table(&self) -> Option<netmode_model::state::TableState> {
+        self.observe(&[]).tables.remove(&netmode_model::nft::TableName::inet("nm"))
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         let _ = nix::mount::umount2(&self.dir, nix::mount::MntFlags::MNT_DETACH);

@@ -2,7 +2,7 @@
 
 use crate::lab::*;
 use crate::table::{TCP, add, element, everything, v4, v6};
-use netmode_model::nft::{Action, Chain, Datum, DnatForm, Family, Field, Match, Rule, Ruleset, Set, Span, Type};
+use netmode_model::nft::*;
 use netmode_model::{Op, Place};
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
@@ -168,7 +168,7 @@ fn shifting() -> Ruleset {
         priority: -100,
     };
     Ruleset {
-        table: "nm".into(),
+        table: TableName::inet("nm"),
         owner: false,
         sets: vec![set("shift4", Type::Ipv4Addr), set("shift6", Type::Ipv6Addr)],
         chains: vec![Chain {
@@ -195,7 +195,7 @@ fn shifted_ranges_reach_the_port_that_is_meant() {
         ops.push(add(element("shift6", key(), to(v6("fd05::2")))));
     }
     lab.apply(&ops);
-    assert_eq!(lab.observe(&[]).table.unwrap().elements.len(), 4);
+    assert_eq!(lab.table().unwrap().elements.len(), 4);
     for (port, reached) in [(8000, 9000), (8057, 9057), (8099, 9099), (7000, 80), (7009, 89)] {
         assert_eq!(call(&lab, "lan", &format!("192.0.2.1:{port}")).unwrap(), format!("{reached} 192.0.2.9"));
         assert_eq!(call(&lab, "lan", &format!("[2001:db8::1]:{port}")).unwrap(), format!("{reached} 2001:db8::9"));

@@ -27,7 +27,7 @@ pub fn everything(owner: bool) -> Ruleset {
     };
     let base = |kind, hook, priority| Some(Base { kind, hook, priority });
     Ruleset {
-        table: "nm".into(),
+        table: TableName::inet("nm"),
         owner,
         sets: vec![
             set("port4", &[InetProto, Ipv4Addr, InetService], &[Ipv4Addr, InetService], false),
@@ -70,9 +70,13 @@ pub fn everything(owner: bool) -> Ruleset {
                 rules: vec![
                     rule(
                         vec![inside(&[Saddr(V4)], "subnets", false), inside(&[Oifname], "bridges", true)],
-                        Action::Masquerade,
+                        Action::Masquerade { ports: None },
                     ),
-                    rule(vec![inside(&[Oifname, Saddr(V4)], "pairs", false)], Action::Masquerade),
+                    rule(vec![inside(&[Oifname, Saddr(V4)], "pairs", false)], Action::Masquerade { ports: None }),
+                    rule(
+                        vec![Match::Is { number: Number::L4Proto, value: 17, negate: false }],
+                        Action::Masquerade { ports: Some((32768, 65535)) },
+                    ),
                 ],
             },
             Chain {
@@ -94,6 +98,8 @@ pub fn everything(owner: bool) -> Ruleset {
                     ),
                     rule(vec![Match::New, prefix(Saddr(V4), "192.0.2.1", 32, true)], Action::Accept),
                     rule(vec![inside(&[Dport], "ports", false)], Action::Accept),
+                    rule(vec![Match::Snat, inside(&[Sport], "ports", true)], Action::Accept),
+                    rule(vec![Match::Is { number: Number::Iifgroup, value: 28269, negate: false }], Action::Drop),
                 ],
             },
             Chain {
@@ -106,6 +112,65 @@ pub fn everything(owner: bool) -> Ruleset {
             },
         ],
     }
+}
+
+/// Every form of match on a frame that nft(8) can read.
+fn frames(owner: bool) -> Ruleset {
+    use Number::*;
+    let is = |number, value| Match::Is { number, value, negate: false };
+    let is_not = |number, value| Match::Is { number, value, negate: true };
+    let own = |field, set: &str| Match::In { fields: vec![Field::Iifname, field], set: set.into(), negate: true };
+    let nobody = |field, ip: &str| Match::Prefix { field, prefix: ip.parse().unwrap(), negate: false };
+    let drop = |matches| rule(matches, Action::Drop);
+    let rules = vec![
+        drop(vec![own(Field::EtherSaddr, "mac")]),
+        drop(vec![is(EtherType, 0x0806), own(Field::ArpSaddrEther, "mac")]),
+        drop(vec![own(Field::ArpSaddrIp, "four")]),
+        drop(vec![is(ArpOperation, 1), nobody(Field::ArpSaddrIp, "0.0.0.0")]),
+        drop(vec![own(Field::Saddr(Family::V4), "four")]),
+        drop(vec![own(Field::Saddr(Family::V6), "six")]),
+        drop(vec![nobody(Field::Saddr(Family::V6), "::"), is(Icmp6Type, 135)]),
+        drop(vec![is(EtherType, 0x0800)]),
+        drop(vec![is(EtherType, 0x86dd)]),
+        drop(vec![is(L4Proto, 6)]),
+        drop(vec![is(L4Proto, 58)]),
+        drop(vec![is(UdpSport, 67)]),
+        drop(vec![is(UdpDport, 546)]),
+        drop(vec![is(IcmpType, 5)]),
+        drop(vec![is(IcmpType, 9)]),
+        drop(vec![is(Icmp6Type, 133)]),
+        drop(vec![is(Icmp6Type, 134)]),
+        drop(vec![is(Icmp6Type, 137)]),
+        drop(vec![is(Icmp6Type, 143)]),
+        drop(vec![is(Icmp6Type, 136), is_not(Ip6NextHeader, 58)]),
+        drop(vec![is(Icmp6Type, 136), is_not(Ip6Length, 24), is_not(Ip6Length, 32)]),
+        drop(vec![is(Icmp6Type, 136), is(NdOption, 2)]),
+    ];
+    let guarded = rule(vec![is(Iifgroup, 28269)], Action::Jump("checks".into()));
+    let base = Base { kind: ChainKind::Filter, hook: Hook::Prerouting, priority: -310 };
+    Ruleset {
+        table: TableName::bridge("nm"),
+        owner,
+        sets: vec![
+            set("mac", &[Type::IfName, Type::EtherAddr], &[], false),
+            set("four", &[Type::IfName, Type::Ipv4Addr], &[], false),
+            set("six", &[Type::IfName, Type::Ipv6Addr], &[], false),
+        ],
+        chains: vec![
+            Chain { name: "checks".into(), base: None, rules },
+            Chain { name: "guard".into(), base: Some(base), rules: vec![guarded] },
+        ],
+    }
+}
+
+fn frame_elements() -> Vec<Element> {
+    use Span::One;
+    let port = || One(Datum::Name(dev("port1")));
+    vec![
+        element("mac", vec![port(), One(Datum::Mac(mac(9)))], vec![]),
+        element("four", vec![port(), One(v4("10.5.0.9"))], vec![]),
+        element("six", vec![port(), One(v6("fe80::42:ff:fe00:9"))], vec![]),
+    ]
 }
 
 pub fn v4(ip: &str) -> Datum {
@@ -145,7 +210,7 @@ fn elements() -> Vec<Element> {
 }
 
 pub fn add(element: Element) -> Op {
-    Op::ElementAdd { table: "nm".into(), element }
+    Op::ElementAdd { table: TableName::inet("nm"), element }
 }
 
 #[test]
@@ -155,6 +220,8 @@ fn the_kernel_holds_what_nft_would_have_written() {
     let ruleset = everything(false);
     let mut ops = vec![Op::TableAdd(ruleset.clone())];
     ops.extend(elements().into_iter().map(add));
+    ops.push(Op::TableAdd(frames(false)));
+    ops.extend(frame_elements().into_iter().map(|element| Op::ElementAdd { table: TableName::bridge("nm"), element }));
     lab.apply(&ops);
     let ours = run("nft", &["list", "ruleset"], "");
     // The same from the text that people are shown, in another namespace.
@@ -170,20 +237,49 @@ fn the_kernel_holds_what_nft_would_have_written() {
     assert_eq!(ours, theirs, "ours is left");
 }
 
+/// What nft(8) lists and cannot read: held against its listing.
+#[test]
+fn what_nft_cannot_read_it_lists_as_we_do() {
+    let lab = lab!();
+    need!("nft");
+    let of_port = |field, set: &str| Match::In { fields: vec![Field::Iifname, field], set: set.into(), negate: true };
+    let own = |m| rule(vec![m], Action::Drop);
+    let mut frames = frames(false);
+    frames.chains = vec![Chain {
+        name: "checks".into(),
+        base: None,
+        rules: vec![own(of_port(Field::NdTarget, "six")), own(of_port(Field::NdLladdr, "mac"))],
+    }];
+    let ours = frames.to_string();
+    lab.apply(&[Op::TableAdd(frames)]);
+    let rules = |text: &str| -> Vec<String> {
+        text.lines().filter(|l| l.contains("drop")).map(|l| l.replace(" packets 0 bytes 0", "")).collect()
+    };
+    assert_eq!(rules(&run("nft", &["list", "ruleset"], "")), rules(&ours));
+}
+
 #[test]
 fn elements_are_read_back_as_they_were_written() {
     let lab = lab!();
     lab.apply(&[Op::TableAdd(everything(false))]);
     let empty = lab.observe(&[]);
     let done = lab.apply(&elements().into_iter().map(add).collect::<Vec<_>>());
-    let table = lab.observe(&[]).table.unwrap();
+    let table = lab.table().unwrap();
     assert_eq!(table.elements, elements().into_iter().collect());
+    let framed = |element| Op::ElementAdd { table: TableName::bridge("nm"), element };
+    let both: Vec<Op> =
+        [Op::TableAdd(frames(false))].into_iter().chain(frame_elements().into_iter().map(framed)).collect();
+    let frames_there = lab.apply(&both);
+    let bridge = lab.observe(&[]).tables.remove(&TableName::bridge("nm")).unwrap();
+    assert_eq!(bridge.elements, frame_elements().into_iter().collect());
+    assert_eq!((bridge.chains["guard"], bridge.sets.len()), (1, 3));
+    assert_eq!(lab.kernel.undo(frames_there), []);
     assert_eq!((table.chains["publish"], table.chains["passing"], table.sets.len()), (6, 2, 10));
     assert_eq!(lab.kernel.undo(done), []);
     assert_eq!(lab.observe(&[]), empty);
     assert_eq!(lab.kernel.undo(elements().into_iter().map(|e| add(e).inverse()).collect()), [], "gone is done");
-    assert_eq!(lab.kernel.undo(vec![Inverse::Op(Op::TableDel { table: "nm".into() })]), []);
-    assert_eq!(lab.observe(&[]).table, None);
+    assert_eq!(lab.kernel.undo(vec![Inverse::Op(Op::TableDel { table: TableName::inet("nm") })]), []);
+    assert_eq!(lab.table(), None);
 }
 
 #[test]
@@ -219,7 +315,7 @@ fn fifteen_thousand_elements_are_one_transaction() {
     let done = lab.apply(&many);
     println!("15,000 elements: added in {:?}", begun.elapsed());
     let begun = std::time::Instant::now();
-    assert_eq!(lab.observe(&[]).table.unwrap().elements.len(), 15_000);
+    assert_eq!(lab.table().unwrap().elements.len(), 15_000);
     println!("15,000 elements: read in {:?}", begun.elapsed());
     let begun = std::time::Instant::now();
     assert_eq!(lab.kernel.undo(done), []);
@@ -227,7 +323,7 @@ fn fifteen_thousand_elements_are_one_transaction() {
 }
 
 fn owned(kernel: &Kernel) -> bool {
-    kernel.observe(netmode_kernel::Scope { namespaces: &[], table: true }).unwrap().table.unwrap().owned
+    kernel.observe(netmode_kernel::Scope { namespaces: &[], table: true }).unwrap().tables[&TableName::inet("nm")].owned
 }
 
 #[test]
@@ -239,30 +335,48 @@ fn a_strangers_flush_passes_by_and_a_successor_owns_the_table_again() {
         return skip("this kernel does not keep owned tables (PERSIST, 6.9)");
     }
     run("nft", &["flush", "ruleset"], "");
-    let before = lab.observe(&[]).table.unwrap();
+    let before = lab.table().unwrap();
     assert_eq!(before.elements.len(), 1);
     let successor = lab.another();
     let refused = successor.apply(&[add(elements().remove(1))]).unwrap_err();
     assert_eq!(refused.error.errno, nix::errno::Errno::EPERM as i32, "{refused}");
-    assert_eq!(successor.own_table("nm").unwrap_err().errno, nix::errno::Errno::EPERM as i32);
+    assert_eq!(successor.own_table(&TableName::inet("nm")).unwrap_err().errno, nix::errno::Errno::EPERM as i32);
     lab.kernel = successor;
     assert!(!owned(&lab.kernel), "its owner is dead");
-    assert_eq!(lab.kernel.own_table("nm"), Ok(true));
-    assert_eq!(lab.kernel.own_table("nm"), Ok(true));
-    assert_eq!(lab.observe(&[]).table.unwrap(), before);
+    assert_eq!(lab.kernel.own_table(&TableName::inet("nm")), Ok(true));
+    assert_eq!(lab.kernel.own_table(&TableName::inet("nm")), Ok(true));
+    assert_eq!(lab.table().unwrap(), before);
     lab.apply(&[add(elements().remove(1))]);
-    lab.kernel.replace_table(&everything(true), &elements()[4..6]).unwrap();
-    let now = lab.observe(&[]).table.unwrap();
+    lab.kernel.replace_tables(&[(everything(true), elements()[4..6].to_vec())], &[]).unwrap();
+    let now = lab.table().unwrap();
     assert!(now.owned);
     assert_eq!(now.elements, elements()[4..6].iter().cloned().collect());
 }
 
 #[test]
+fn tables_of_both_families_are_one_transaction() {
+    let lab = lab!();
+    lab.kernel.replace_tables(&[(everything(true), elements()), (frames(true), frame_elements())], &[]).unwrap();
+    let seen = lab.observe(&[]).tables;
+    assert_eq!(seen.len(), 2);
+    let owned: Vec<bool> = seen.values().map(|t| t.owned).collect();
+    assert_eq!(owned[0], owned[1]);
+    // One that is refused leaves both as they were.
+    let mut wrong = frames(true);
+    wrong.chains[1].rules.push(rule(vec![], Action::Jump("nosuch".into())));
+    let refused = lab.kernel.replace_tables(&[(everything(true), vec![]), (wrong, vec![])], &[]).unwrap_err();
+    assert_eq!(refused.errno, nix::errno::Errno::ENOENT as i32, "{refused}");
+    assert_eq!(lab.observe(&[]).tables, seen);
+    lab.kernel.replace_tables(&[(everything(true), elements())], &[TableName::bridge("nm")]).unwrap();
+    assert_eq!(lab.observe(&[]).tables.into_keys().collect::<Vec<_>>(), [TableName::inet("nm")]);
+}
+
+#[test]
 fn a_table_that_is_there_is_not_written_over() {
     let lab = lab!();
-    lab.kernel.replace_table(&everything(false), &[]).unwrap();
+    lab.kernel.replace_tables(&[(everything(false), vec![])], &[]).unwrap();
     let failed = lab.kernel.apply(&[Op::TableAdd(everything(false))]).unwrap_err();
     assert_eq!(failed.error.errno, nix::errno::Errno::EEXIST as i32);
-    assert!(lab.observe(&[]).table.is_some());
-    assert_eq!(lab.kernel.own_table("nosuch").unwrap_err().errno, nix::errno::Errno::ENOENT as i32);
+    assert!(lab.table().is_some());
+    assert_eq!(lab.kernel.own_table(&TableName::inet("nosuch")).unwrap_err().errno, nix::errno::Errno::ENOENT as i32);
 }

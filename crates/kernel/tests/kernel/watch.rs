@@ -3,6 +3,7 @@
 use crate::lab::*;
 use crate::table::everything;
 use netmode_kernel::monitor::{Change, Monitor};
+use netmode_model::nft::TableName;
 use netmode_model::{Op, Place};
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ fn what_others_change_is_told_and_our_own_table_writes_are_not() {
         lab.apply(&[Op::TableAdd(everything(false))]);
         assert_eq!(seen(&mut monitor).await, []);
         let stranger = lab.another();
-        stranger.apply(&[Op::TableDel { table: "nm".into() }]).unwrap();
+        stranger.apply(&[Op::TableDel { table: TableName::inet("nm") }]).unwrap();
         assert_eq!(seen(&mut monitor).await, [Change::Table]);
         lab.apply(&[Op::LinkDel { at: Place::Host, dev: dev("nm0") }]);
         let changes = seen(&mut monitor).await;
