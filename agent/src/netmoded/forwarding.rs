@@ -34,6 +34,8 @@ pub struct Forwarding {
     path: PathBuf,
     /// Strangers may send through this host, whoever switched forwarding on.
     for_strangers: bool,
+    /// The record of the agent before this one cannot be read.
+    torn: bool,
     record: Mutex<Record>,
 }
 
@@ -48,9 +50,14 @@ impl Forwarding {
     /// Reads what an agent before this one changed.
     pub fn open(kernel: Arc<Kernel>, linux: Linux, table: String, run_dir: &Path, for_strangers: bool) -> Self {
         let path = run_dir.join("forwarding.json");
-        let read = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+        let text = std::fs::read(&path);
+        let read = text.as_ref().ok().and_then(|text| serde_json::from_slice::<Record>(text).ok());
+        let torn = text.is_ok() && read.is_none();
+        if torn {
+            tracing::error!(path = %path.display(), "cannot be read: strangers are shut out, as if netmode had switched forwarding on");
+        }
         let record = Mutex::new(read.unwrap_or_default());
-        Self { kernel, linux, table, path, for_strangers, record }
+        Self { kernel, linux, table, path, for_strangers, torn, record }
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -68,13 +75,17 @@ impl Forwarding {
 
     /// Whether strangers' traffic of a family is dropped, or will be when forwarding is switched on.
     fn closes(&self, family: Family) -> bool {
-        !self.for_strangers && (self.by_us(family) || !self.is_on(family))
+        !self.for_strangers && (self.torn || self.by_us(family) || !self.is_on(family))
     }
 
     /// The families whose strangers are shut out now that these networks' families are forwarded.
     pub fn closed(&self, with_v6: bool) -> Vec<Family> {
         let wanted = [(Family::V4, true), (Family::V6, with_v6)];
-        wanted.into_iter().filter(|(f, wanted)| *wanted && self.closes(*f)).map(|(f, _)| f).collect()
+        wanted
+            .into_iter()
+            .filter(|(f, wanted)| (*wanted || self.by_us(*f)) && self.closes(*f))
+            .map(|(f, _)| f)
+            .collect()
     }
 
     /// Switches forwarding of a family on, strangers shut out first where nobody else wanted it.
@@ -99,18 +110,31 @@ impl Forwarding {
                 _ => {}
             }
         }
-        let set = |key: String, value: &str| Op::Sysctl { at: Place::Host, key, value: value.into() };
-        let mut ops = Vec::new();
+        let mut wanted = Vec::new();
         if family == Family::V6 {
-            ops.extend(self.listening()?.into_iter().map(|key| set(key, "2")));
+            wanted.extend(self.listening()?.into_iter().map(|key| (key, "2")));
         }
-        ops.push(set(key(family).into(), "1"));
-        let changed = self.linux.apply(&ops)?;
+        wanted.push((key(family).to_owned(), "1"));
+        self.note(&wanted)?;
+        let set = |(key, value): (String, &str)| Op::Sysctl { at: Place::Host, key, value: value.into() };
+        self.linux.apply(&wanted.into_iter().map(set).collect::<Vec<_>>()).map(drop)
+    }
+
+    /// Records what will be changed, before it is: an agent that dies in between has changed nothing unseen.
+    fn note(&self, wanted: &[(String, &str)]) -> Result<(), OpError> {
         let mut record = self.record();
+        let known = record.changed.len();
+        for (key, ours) in wanted {
+            let previous = self.kernel.variable(key)?;
+            let (key, ours) = (key.clone(), (*ours).to_owned());
+            record.changed.push(Inverse::Restore { at: Place::Host, key, ours, previous });
+        }
         record.v = VERSION;
-        record.changed.extend(changed.into_iter().filter(|i| matches!(i, Inverse::Restore { .. })));
-        self.write(&record);
-        Ok(())
+        self.write(&record).map_err(|error| {
+            record.changed.truncate(known);
+            let errno = error.raw_os_error().unwrap_or(nix::libc::EIO);
+            OpError { step: format!("write {}", self.path.display()), errno, detail: error.to_string() }
+        })
     }
 
     /// Variables `accept_ra` of links that listen to router advertisements.
@@ -120,15 +144,10 @@ impl Forwarding {
         Ok(keys.filter(|key| self.kernel.variable(key).is_ok_and(|value| value == "1")).collect())
     }
 
-    fn write(&self, record: &Record) {
+    fn write(&self, record: &Record) -> std::io::Result<()> {
         let fresh = self.path.with_extension("new");
-        let written = serde_json::to_vec(record)
-            .map_err(std::io::Error::other)
-            .and_then(|text| std::fs::write(&fresh, text))
-            .and_then(|()| std::fs::rename(&fresh, &self.path));
-        if let Err(error) = written {
-            tracing::warn!(%error, "what forwarding was before could not be recorded");
-        }
+        std::fs::write(&fresh, serde_json::to_vec(record).map_err(std::io::Error::other)?)?;
+        std::fs::rename(&fresh, &self.path)
     }
 
     /// What would put back the values of before, as commands.

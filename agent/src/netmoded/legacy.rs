@@ -3,7 +3,7 @@
 //! Under systemd its descriptor store does (sd_notify(3), FDSTORE); elsewhere a process that does nothing else.
 
 use crate::activation::Activation;
-use netmode_container::{KeepProcess, find_kept};
+use netmode_container::{KeepProcess, end_kept, find_kept};
 use netmode_kernel::hold::Inherited;
 use netmode_kernel::keep::Keeper;
 use sd_notify::NotifyState;
@@ -21,7 +21,7 @@ pub struct Legacy {
     pub keeper: Arc<Keeper>,
     /// What was in it.
     pub inherited: Arc<Inherited>,
-    /// Whether a predecessor made the queue.
+    /// Whether whoever is to hold the queue does so already.
     found: bool,
     /// Whether systemd holds it.
     by_manager: bool,
@@ -47,8 +47,9 @@ impl Legacy {
         let record = run_dir.join(format!("keep-{netns}.json"));
         let by_manager = activation.has_manager();
         let stored = activation.take_stored(STORED);
+        let is_stored = stored.is_some();
         let ends = stored.or_else(|| find_kept(&record));
-        let found = ends.is_some();
+        let found = if by_manager { is_stored } else { ends.is_some() };
         let keeper = match ends {
             Some([into, out]) => Keeper::of(into, out),
             None => Keeper::new()?,
@@ -70,6 +71,8 @@ impl Legacy {
         for (name, end) in STORED.iter().zip(self.keeper.ends()).filter(|_| !self.found) {
             sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(name)], &[end])?;
         }
+        // One that was started by hand before has nothing to do any more.
+        end_kept(&self.record);
         Ok(Held::Manager)
     }
 

@@ -18,6 +18,7 @@ use netmode_engine::store::{self, FileStore, Kind, Store};
 use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes};
 use netmode_kernel::{Kernel, Scope};
 use netmode_model::nft::Family;
+use netmode_model::op::MAIN_TABLE;
 use netmode_model::{Inverse, NetnsName, Observed, Op, Place};
 use std::path::Path;
 use std::sync::Arc;
@@ -141,7 +142,7 @@ pub fn facts(kernel: &Kernel) -> anyhow::Result<HostFacts> {
 fn prefixes(kernel: &Kernel) -> anyhow::Result<Vec<(IpNetwork, String)>> {
     let seen = kernel.observe(Scope::default())?;
     let addrs = seen.addrs.iter().map(|a| (a.addr, a.dev.to_string()));
-    let routes = seen.routes.iter().filter_map(|r| Some((r.to?, r.dev.to_string())));
+    let routes = seen.routes.iter().filter(|r| r.table == MAIN_TABLE).filter_map(|r| Some((r.to?, r.dev.to_string())));
     let mut known: Vec<_> = addrs.chain(routes).collect();
     for to in kernel.host_routes()? {
         if !known.iter().any(|(p, _)| *p == to) {

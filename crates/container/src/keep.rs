@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,9 +70,16 @@ fn standing(record: &Path) -> Option<Process> {
     }
     let pids = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     let ours = argument(record);
+    // A command line can be anybody's; root's in our own mount, user and network namespaces is no container's.
+    let same = |pid: i32, kind: &str| {
+        let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}")).ok();
+        of(&pid.to_string()).is_some_and(|theirs| Some(theirs) == of("self"))
+    };
     let is_ours = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|b| *b == 0).nth(1) == Some(ours.as_bytes())
+            && std::fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == 0)
+            && ["mnt", "user", "net"].iter().all(|kind| same(*pid, kind))
     };
     pids.into_iter().find(is_ours).and_then(Process::of)
 }
@@ -81,6 +89,14 @@ fn argument(record: &Path) -> OsString {
     let mut argument = OsString::from("--keep=");
     argument.push(record);
     argument
+}
+
+/// Ends the process of an agent before this one; somebody else holds what it held.
+pub fn end_kept(record: &Path) {
+    if let Some(handle) = standing(record).and_then(handle) {
+        let _ = pidfd_send_signal(&handle, Signal::KILL);
+    }
+    let _ = std::fs::remove_file(record);
 }
 
 fn handle(process: Process) -> Option<OwnedFd> {

@@ -50,7 +50,7 @@ pub use firewalld::{Firewalld, FirewalldError, ZONE as FIREWALLD_ZONE};
 pub use image::{
     Image, ImageConfig, ImageError, ImageName, Reference, RemovedImage, StoredImage, is_file, registry_name,
 };
-pub use keep::{KeepProcess, find_kept};
+pub use keep::{KeepProcess, end_kept, find_kept};
 pub use logs::Logs;
 pub use program::{ProgramError, find_program, look};
 pub use session::{Input, Output, Session};

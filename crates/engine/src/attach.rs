@@ -117,7 +117,9 @@ impl Engine {
     /// # Errors
     /// A record could not be written.
     pub fn set_mtu(&self, network: &str, mtu: u32) -> Result<(), StoreError> {
-        if let Some(changed) = self.leases().set_mtu(network, mtu) {
+        // The lock is not held while the disk is waited for.
+        let changed = self.leases().set_mtu(network, mtu);
+        if let Some(changed) = changed {
             store::put(&*self.store, Kind::Network, network, &changed)?;
         }
         let mut changed = Vec::new();

@@ -37,6 +37,8 @@ pub fn network_up(net: &Network, settings: &Settings) -> Vec<Op> {
     ops.extend(prohibits(net, settings).into_iter().map(Op::ProhibitAdd));
     ops.extend(network_elements(net).into_iter().map(|element| add(settings, element)));
     ops.push(Op::LinkUp { at: Place::Host, dev });
+    // Not before the link is up; the kernel takes them along when it goes.
+    ops.extend(ways(net, settings).into_iter().map(Op::RouteAdd));
     ops
 }
 
@@ -99,16 +101,24 @@ pub fn host_up(settings: &Settings) -> Vec<Op> {
 
 /// The fail-closed guard: default-deny policy routing, out of reach of `nft flush ruleset`.
 ///
-/// Only what the host sends and what our table has marked is routed to a container, and without the table nothing is
-/// marked. Everything else asks a table that has a refusing route for the prefix of each network, so that the rules
-/// are as many for one network as for hundreds.
+/// What the host sends and what our table has marked asks a table with the way to each network; without the table
+/// nothing is marked. Everything else asks one that refuses each network. Both know our networks alone, so that for any
+/// other destination the rules of others are asked as if ours were not there; and being routes, hundreds of networks
+/// cost a packet what one does.
 pub fn guard(family: Family, settings: &Settings) -> [PolicyRule; 3] {
     let rule = |n, iif, mark, table| PolicyRule { pref: settings.rule_pref + n, family, iif, mark, table };
     [
-        rule(0, "lo".parse().ok(), None, MAIN_TABLE),
-        rule(1, None, Some(settings.mark), MAIN_TABLE),
+        rule(0, "lo".parse().ok(), None, settings.way_table),
+        rule(1, None, Some(settings.mark), settings.way_table),
         rule(2, None, None, settings.guard_table),
     ]
+}
+
+/// The ways to a network, for whom the guard lets in.
+fn ways(net: &Network, settings: &Settings) -> Vec<Route> {
+    let way =
+        |to| Route { at: Place::Host, to: Some(to), via: None, dev: net.bridge.clone(), table: settings.way_table };
+    net.prefixes().into_iter().map(way).collect()
 }
 
 /// The refusing routes of a network.
@@ -129,7 +139,9 @@ pub fn inner_variables(has_v6: bool, fresh: bool, settings: &Settings) -> Vec<(S
         (true, true) => vec![accept_ra, allow],
         (true, false) => vec![accept_ra, disable],
     };
-    variables.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+    // A new namespace forwards if the machine does: one on two networks would be a router between them.
+    let own = fresh.then_some(("net/ipv4/ip_forward", "0"));
+    variables.into_iter().chain(own).map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 /// Steps that attach an endpoint whose namespace is there.
@@ -153,7 +165,9 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
     ops.extend(link.addrs.iter().map(|addr| Op::AddrAdd { at: at.clone(), dev: dev(), addr: *addr }));
     ops.push(Op::LinkUp { at: at.clone(), dev: dev() });
     ops.extend(
-        link.gateways.iter().map(|via| Op::RouteAdd(Route { at: at.clone(), to: None, via: Some(*via), dev: dev() })),
+        link.gateways.iter().map(|via| {
+            Op::RouteAdd(Route { at: at.clone(), to: None, via: Some(*via), dev: dev(), table: MAIN_TABLE })
+        }),
     );
     ops.extend(
         endpoint_elements(ep, link, settings).into_iter().map(|(table, element)| Op::ElementAdd { table, element }),

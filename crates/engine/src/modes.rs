@@ -10,7 +10,7 @@ use netmode_model::{Final, Mode, Op, Place, Plan};
 /// What a mode needs to have reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
-    /// An address and a link on the default bridge network.
+    /// An address and a link on a bridge network.
     pub link: bool,
     /// A namespace of its own, and with it a host name, hosts file and kernel variables of its own.
     pub netns: bool,

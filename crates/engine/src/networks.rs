@@ -9,7 +9,7 @@ use crate::network::Network;
 use crate::settings::HostFacts;
 use crate::store::{self, Kind, StoreError};
 use crate::wish::{self, WishError};
-use netmode_model::op::{OpError, Route};
+use netmode_model::op::{MAIN_TABLE, OpError, Route};
 use netmode_model::{ApiError, Code, Id, Inverse, NetworkRequest, Op, Place};
 use std::sync::PoisonError;
 
@@ -175,7 +175,7 @@ impl Engine {
         link.gateways = link.addrs.iter().filter_map(|a| network.gateway_for(a.ip())).collect();
         let route = |via| {
             let at = Place::Netns(netns.clone());
-            Op::RouteAdd(Route { at, to: None, via: Some(via), dev: link.interface.clone() })
+            Op::RouteAdd(Route { at, to: None, via: Some(via), dev: link.interface.clone(), table: MAIN_TABLE })
         };
         let ops: Vec<Op> = link.gateways.iter().copied().map(route).collect();
         self.outside.apply(&ops)?;

@@ -21,8 +21,10 @@ pub struct Settings {
     pub mark: u32,
     /// Priority of the first of three policy routing rules of the guard.
     pub rule_pref: u32,
-    /// Number of the guard's routing table.
+    /// Number of the guard's routing table: it refuses our networks.
     pub guard_table: u32,
+    /// Number of the routing table with the ways to our networks.
+    pub way_table: u32,
     /// `IFLA_GROUP` of our links.
     pub group: u32,
     /// Where dynamic host ports are taken from.
@@ -86,6 +88,7 @@ impl Default for Settings {
             mark: 0x2000_0000,
             rule_pref: 90,
             guard_table: 0x6e6d,
+            way_table: 0x6e6e,
             group: 0x6e6d,
             dynamic: DynamicPorts::default(),
             outward: DynamicPorts::outward(DynamicPorts::default().range),

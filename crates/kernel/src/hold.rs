@@ -177,7 +177,10 @@ fn hold_below(
     host: HostAddr,
     port: u16,
 ) -> Result<Held, HoldError> {
-    match inherited.take(protocol, host, port).map_or_else(|| socket::bound(protocol, host, port), Ok) {
+    if let Some(fd) = inherited.take(protocol, host, port) {
+        return Ok(Held::Socket(fd));
+    }
+    match socket::bound(protocol, host, port) {
         Ok(fd) => spare(fd, limit).map(Held::Socket),
         Err(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT) if protocol == Protocol::Sctp => Ok(Held::Recorded),
         Err(errno) => Err(refused(errno, limit, protocol, host, port)),

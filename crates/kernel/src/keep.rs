@@ -69,12 +69,16 @@ impl Keeper {
         [self.out.as_fd(), self.back.as_fd()]
     }
 
-    /// Takes everything that an agent before this one left.
-    pub fn inherit(&self) -> Inherited {
-        let inherited = Inherited::default();
+    /// Takes everything that an agent before this one left. Copies stay in the queue until [`Inherited::clear`]: should
+    /// this agent fail to start, the next one finds them again.
+    pub fn inherit(self: &Arc<Self>) -> Inherited {
+        let mut all = Vec::new();
         for bundle in drain(self.back.as_fd()) {
-            drain(bundle.as_fd()).into_iter().for_each(|fd| inherited.add(fd));
+            all.extend(drain(bundle.as_fd()));
         }
+        let copies: Vec<BorrowedFd<'_>> = all.iter().map(AsFd::as_fd).collect();
+        let inherited = Inherited::with(self.keep(&copies).ok());
+        all.into_iter().for_each(|fd| inherited.add(fd));
         inherited
     }
 

@@ -36,7 +36,7 @@ pub enum Change {
     },
     /// A default route of the main table came or went.
     Route,
-    /// A policy routing rule came or went, or a route that refuses.
+    /// A policy routing rule came or went, or a route that refuses went.
     Rule,
     /// Somebody else wrote one of our tables.
     Table,
@@ -191,7 +191,8 @@ fn route_change(frame: &Frame<'_>) -> Option<Change> {
         rtm::NEWADDR | rtm::DELADDR => {
             Some(Change::Address { index: u32_at(frame.body, 4), gone: frame.kind == rtm::DELADDR })
         }
-        rtm::NEWROUTE | rtm::DELROUTE if frame.body.get(7) == Some(&libc::RTN_PROHIBIT) => Some(Change::Rule),
+        // One that comes does no harm.
+        rtm::DELROUTE if frame.body.get(7) == Some(&libc::RTN_PROHIBIT) => Some(Change::Rule),
         rtm::NEWROUTE | rtm::DELROUTE => is_default(frame).then_some(Change::Route),
         rtm::NEWRULE | rtm::DELRULE => Some(Change::Rule),
         _ => None,

@@ -120,7 +120,7 @@ pub enum Op {
         /// Address with prefix length.
         addr: IpNetwork,
     },
-    /// A route of the main table.
+    /// A route.
     RouteAdd(Route),
     /// The inverse of [`Op::RouteAdd`].
     RouteDel(Route),
@@ -175,6 +175,8 @@ pub struct Route {
     pub via: Option<IpAddr>,
     /// Outgoing link.
     pub dev: IfName,
+    /// Number of the routing table; [`MAIN_TABLE`] mostly.
+    pub table: u32,
 }
 
 /// A policy routing rule (RFC-less Linux feature, ip-rule(8)): for what matches, a routing table is asked; one that has

@@ -115,7 +115,8 @@ impl Route {
             write!(f, " via {via}")?;
         }
         // Without it the route would look like one made at boot.
-        write!(f, " dev {} proto static", self.dev)
+        write!(f, " dev {} proto static", self.dev)?;
+        if self.table == MAIN_TABLE { Ok(()) } else { write!(f, " table {}", self.table) }
     }
 }
 

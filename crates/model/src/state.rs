@@ -13,7 +13,7 @@ pub struct Observed {
     pub links: Vec<LinkState>,
     /// Addresses.
     pub addrs: Vec<AddrState>,
-    /// Unicast routes of the main table.
+    /// Unicast routes of every table.
     pub routes: Vec<Route>,
     /// Policy routing rules of the shapes that [`PolicyRule`] can say; others are left out.
     pub rules: Vec<PolicyRule>,

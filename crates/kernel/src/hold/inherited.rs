@@ -1,9 +1,11 @@
 //! Sockets that an agent before this one held, by what they are bound to.
 
+use crate::keep::Bundle;
 use netmode_model::{HostAddr, Protocol};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt};
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,11 +21,18 @@ struct Sockets {
     answering: HashMap<(Protocol, u16), OwnedFd>,
     /// The one that owns the nf_tables table.
     table: Option<OwnedFd>,
+    /// Copies in the queue, never dropped but by [`Inherited::clear`]: they outlive a start that fails.
+    copies: ManuallyDrop<Option<Bundle>>,
 }
 
 impl Inherited {
     fn sockets(&self) -> MutexGuard<'_, Sockets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing yet, but copies of what will be added.
+    pub(crate) fn with(copies: Option<Bundle>) -> Self {
+        Self(Mutex::new(Sockets { copies: ManuallyDrop::new(copies), ..Sockets::default() }))
     }
 
     /// Adds a socket under what it is; anything else is closed.
@@ -58,9 +67,10 @@ impl Inherited {
         self.sockets().table.take()
     }
 
-    /// Closes what nobody took.
+    /// Closes what nobody took, in the queue as well.
     pub fn clear(&self) {
-        *self.sockets() = Sockets::default();
+        let mut rest = std::mem::take(&mut *self.sockets());
+        drop(rest.copies.take());
     }
 
     /// Whether nothing is left.

@@ -157,8 +157,12 @@ impl<T> Pending<T> {
 impl Worker {
     fn serve(mut self, queue: &Mutex<mpsc::Receiver<Job>>, spares: usize) {
         loop {
-            self.stock(spares);
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            // Spares are made while nobody waits.
+            let waiting = queue.lock().unwrap_or_else(PoisonError::into_inner).try_recv();
+            let next = waiting.or_else(|_| {
+                self.stock(spares);
+                queue.lock().unwrap_or_else(PoisonError::into_inner).recv()
+            });
             let Ok(job) = next else { return };
             if catch_unwind(AssertUnwindSafe(|| job(&mut self))).is_err() {
                 tracing::error!("a step on the kernel panicked; its request fails");

@@ -10,7 +10,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-use netmode_model::op::{MAIN_TABLE, PolicyRule, Prohibit, Route};
+use netmode_model::op::{PolicyRule, Prohibit, Route};
 use netmode_model::state::{AddrState, LinkState};
 use netmode_model::{IfName, Mac, Place};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,9 +61,9 @@ impl RouteSocket {
         let (refused, paths): (Vec<_>, Vec<_>) = self.every_path()?.into_iter().partition(|path| path.prohibits);
         let prohibit = |path: Path| Some(Prohibit { table: path.table, to: path.to? });
         let prohibited = refused.into_iter().filter_map(prohibit).collect();
-        let main = paths.into_iter().filter(|path| path.table == MAIN_TABLE);
-        let routes = main.filter_map(|path| {
-            Some(Route { at: at.clone(), to: path.to, via: path.via, dev: (*names.get(&path.oif?)?).clone() })
+        let routes = paths.into_iter().filter_map(|path| {
+            let dev = (*names.get(&path.oif?)?).clone();
+            Some(Route { at: at.clone(), to: path.to, via: path.via, dev, table: path.table })
         });
         let routes = routes.collect();
         let rules = if *at == Place::Host { self.rules()? } else { Vec::new() };

@@ -1,4 +1,4 @@
-//! Routes of the main table.
+//! Routes.
 
 use super::{NEW, RouteSocket};
 use crate::wire::Refused;
@@ -24,9 +24,7 @@ impl RouteSocket {
         message.header.scope = RouteScope::NoWhere;
         self.request(Message::DelRoute(message), 0)
     }
-}
 
-impl RouteSocket {
     pub(crate) fn add_prohibit(&mut self, route: &Prohibit) -> Result<(), Refused> {
         self.request(Message::NewRoute(prohibit(route)), NEW)
     }
@@ -46,10 +44,7 @@ fn prohibit(route: &Prohibit) -> RouteMessage {
         }
     };
     message.header.kind = RouteType::Prohibit;
-    // The header has one byte for it; RT_TABLE_UNSPEC where that is not enough.
-    message.header.table = u8::try_from(route.table).unwrap_or_default();
-    message.attributes.push(RouteAttribute::Table(route.table));
-    message
+    in_table(message, route.table)
 }
 
 fn message(route: &Route, index: u32) -> Result<RouteMessage, Refused> {
@@ -67,7 +62,7 @@ fn message(route: &Route, index: u32) -> Result<RouteMessage, Refused> {
         if let Some(IpAddr::V6(via)) = route.via {
             builder = builder.gateway(via);
         }
-        return Ok(builder.build());
+        return Ok(in_table(builder.build(), route.table));
     }
     let mut builder = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index);
     if let Some(IpNetwork::V4(to)) = route.to {
@@ -79,5 +74,12 @@ fn message(route: &Route, index: u32) -> Result<RouteMessage, Refused> {
         // but shows and looks up this one as ip(8) makes it.
         _ => builder = builder.scope(RouteScope::Link),
     }
-    Ok(builder.build())
+    Ok(in_table(builder.build(), route.table))
+}
+
+fn in_table(mut message: RouteMessage, table: u32) -> RouteMessage {
+    // The header has one byte for it; RT_TABLE_UNSPEC where that is not enough.
+    message.header.table = u8::try_from(table).unwrap_or_default();
+    message.attributes.push(RouteAttribute::Table(table));
+    message
 }

@@ -17,6 +17,7 @@ fn facts_of_the_host() {
         to: to.map(|to| to.parse().unwrap()),
         via: Some(via.parse().unwrap()),
         dev: dev("nm0"),
+        table: netmode_model::op::MAIN_TABLE,
     };
     lab.apply(&[
         Op::LinkMtu { at: Place::Host, dev: dev("nm0"), mtu: 1400 },

@@ -148,7 +148,13 @@ pub fn container(name: &str, n: u8) -> Vec<Op> {
     let host = dev(&format!("v{name}"));
     let route = |via: &str| {
         let via = Some(via.parse().unwrap());
-        Op::RouteAdd(netmode_model::op::Route { at: at(name), to: None, via, dev: dev("eth0") })
+        Op::RouteAdd(netmode_model::op::Route {
+            at: at(name),
+            to: None,
+            via,
+            dev: dev("eth0"),
+            table: netmode_model::op::MAIN_TABLE,
+        })
     };
     let addr = |addr: String| Op::AddrAdd { at: at(name), dev: dev("eth0"), addr: addr.parse().unwrap() };
     vec![

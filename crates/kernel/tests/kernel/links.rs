@@ -19,6 +19,7 @@ fn everything() -> Vec<Op> {
             to: Some("10.6.0.0/16".parse().unwrap()),
             via: None,
             dev: dev("nm0"),
+            table: netmode_model::op::MAIN_TABLE,
         }),
         Op::Sysctl { at: Place::Host, key: "net/ipv4/ip_forward".into(), value: "1".into() },
         Op::Sysctl { at: Place::Host, key: "net/ipv4/ip_local_port_range".into(), value: "40000 41000".into() },

@@ -81,7 +81,13 @@ pub fn network(lab: &Lab) {
     let eth0 = dev("eth0");
     let route = |via: &str| {
         let via = Some(via.parse().unwrap());
-        Op::RouteAdd(netmode_model::op::Route { at: at("lan"), to: None, via, dev: dev("eth0") })
+        Op::RouteAdd(netmode_model::op::Route {
+            at: at("lan"),
+            to: None,
+            via,
+            dev: dev("eth0"),
+            table: netmode_model::op::MAIN_TABLE,
+        })
     };
     ops.extend([
         Op::BridgeAdd { dev: lan.clone(), mac: mac(0x81), mtu: 1500, alias: "lan".into(), group: 0 },
