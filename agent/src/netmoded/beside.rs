@@ -18,7 +18,8 @@ const BURST: Duration = Duration::from_millis(10);
 /// Longest pause before somebody who takes our rules away, or moves his own behind them, is answered again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// After so many pauses without a change of ours the quarrel is over.
+/// After so many pauses without a change of ours, and [`PATIENCE`] at least, the quarrel is over: a busy machine makes
+/// even a fierce one halt for a moment.
 const QUIET: u32 = 8;
 
 /// firewalld's table is there before firewalld answers.
@@ -58,7 +59,7 @@ pub async fn follow(agent: Arc<Agent>) {
     let (mut pause, mut last, mut tries) = (BURST, Instant::now(), 0);
     loop {
         agent.beside.changed.notified().await;
-        if last.elapsed() > pause * QUIET {
+        if last.elapsed() > (pause * QUIET).max(PATIENCE) {
             pause = BURST;
         }
         tokio::time::sleep(pause).await;
