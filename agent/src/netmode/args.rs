@@ -146,6 +146,15 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "TASK")]
         tasks: Vec<String>,
     },
+    /// Change tasks, also while they run
+    Update {
+        /// How fast their interfaces are from now on: in=RATE,out=RATE, or none
+        #[arg(long, value_name = "in=RATE,out=RATE")]
+        net_rate: Option<String>,
+        /// Names, ids or beginnings of ids
+        #[arg(required = true, value_name = "TASK")]
+        tasks: Vec<String>,
+    },
     /// Make, list, show and remove networks, join and leave them
     #[command(subcommand)]
     Network(NetworkCommand),
@@ -416,4 +425,7 @@ pub(crate) struct AttachArgs {
     /// Set a kernel variable of the namespace, net.* only
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) sysctl: Vec<String>,
+    /// How fast the interfaces are: in=RATE,out=RATE, or one of both; a rate as tc(8) writes it, 10mbit
+    #[arg(long, value_name = "in=RATE,out=RATE")]
+    pub(crate) net_rate: Option<String>,
 }

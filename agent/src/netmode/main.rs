@@ -85,6 +85,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Wait { tasks } => tasks::wait(&client, tasks, listed),
         Command::Rm { force, tasks } => tasks::remove(&client, tasks, *force, listed),
         Command::Start { tasks } => tasks::start(&client, tasks, listed),
+        Command::Update { net_rate, tasks } => tasks::update(&client, tasks, &request::update(net_rate)?, listed),
         Command::Network(command @ args::NetworkCommand::Ls(_)) => network::network(&client, command, listed),
         Command::Network(command) => network::network(&client, command, shown),
         Command::Login(args) => login::login(&client, args, listed),

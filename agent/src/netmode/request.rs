@@ -5,7 +5,9 @@ use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::run_args::{LimitArgs, NetArgs, RunArgs};
 use crate::values::{self, refused};
-use netmode_model::api::{AttachRequest, ContainerSpec, ExecRequest, NetOptions, NetnsRef, NetworkRef, RunRequest};
+use netmode_model::api::{
+    AttachRequest, ContainerSpec, ExecRequest, NetOptions, NetnsRef, NetworkRef, RunRequest, UpdateRequest,
+};
 use netmode_model::image::PullPolicy;
 use netmode_model::{Code, ConnectRequest, IfName, Name, NetworkRequest};
 use std::collections::BTreeMap;
@@ -103,6 +105,7 @@ fn net(args: &NetArgs) -> Result<NetOptions> {
         links: args.link.clone(),
         network_aliases: args.network_alias.clone(),
         sysctls: pairs("--sysctl", &args.sysctl)?,
+        net_rate: option(Code::Invalid, "--net-rate", &args.net_rate)?.unwrap_or_default(),
     })
 }
 
@@ -232,6 +235,7 @@ pub(crate) fn attach(args: &AttachArgs) -> Result<AttachRequest> {
         ip6: args.ip6.clone(),
         mac_address: args.mac_address.clone(),
         sysctl: args.sysctl.clone(),
+        net_rate: args.net_rate.clone(),
         ..NetArgs::default()
     };
     Ok(AttachRequest {
@@ -263,6 +267,15 @@ fn owner(given: Option<&str>, netns: &Path) -> Result<String> {
 #[cfg(test)]
 #[path = "request_tests.rs"]
 mod tests;
+
+/// The request of `netmode update`.
+pub(crate) fn update(net_rate: &Option<String>) -> Result<UpdateRequest> {
+    let request = UpdateRequest { net_rate: option(Code::Invalid, "--net-rate", net_rate)? };
+    if request == UpdateRequest::default() {
+        return Err(Failure::invalid("nothing is to change: give --net-rate in=10mbit,out=5mbit, or --net-rate none"));
+    }
+    Ok(request)
+}
 
 /// The request of `netmode network create`.
 pub(crate) fn network(args: &NetworkCreateArgs) -> Result<NetworkRequest> {

@@ -94,6 +94,9 @@ pub(crate) struct NetArgs {
     /// Set a kernel variable of the namespace, net.* only
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) sysctl: Vec<String>,
+    /// How fast the interfaces are: in=RATE,out=RATE, or one of both; a rate as tc(8) writes it, 10mbit
+    #[arg(long, value_name = "in=RATE,out=RATE")]
+    pub(crate) net_rate: Option<String>,
     /// awsvpc mode, in a later release: the task's subnet
     #[arg(long)]
     pub(crate) subnet: Vec<String>,

@@ -9,7 +9,7 @@ use crate::text::plain;
 use crate::{ports, values};
 use jiff::Timestamp;
 use netmode_client::{Client, ClientError, Pending};
-use netmode_model::api::{KillRequest, NetworkBinding, PortView, StopRequest, TaskView};
+use netmode_model::api::{KillRequest, NetworkBinding, PortView, StopRequest, TaskView, UpdateRequest};
 use netmode_model::{Code, PortRange, Protocol};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -180,6 +180,11 @@ pub(crate) fn remove(client: &Client, names: &[String], force: bool, output: Out
 /// `netmode start`.
 pub(crate) fn start(client: &Client, names: &[String], output: Output) -> Result<()> {
     each(names, output.json(), |name| named(name, client.start(name)))
+}
+
+/// `netmode update`.
+pub(crate) fn update(client: &Client, names: &[String], what: &UpdateRequest, output: Output) -> Result<()> {
+    each(names, output.json(), |name| named(name, client.update(name, what)))
 }
 
 /// `netmode logs`.

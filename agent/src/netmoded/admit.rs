@@ -128,7 +128,7 @@ fn no_such_network(reference: &str) -> ApiError {
 }
 
 /// Options of a network of one's own make no sense in somebody else's.
-fn own_network_only(network: &NetworkRef, net: &NetOptions) -> Result<(), ApiError> {
+pub fn own_network_only(network: &NetworkRef, net: &NetOptions) -> Result<(), ApiError> {
     let given = [
         ("-p", !net.ports.is_empty()),
         ("-P", net.publish_all),
@@ -145,6 +145,7 @@ fn own_network_only(network: &NetworkRef, net: &NetOptions) -> Result<(), ApiErr
         ("--network-alias", !net.network_aliases.is_empty()),
         ("--sysctl", !net.sysctls.is_empty()),
         ("--port-env", net.port_env.is_some()),
+        ("--net-rate", !net.net_rate.is_unlimited()),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(ApiError::new(

@@ -85,7 +85,13 @@ pub fn further(
         requested: RequestedMode::Bridge,
         network: network.name.clone(),
         default_route,
-        net: NetOptions { ip: wanted.ip, ip6: wanted.ip6, mac_address: wanted.mac_address, ..NetOptions::default() },
+        net: NetOptions {
+            ip: wanted.ip,
+            ip6: wanted.ip6,
+            mac_address: wanted.mac_address,
+            net_rate: record.request.net.net_rate,
+            ..NetOptions::default()
+        },
         now: clock::now(),
     })
 }

@@ -93,6 +93,24 @@ pub async fn alone<'t>(agent: &Agent, task: &'t Task) -> Result<MutexGuard<'t, (
     }
 }
 
+/// Works on a task that is still there, with its lock, on a thread that may wait. A caller that goes away does not stop
+/// it half-way.
+///
+/// # Errors
+/// The task has been removed, or the work's own.
+pub async fn alone_with<T: Send + 'static>(
+    agent: Arc<Agent>,
+    task: Arc<Task>,
+    work: impl FnOnce(&Agent, &Task) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::spawn(async move {
+        let _life = alone(&agent, &task).await?;
+        let (agent, task) = (agent.clone(), task.clone());
+        blocking(move || work(&agent, &task)).await?
+    });
+    done.await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?
+}
+
 /// Changes a record, on a thread that may wait for the disk.
 ///
 /// # Errors

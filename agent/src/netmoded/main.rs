@@ -31,6 +31,7 @@ mod socket;
 mod startup;
 mod stop;
 mod task;
+mod update;
 
 use activation::Activation;
 use agent::Agent;

@@ -6,7 +6,7 @@ use crate::path::{encode, task};
 use crate::session::Session;
 use netmode_model::api::{
     Created, ExecRequest, Exited, Finding, KillRequest, NetworkView, Planned, PortView, RunRequest, StopRequest,
-    TaskView, VersionReply,
+    TaskView, UpdateRequest, VersionReply,
 };
 use netmode_model::{ConnectRequest, NetworkCreated, NetworkRequest, NetworkSummary};
 use serde::de::DeserializeOwned;
@@ -179,6 +179,14 @@ impl Client {
     /// As [`Client::version`].
     pub fn kill(&self, reference: &str, how: &KillRequest) -> Result<(), ClientError> {
         self.act(&Request::new("POST", task(reference, "/kill")).json(how)?, self.quick)
+    }
+
+    /// Changes a task, also while it runs.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn update(&self, reference: &str, what: &UpdateRequest) -> Result<(), ClientError> {
+        self.act(&Request::new("POST", task(reference, "/update")).json(what)?, self.quick)
     }
 
     /// Asks for the end of a task's container; the answer comes when it ends, without a limit of time.

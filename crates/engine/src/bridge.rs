@@ -164,6 +164,7 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
     let dev = || link.interface.clone();
     ops.extend(link.addrs.iter().map(|addr| Op::AddrAdd { at: at.clone(), dev: dev(), addr: *addr }));
     ops.push(Op::LinkUp { at: at.clone(), dev: dev() });
+    ops.extend(rates(link, at).into_iter().filter(|op| matches!(op, Op::RateSet { .. })));
     ops.extend(
         link.gateways.iter().map(|via| {
             Op::RouteAdd(Route { at: at.clone(), to: None, via: Some(*via), dev: dev(), table: MAIN_TABLE })
@@ -173,6 +174,18 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
         endpoint_elements(ep, link, settings).into_iter().map(|(table, element)| Op::ElementAdd { table, element }),
     );
     ops
+}
+
+/// The buckets of an endpoint: what its container gets goes out by the link on the host, what it sends by the link
+/// inside. There it meets the sender's own queue, which a policer on the host's side would not; and the kernel takes
+/// both away with the links. A direction without a limit gets the kernel's own queue back.
+pub fn rates(link: &EndpointLink, at: &Place) -> [Op; 2] {
+    let host = (link.rate.inward, Place::Host, link.host_dev.clone());
+    let inside = (link.rate.outward, at.clone(), link.interface.clone());
+    [host, inside].map(|(rate, at, dev)| match rate {
+        Some(rate) => Op::RateSet { at, dev, rate },
+        None => Op::RateDel { at, dev },
+    })
 }
 
 /// The elements of an endpoint in all tables.

@@ -2,7 +2,7 @@
 
 use ipnetwork::IpNetwork;
 use netmode_model::api::{NetworkBinding, NetworkView};
-use netmode_model::{Id, IfName, Mac, Mode, NetnsName, Published, RequestedMode};
+use netmode_model::{Id, IfName, Mac, Mode, NetRate, NetnsName, Published, RequestedMode};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -119,6 +119,9 @@ pub struct EndpointLink {
     pub addrs: Vec<IpNetwork>,
     /// Next hops of the default routes, IPv4 first.
     pub gateways: Vec<IpAddr>,
+    /// How fast it is.
+    #[serde(default, skip_serializing_if = "NetRate::is_unlimited")]
+    pub rate: NetRate,
 }
 
 impl EndpointLink {
@@ -165,6 +168,7 @@ impl EndpointLink {
             gateway: self.gateways.first().copied(),
             subnet: self.addrs.first().copied().map(crate::ipam::canonical),
             mtu: self.mtu,
+            net_rate: self.rate,
         }
     }
 }

@@ -241,6 +241,7 @@ impl Lan {
             gateways: if request.default_route && !self.network.internal { gateways } else { Vec::new() },
             isolated: !self.network.icc,
             addrs,
+            rate: request.net.net_rate,
         }
     }
 }

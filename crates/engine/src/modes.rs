@@ -31,16 +31,20 @@ pub fn needs(mode: Mode) -> Needs {
 /// The option, and why.
 pub fn admit(mode: Mode, net: &NetOptions) -> Result<(), AttachError> {
     let refused = |what: &str, why| Err(AttachError::Refused { mode, what: what.into(), why });
-    let address =
-        [("--ip", net.ip.is_some()), ("--ip6", net.ip6.is_some()), ("--mac-address", net.mac_address.is_some())];
-    let address = address.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
+    let of_a_link = [
+        ("--ip", net.ip.is_some()),
+        ("--ip6", net.ip6.is_some()),
+        ("--mac-address", net.mac_address.is_some()),
+        ("--net-rate", !net.net_rate.is_unlimited()),
+    ];
+    let of_a_link = of_a_link.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
     match mode {
         Mode::Awsvpc => refused("a task interface", "this release has bridge, host and none; awsvpc is being built"),
         Mode::Bridge => match net.port_env {
             Some(_) => refused("--port-env", "it reserves a port of the host; publish with -p instead"),
             None => Ok(()),
         },
-        Mode::Host => match (address, net.links.first(), net.publish_all) {
+        Mode::Host => match (of_a_link, net.links.first(), net.publish_all) {
             (Some(flag), _, _) => refused(flag, "the container uses the host's own interfaces; use bridge mode"),
             (_, Some(_), _) => refused("--link", "the container has the host's names; use the host's addresses"),
             (_, _, true) => refused("-P", "nothing is translated; declare ports with -p PORT"),
@@ -49,7 +53,7 @@ pub fn admit(mode: Mode, net: &NetOptions) -> Result<(), AttachError> {
                 _ => Ok(()),
             }),
         },
-        Mode::None => match (address, net.links.first(), net.ports.first()) {
+        Mode::None => match (of_a_link, net.links.first(), net.ports.first()) {
             (_, _, Some(_)) => refused(
                 "a port mapping",
                 "Port mappings are not supported when networkMode=none; leave out -p or use bridge mode",

@@ -2,7 +2,7 @@
 
 use crate::attach::{Engine, lock};
 use crate::bridge;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointLink};
 use crate::error::AttachError;
 use crate::modes;
 use crate::network::Network;
@@ -10,7 +10,8 @@ use crate::settings::HostFacts;
 use crate::store::{self, Kind, StoreError};
 use crate::wish::{self, WishError};
 use netmode_model::op::{MAIN_TABLE, OpError, Route};
-use netmode_model::{ApiError, Code, Id, Inverse, NetworkRequest, Op, Place};
+use netmode_model::{ApiError, Code, Id, Inverse, NetRate, NetworkRequest, Op, Place};
+use std::net::IpAddr;
 use std::sync::PoisonError;
 
 /// Why a network was not made or removed.
@@ -165,23 +166,51 @@ impl Engine {
     /// Has the way out of an endpoint's namespace lead over its network. Tells whether that has one.
     ///
     /// # Errors
-    /// The kernel refused the route, or the record could not be written.
+    /// The kernel refused the route, or the record could not be written; nothing has changed then.
     pub fn give_route(&self, id: Id) -> Result<bool, AttachError> {
-        let Some(mut endpoint) = self.endpoint(id) else { return Ok(false) };
-        let Some(netns) = endpoint.netns.name().cloned() else { return Ok(false) };
-        let Some(link) = &mut endpoint.link else { return Ok(false) };
-        let network = self.network(&link.network).filter(|n| !n.internal);
-        let Some(network) = network else { return Ok(false) };
-        link.gateways = link.addrs.iter().filter_map(|a| network.gateway_for(a.ip())).collect();
-        let route = |via| {
-            let at = Place::Netns(netns.clone());
-            Op::RouteAdd(Route { at, to: None, via: Some(via), dev: link.interface.clone(), table: MAIN_TABLE })
+        let outward = |link: &EndpointLink| self.network(&link.network).filter(|n| !n.internal);
+        let Some(network) = self.endpoint(id).and_then(|e| outward(e.link.as_ref()?)) else { return Ok(false) };
+        let change = |link: &mut EndpointLink| {
+            link.gateways = link.addrs.iter().filter_map(|a| network.gateway_for(a.ip())).collect();
         };
-        let ops: Vec<Op> = link.gateways.iter().copied().map(route).collect();
-        self.outside.apply(&ops)?;
-        self.record(&endpoint)?;
-        if let Some(live) = lock(&self.live).get_mut(&id) {
-            live.record = endpoint;
+        self.change_link(id, change, |link, at| {
+            let route = |via: &IpAddr| {
+                let (to, dev) = (None, link.interface.clone());
+                Op::RouteAdd(Route { at: at.clone(), to, via: Some(*via), dev, table: MAIN_TABLE })
+            };
+            link.gateways.iter().map(route).collect()
+        })
+    }
+
+    /// Gives an endpoint's link another rate; one without a link has none.
+    ///
+    /// # Errors
+    /// The kernel refused it, or the record could not be written; nothing has changed then.
+    pub fn set_rate(&self, id: Id, rate: NetRate) -> Result<bool, AttachError> {
+        self.change_link(id, |link| link.rate = rate, |link, at| bridge::rates(link, at).into())
+    }
+
+    /// Changes a standing endpoint's link: in the kernel by the operations for what it has become, then in the record.
+    /// Tells whether it has one.
+    fn change_link(
+        &self,
+        id: Id,
+        change: impl Fn(&mut EndpointLink),
+        operations: impl FnOnce(&EndpointLink, &Place) -> Vec<Op>,
+    ) -> Result<bool, AttachError> {
+        let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut endpoint) = self.endpoint(id) else { return Ok(false) };
+        let Some(at) = endpoint.netns.name().cloned().map(Place::Netns) else { return Ok(false) };
+        let Some(link) = &mut endpoint.link else { return Ok(false) };
+        change(link);
+        let undo = self.outside.apply(&operations(link, &at))?;
+        if let Err(unrecorded) = self.record(&endpoint) {
+            self.outside.undo(undo);
+            return Err(unrecorded);
+        }
+        // Another part of it may have changed meanwhile.
+        if let Some(link) = lock(&self.live).get_mut(&id).and_then(|live| live.record.link.as_mut()) {
+            change(link);
         }
         Ok(true)
     }

@@ -1,9 +1,9 @@
 //! One operation at a time, with what takes it back.
 
 use crate::netns::Worker;
-use crate::route::Veth;
+use crate::route::{RouteSocket, Veth};
 use crate::wire::Refused;
-use netmode_model::{IfName, Inverse, Op, Place};
+use netmode_model::{IfName, Inverse, Op, Place, Rate};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 
@@ -51,6 +51,7 @@ pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused
             let restore = |mac| Inverse::Op(Op::LinkMac { at: at.clone(), dev: dev.clone(), mac });
             return Ok(before.map_or(Inverse::Nothing, restore));
         }
+        Op::RateSet { at, dev, .. } | Op::RateDel { at, dev } => return set_rate(worker.route(at)?, at, dev, op),
         Op::AddrAdd { at, dev, addr } => worker.route(at)?.add_address(dev, *addr)?,
         Op::AddrDel { at, dev, addr } => worker.route(at)?.delete_address(dev, *addr)?,
         Op::RouteAdd(route) => worker.route(&route.at)?.add_route(route)?,
@@ -82,6 +83,21 @@ fn add_veth(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
     let bridge = route.link(bridge)?.index;
     let peer_at = entry.as_ref().map(|entry| entry.fd.as_fd());
     route.add_veth(&Veth { dev, bridge, group: *group, mtu: *mtu, peer, peer_mac: *peer_mac, peer_at })
+}
+
+fn set_rate(route: &mut RouteSocket, at: &Place, dev: &IfName, op: &Op) -> Result<Inverse, Refused> {
+    let before = route.rate(dev)?.and_then(|bits| Rate::from_bits(bits).ok());
+    let wanted = if let Op::RateSet { rate, .. } = op { Some(*rate) } else { None };
+    match (before, wanted) {
+        (None, None) => return Ok(Inverse::Nothing),
+        (_, Some(rate)) => route.set_rate(dev, rate)?,
+        (Some(_), None) => route.delete_rate(dev)?,
+    }
+    let (at, dev) = (at.clone(), dev.clone());
+    Ok(Inverse::Op(match before {
+        Some(rate) => Op::RateSet { at, dev, rate },
+        None => Op::RateDel { at, dev },
+    }))
 }
 
 /// Sets an IPv6 variable of a link that was just made, and takes the link away if that fails.

@@ -4,8 +4,8 @@
 //! error belongs to exactly one request.
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
@@ -285,6 +285,26 @@ impl Netlink {
                     answer.outcome()?;
                 }
                 return Ok(read(&answer));
+            }
+        }
+    }
+
+    /// Sends a request that is answered by one message, or by none where there is nothing that the kernel would show.
+    pub(crate) fn look<I: NetlinkSerializable, T>(
+        &mut self,
+        inner: I,
+        mut read: impl FnMut(&Frame<'_>) -> T,
+    ) -> Result<Option<T>, Refused> {
+        // Queueing disciplines are told to listeners, and to who asks only if he wants the echo.
+        let seq = self.ask(inner, NLM_F_ACK | NLM_F_ECHO)?;
+        let mut found = None;
+        loop {
+            let Some(bytes) = self.receive(0)? else { continue };
+            for frame in frames(bytes).filter(|f| f.seq == seq) {
+                if frame.kind == NLMSG_ERROR {
+                    return frame.outcome().map(|()| found);
+                }
+                found = Some(read(&frame));
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::link::{IfName, Mac};
 use crate::mode::{Mode, RequestedMode, UnknownMode};
 use crate::name::Name;
 use crate::port::{HostAddr, PortRange, PortSpec, Protocol, Published};
+use crate::rate::NetRate;
 use crate::restart::RestartPolicy;
 pub use crate::stream::{Control, STREAM_PROTOCOL, Stream};
 use ipnetwork::IpNetwork;
@@ -135,6 +136,8 @@ pub struct NetOptions {
     pub network_aliases: Vec<String>,
     /// Kernel variables of the namespace, `net.*` only.
     pub sysctls: BTreeMap<String, String>,
+    /// How fast its interfaces are.
+    pub net_rate: NetRate,
 }
 
 /// The container side of a request.
@@ -407,6 +410,9 @@ pub struct NetworkView {
     pub subnet: Option<IpNetwork>,
     /// Bytes.
     pub mtu: u32,
+    /// How fast it is.
+    #[serde(default, skip_serializing_if = "NetRate::is_unlimited")]
+    pub net_rate: NetRate,
 }
 
 /// A published port with its owner, for `port ls`.
@@ -481,6 +487,15 @@ pub struct AttachReply {
 pub struct StopRequest {
     /// Seconds between SIGTERM and SIGKILL; 10 where none is given.
     pub timeout: Option<u32>,
+}
+
+/// What changes of a task that runs; what is absent stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpdateRequest {
+    /// How fast its interfaces are from now on.
+    pub net_rate: Option<NetRate>,
 }
 
 /// A signal to send.

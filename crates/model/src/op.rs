@@ -3,6 +3,7 @@
 use crate::link::{IfName, Mac, NetnsName, Place};
 use crate::nft::{Element, Family, Ruleset, TableName};
 use crate::port::{HostAddr, PortRange, Protocol};
+use crate::rate::Rate;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -101,6 +102,22 @@ pub enum Op {
         dev: IfName,
         /// The address.
         mac: Mac,
+    },
+    /// A token bucket as the link's root qdisc (tc-tbf(8)): what goes out by it is no faster.
+    RateSet {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+        /// How fast.
+        rate: Rate,
+    },
+    /// The link's root qdisc is the kernel's own again.
+    RateDel {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
     },
     /// An address; IPv6 without duplicate detection, since the agent alone gives them out.
     AddrAdd {
@@ -333,9 +350,10 @@ impl Op {
             Self::ElementDel { table, element } => {
                 Inverse::Op(Self::ElementAdd { table: table.clone(), element: element.clone() })
             }
-            // A port goes with its link. What was there before a sysctl, an MTU or a hardware address only the executor
-            // has seen, and a deleted link or table cannot be made again from its name.
+            // A port goes with its link. What was there before a sysctl, an MTU, a rate or a hardware address only the
+            // executor has seen, and a deleted link or table cannot be made again from its name.
             Self::PortUp { .. } | Self::Sysctl { .. } | Self::LinkMtu { .. } | Self::LinkMac { .. } => Inverse::Nothing,
+            Self::RateSet { .. } | Self::RateDel { .. } => Inverse::Nothing,
             Self::LinkDel { .. } | Self::TableDel { .. } => Inverse::Nothing,
         }
     }

@@ -3,6 +3,7 @@
 use crate::link::Place;
 use crate::nft::*;
 use crate::op::{Final, Inverse, MAIN_TABLE, Op, Plan, PolicyRule, Prohibit, Route};
+use crate::rate::LATENCY_MS;
 use std::fmt::{self, Display, Formatter, Write};
 use std::net::IpAddr;
 
@@ -11,6 +12,14 @@ fn ip_command(at: &Place) -> String {
     match at {
         Place::Host => "ip".into(),
         Place::Netns(netns) => format!("ip -n {netns}"),
+    }
+}
+
+/// `tc`, or `tc -n NETNS` elsewhere than on the host.
+fn tc_command(at: &Place) -> String {
+    match at {
+        Place::Host => "tc".into(),
+        Place::Netns(netns) => format!("tc -n {netns}"),
     }
 }
 
@@ -69,6 +78,13 @@ impl Display for Op {
             Self::LinkDown { at, dev } => write!(f, "{} link set dev {dev} down", ip_command(at)),
             Self::LinkMtu { at, dev, mtu } => write!(f, "{} link set dev {dev} mtu {mtu}", ip_command(at)),
             Self::LinkMac { at, dev, mac } => write!(f, "{} link set dev {dev} address {mac}", ip_command(at)),
+            Self::RateSet { at, dev, rate } => write!(
+                f,
+                "{} qdisc replace dev {dev} root tbf rate {rate} burst {}b latency {LATENCY_MS}ms",
+                tc_command(at),
+                rate.burst()
+            ),
+            Self::RateDel { at, dev } => write!(f, "{} qdisc del dev {dev} root", tc_command(at)),
             Self::AddrAdd { at, dev, addr } => {
                 let nodad = if addr.is_ipv6() { " nodad" } else { "" };
                 write!(f, "{} addr add {addr} dev {dev}{nodad}", ip_command(at))

@@ -52,6 +52,8 @@ pub struct LinkState {
     pub hairpin: Option<bool>,
     /// Bridge port flag.
     pub isolated: Option<bool>,
+    /// Of a token bucket at its root, in bits per second.
+    pub rate: Option<u64>,
 }
 
 /// An address on a link.

@@ -43,6 +43,7 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/tasks/{task}/start", post(tasks::start))
         .route("/v1/tasks/{task}/stop", post(tasks::stop))
         .route("/v1/tasks/{task}/kill", post(tasks::kill))
+        .route("/v1/tasks/{task}/update", post(tasks::update))
         .route("/v1/tasks/{task}/wait", get(tasks::wait))
         .route("/v1/tasks/{task}/logs", get(streams::logs))
         .route("/v1/tasks/{task}/attach", get(streams::attach))

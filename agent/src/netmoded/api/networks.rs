@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Body, Json};
 use crate::agent::{Agent, blocking};
-use crate::{clock, connect, doctor, startup};
+use crate::{clock, connect, doctor, life, startup};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use netmode_engine::{Endpoint, Network, NetworkError};
@@ -91,9 +91,7 @@ pub async fn connect(
     Body(request): Body<ConnectRequest>,
 ) -> Answer<Json<NetworkView>> {
     let task = agent.tasks.find(&request.task)?;
-    let _life = task.life.lock().await;
-    let (shared, alone) = (agent.clone(), task.clone());
-    Ok(Json(blocking(move || connect::connect(&shared, &alone, &name, request)).await??))
+    Ok(Json(life::alone_with(agent, task, move |agent, task| connect::connect(agent, task, &name, request)).await?))
 }
 
 #[utoipa::path(post, path = "/v1/networks/{name}/disconnect", request_body = ConnectRequest, params(("name" = String, Path, description = "Name or id")), responses((status = 204), (status = "default", body = ApiError)))]
@@ -104,9 +102,7 @@ pub async fn disconnect(
     Body(request): Body<ConnectRequest>,
 ) -> Answer<StatusCode> {
     let task = agent.tasks.find(&request.task)?;
-    let _life = task.life.lock().await;
-    let (shared, alone) = (agent.clone(), task.clone());
-    blocking(move || connect::disconnect(&shared, &alone, &name)).await??;
+    life::alone_with(agent, task, move |agent, task| connect::disconnect(agent, task, &name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

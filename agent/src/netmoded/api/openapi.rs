@@ -30,6 +30,7 @@ use utoipa::OpenApi;
         tasks::start,
         tasks::stop,
         tasks::kill,
+        tasks::update,
         tasks::wait,
         tasks::remove,
         streams::logs,

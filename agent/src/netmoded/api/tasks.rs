@@ -3,11 +3,13 @@
 use super::Peer;
 use super::answer::{Answer, Body, Failed, Json};
 use crate::agent::{Agent, blocking};
-use crate::{admit, attach, images, life, stop as ending};
+use crate::{admit, attach, images, life, stop as ending, update as changing};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use netmode_model::api::{Created, Exited, KillRequest, ListQuery, Planned, RunRequest, StopRequest, TaskView};
+use netmode_model::api::{
+    Created, Exited, KillRequest, ListQuery, Planned, RunRequest, StopRequest, TaskView, UpdateRequest,
+};
 use netmode_model::{ApiError, Code};
 use serde::Deserialize;
 use std::sync::{Arc, PoisonError};
@@ -144,6 +146,18 @@ pub async fn stop(State(agent): App, Path(task): Path<String>, Body(request): Bo
 pub async fn kill(State(agent): App, Path(task): Path<String>, Body(request): Body<KillRequest>) -> Answer<StatusCode> {
     let task = agent.tasks.find(&task)?;
     ending::kill(&agent, &task, request.signal).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[utoipa::path(post, path = "/v1/tasks/{task}/update", request_body = UpdateRequest, params(("task" = String, Path, description = "Name, id, or the beginning of an id")), responses((status = 204), (status = "default", body = ApiError)))]
+/// Changes a task, also while it runs.
+pub async fn update(
+    State(agent): App,
+    Path(task): Path<String>,
+    Body(request): Body<UpdateRequest>,
+) -> Answer<StatusCode> {
+    let task = agent.tasks.find(&task)?;
+    life::alone_with(agent, task, move |agent, task| changing::update(agent, task, request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

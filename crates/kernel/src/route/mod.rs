@@ -4,6 +4,7 @@ mod address;
 mod link;
 mod observe;
 mod path;
+mod rate;
 mod rule;
 mod trial;
 

@@ -51,7 +51,9 @@ mod ifla {
 impl RouteSocket {
     /// Everything of the socket's namespace that a plan can change.
     pub(crate) fn facts(&mut self, at: &Place) -> Result<Facts, Refused> {
-        let links = self.links(at)?;
+        let mut links = self.links(at)?;
+        let rates: BTreeMap<u32, u64> = self.rates()?.into_iter().collect();
+        links.iter_mut().for_each(|link| link.rate = rates.get(&link.index).copied());
         let names: BTreeMap<u32, &IfName> = links.iter().map(|link| (link.index, &link.name)).collect();
         let addrs = self
             .addresses()?
@@ -179,6 +181,7 @@ fn read_link(frame: &Frame<'_>, at: &Place) -> Option<(LinkState, Option<u32>)> 
         group: 0,
         hairpin: None,
         isolated: None,
+        rate: None,
     };
     let mut master = None;
     for (kind, value) in attrs(body.get(16..)?) {

@@ -12,6 +12,8 @@ fn everything() -> Vec<Op> {
     ops.extend([
         Op::LinkMtu { at: at("c1"), dev: dev("eth0"), mtu: 1400 },
         Op::LinkDown { at: at("c1"), dev: dev("lo") },
+        Op::RateSet { at: at("c1"), dev: dev("eth0"), rate: "10mbit".parse().unwrap() },
+        Op::RateSet { at: at("c1"), dev: dev("eth0"), rate: "40gbit".parse().unwrap() },
         Op::AddrAdd { at: Place::Host, dev: dev("nm0"), addr: "10.9.0.1/32".parse().unwrap() },
         Op::AddrDel { at: Place::Host, dev: dev("nm0"), addr: "10.9.0.1/32".parse().unwrap() },
         Op::RouteAdd(netmode_model::op::Route {
@@ -63,6 +65,7 @@ fn every_operation_shows_and_leaves_nothing_when_taken_back() {
     assert_eq!((&port.master, port.alias.as_deref()), (&Some(dev("nm0")), Some("endpoint c1")));
     let eth0 = link(at("c1"), "eth0");
     assert_eq!((eth0.mac, eth0.mtu, eth0.up), (Some(mac(2)), 1400, true));
+    assert_eq!((eth0.rate, port.rate), (Some(40_000_000_000), None));
     assert!(now.addrs.iter().all(|a| a.dev.as_str() != "vc1"), "no address of the port's own: {:?}", now.addrs);
     for expected in everything() {
         match expected {
