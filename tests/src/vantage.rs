@@ -92,8 +92,16 @@ impl<'a> At<'a> {
     /// Asks from a chosen address and port (port 0: any).
     pub fn who_from(&self, target: Target, from: Option<&str>) -> Result<Seen, Failure> {
         let from = from.map(|f| f.parse().unwrap_or_else(|_| panic!("{f:?} is no ADDRESS:PORT")));
-        let ask = Ask::Who { proto: target.proto, to: target.to, from, wait_ms: SILENCE_MS };
-        match self.ask(&ask) {
+        self.who_within(target, from, SILENCE_MS)
+    }
+
+    /// Asks and waits longer where an answer is expected: for a machine that is busy with other things.
+    pub fn who_patiently(&self, target: Target) -> Result<Seen, Failure> {
+        self.who_within(target, None, 5 * SILENCE_MS)
+    }
+
+    fn who_within(&self, target: Target, from: Option<SocketAddr>, wait_ms: u64) -> Result<Seen, Failure> {
+        match self.ask(&Ask::Who { proto: target.proto, to: target.to, from, wait_ms }) {
             Answer::Seen(seen) => Ok(seen),
             Answer::Failed(failure) => Err(failure),
             other => panic!("{other:?}"),

@@ -18,6 +18,9 @@ const BURST: Duration = Duration::from_millis(10);
 /// Longest pause before somebody who takes our rules away, or moves his own behind them, is answered again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// So often somebody is answered at once: who starts a daemon or edits rules does not quarrel.
+const AT_ONCE: u32 = 8;
+
 /// After so many pauses without a change of ours, and [`PATIENCE`] at least, the quarrel is over: a busy machine makes
 /// even a fierce one halt for a moment.
 const QUIET: u32 = 8;
@@ -56,18 +59,17 @@ pub fn begin(agent: &Agent) {
 
 /// Follows the changes of others until the agent ends.
 pub async fn follow(agent: Arc<Agent>) {
-    let (mut pause, mut last, mut tries) = (BURST, Instant::now(), 0);
+    let (mut answers, mut last, mut tries) = (0, Instant::now(), 0);
     loop {
         agent.beside.changed.notified().await;
-        if last.elapsed() > (pause * QUIET).max(PATIENCE) {
-            pause = BURST;
+        if last.elapsed() > (pause(answers) * QUIET).max(PATIENCE) {
+            answers = 0;
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause(answers)).await;
         let shared = agent.clone();
         let changes = blocking(move || rules(&shared)).await.unwrap_or_default();
         if changes > 0 {
-            // Twice as long each time: two who both want to be last would otherwise do nothing else.
-            pause = (pause * 2).min(PATIENCE);
+            answers += 1;
             last = Instant::now();
         }
         let shared = agent.clone();
@@ -78,6 +80,12 @@ pub async fn follow(agent: Arc<Agent>) {
             agent.beside.look_again();
         }
     }
+}
+
+/// How long the next answer waits after so many. In the end twice as long each time: two who both want to be last would
+/// otherwise do nothing else.
+fn pause(answers: u32) -> Duration {
+    (BURST * 2u32.saturating_pow(answers.saturating_sub(AT_ONCE))).min(PATIENCE)
 }
 
 /// Whether the configuration in force wants it.

@@ -6,11 +6,15 @@ mod zones;
 
 use netmode_tests::lab::{CONFIG, address::*};
 use netmode_tests::wire::Failure;
-use netmode_tests::{Lab, Options, all_at_once, eventually, need, tcp};
+use netmode_tests::{At, Lab, Options, all_at_once, eventually, need, tcp};
 
 /// The rules of iptables, as far as they are ours.
 const OURS: &str = "iptables-save 2>/dev/null | grep -c 'netmode/default/' || :";
 const OURS6: &str = "ip6tables-save 2>/dev/null | grep -c 'netmode/default/' || :";
+
+/// What a packet may have met on its way.
+const EVERYTHING: &str = "iptables -S; ip6tables -S; nft -s list ruleset; ip rule; ip -6 rule; ip route show table all; \
+                          ip neigh; conntrack -L 2>/dev/null || :";
 
 /// Nothing that is not known is forwarded.
 const DROP: &str = "iptables -P FORWARD DROP; ip6tables -P FORWARD DROP";
@@ -38,12 +42,13 @@ fn serve(lab: &Lab) {
 
 type Way<'a> = (&'a str, String);
 
+fn from<'l>(lab: &'l Lab, place: &str) -> At<'l> {
+    if place == "web" { lab.inside(place) } else { lab.at(place) }
+}
+
 /// Asks by several ways at once; gives those that did not answer.
 fn silent<'a>(lab: &Lab, ways: &[Way<'a>]) -> Vec<(Way<'a>, Failure)> {
-    let ask = |(from, to): &Way<'a>| match *from {
-        "web" => lab.inside("web").who(tcp(to)),
-        place => lab.at(place).who(tcp(to)),
-    };
+    let ask = |(place, to): &Way<'a>| from(lab, place).who_patiently(tcp(to));
     ways.iter().cloned().zip(all_at_once(ways, ask)).filter_map(|(way, said)| Some((way, said.err()?))).collect()
 }
 
@@ -69,10 +74,11 @@ fn shut(lab: &Lab) -> Vec<Way<'static>> {
 
 #[track_caller]
 fn assert_works(lab: &Lab, when: &str) {
-    assert_eq!(silent(lab, &promised()), [], "{when}: {}", lab.sh("iptables -S; ip6tables -S; nft -s list ruleset"));
-    let shut = shut(lab);
-    let closed = silent(lab, &shut);
-    assert_eq!(closed.len(), shut.len(), "{when}: only these were closed: {closed:?} of {shut:?}");
+    let silent = silent(lab, &promised());
+    assert_eq!(silent, [], "{when}: {}", lab.sh(EVERYTHING));
+    let answers = |(place, to): &Way<'_>| from(lab, place).who(tcp(to)).ok();
+    let open: Vec<_> = all_at_once(&shut(lab), answers).into_iter().flatten().collect();
+    assert!(open.is_empty(), "{when}: these answered: {open:?} of {:?}", shut(lab));
 }
 
 /// The tools of iptables read, find and restore what is there.

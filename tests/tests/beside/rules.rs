@@ -134,7 +134,7 @@ fn a_quarrel_costs_little() {
         "iptables -D FORWARD -d 198.51.100.7 -j DROP 2>/dev/null; iptables -A FORWARD -d 198.51.100.7 -j DROP";
     lab.sh(&format!("for i in $(seq 400); do {quarrel}; done"));
     let changes = lab.agent_log().matches("were put right").count();
-    assert!((2..15).contains(&changes), "{changes} times");
+    assert!((2..40).contains(&changes), "{changes} times");
     eventually("in the end ours are last", 5.0, || {
         chain(&lab, "iptables", "FORWARD") == ["-d 198.51.100.7/32 -j DROP", "from", "to"]
     });
