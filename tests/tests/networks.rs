@@ -291,8 +291,18 @@ fn forwarding_is_for_containers_alone_where_the_agent_switched_it_on() {
     lab.serve("web", &["-p", "8080:80"], &["tcp/80"]);
     assert!(lab.at("client").who(tcp(format!("{HOST}:8080"))).is_ok());
     assert!(lab.inside("web").who(tcp(format!("{FAR}:9000"))).is_ok());
+    // What somebody else makes later, as Docker does when it starts after the agent, is his to open.
+    lab.sh("ip link add docker0 type bridge; ip addr add 10.77.0.1/24 dev docker0; ip link set docker0 up; \
+            ip netns add guest; ip link add g0 master docker0 up type veth peer name eth0 netns guest; \
+            ip -n guest addr add 10.77.0.2/24 dev eth0; ip -n guest link set eth0 up; \
+            ip -n guest route add default via 10.77.0.1; \
+            iptables -t nat -A POSTROUTING -s 10.77.0.0/24 ! -o docker0 -j MASQUERADE");
+    let ask = format!("{{\"who\":{{\"proto\":\"tcp\",\"to\":\"{FAR}:9000\",\"from\":null,\"wait_ms\":3000}}}}");
+    let others = |lab: &Lab| lab.run(&["ip", "netns", "exec", "guest", "probe", "once", &ask]).success().stdout;
+    assert!(others(&lab).contains("\"seen\""), "{}", others(&lab));
     lab.restart_agent("KILL");
     assert!(strangers(&lab).is_err(), "nor after a restart");
+    assert!(others(&lab).contains("\"seen\""), "{}", others(&lab));
     assert!(lab.netmode(&["doctor"]).stdout.contains("switched on by netmode"));
 
     let lab = Lab::with().first("sysctl -qw net.ipv4.ip_forward=1").start();
@@ -301,6 +311,32 @@ fn forwarding_is_for_containers_alone_where_the_agent_switched_it_on() {
     let lab = Lab::with().first(off).config("[firewall]\nforward = true").start();
     far(&lab);
     assert!(strangers(&lab).is_ok(), "or wanted so");
+}
+
+#[test]
+fn a_task_that_left_its_first_network_starts_on_the_next_with_what_that_one_has() {
+    let lab = Lab::start();
+    create(&lab, &["--subnet", "10.9.0.0/24", "app"]);
+    create(&lab, &["--subnet", "10.8.0.0/24", "--internal", "data"]);
+    lab.serve("web", &["--network", "app", "--ip", "10.9.0.9", "-p", "8080:80"], &["tcp/80"]);
+    lab.netmode(&["network", "connect", "--ip", "10.8.0.8", "data", "web"]).success();
+    lab.netmode(&["network", "disconnect", "app", "web"]).success();
+    let again = || {
+        lab.netmode(&["stop", "-t", "0", "web"]).success();
+        lab.netmode(&["start", "web"]).success();
+    };
+    again();
+    assert_eq!(address_on(&lab, "web", "data", "ipv4Addresses"), "10.8.0.8", "the address that was asked for there");
+    assert!(lab.at("client").who(tcp(format!("{HOST}:8080"))).is_err(), "an internal network publishes nothing");
+    lab.netmode(&["network", "connect", "app", "web"]).success();
+    lab.netmode(&["network", "disconnect", "data", "web"]).success();
+    again();
+    eventually("published again", 3.0, || lab.at("client").who(tcp(format!("{HOST}:8080"))).is_ok());
+
+    // Who has left holds nobody up.
+    lab.netmode(&["stop", "-t", "0", "web"]).success();
+    lab.netmode(&["network", "rm", "app"]).success();
+    assert_eq!(lab.netmode(&["network", "prune", "-f"]).success().stdout.trim(), "data");
 }
 
 #[test]

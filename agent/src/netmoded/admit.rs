@@ -65,11 +65,11 @@ fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined
     let has_link = |mode: &RequestedMode| modes::needs(mode.effective()).link;
     match &request.network {
         NetworkRef::Mode(mode) if has_link(mode) => {
-            let networks = networks(agent, std::iter::once(DEFAULT_NETWORK).chain(further(request)))?;
+            let networks = networks(agent, &request.net, std::iter::once(DEFAULT_NETWORK).chain(further(request)))?;
             Ok((*mode, Joined::Own, Some(networks)))
         }
         NetworkRef::Named(name) => {
-            let networks = networks(agent, std::iter::once(name.as_str()).chain(further(request)))?;
+            let networks = networks(agent, &request.net, std::iter::once(name.as_str()).chain(further(request)))?;
             Ok((RequestedMode::Bridge, Joined::Own, Some(networks)))
         }
         other if !request.networks.is_empty() => Err(ApiError::new(
@@ -108,7 +108,11 @@ fn further(request: &RunRequest) -> impl Iterator<Item = &str> {
 }
 
 /// Networks by the names that people use, each once.
-fn networks<'a>(agent: &Agent, named: impl Iterator<Item = &'a str>) -> Result<Vec<NetworkUse>, ApiError> {
+fn networks<'a>(
+    agent: &Agent,
+    net: &NetOptions,
+    named: impl Iterator<Item = &'a str>,
+) -> Result<Vec<NetworkUse>, ApiError> {
     let mut all: Vec<NetworkUse> = Vec::new();
     for reference in named {
         let network = agent.engine.network(reference).ok_or_else(|| no_such_network(reference))?;
@@ -116,7 +120,10 @@ fn networks<'a>(agent: &Agent, named: impl Iterator<Item = &'a str>) -> Result<V
             let text = format!("the network {} is named twice; name each once", network.name);
             return Err(ApiError::new(Code::Conflict, text));
         }
-        all.push(NetworkUse::of(&network.name));
+        all.push(match all.is_empty() {
+            true => NetworkUse::first(&network.name, net),
+            false => NetworkUse::of(&network.name),
+        });
     }
     Ok(all)
 }

@@ -12,13 +12,18 @@ use crate::relay::Relays;
 use crate::reset::Ending;
 use crate::task::TaskRecord;
 use netmode_container::Containers;
+use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
 use netmode_engine::{Attach, Endpoint, Engine};
 use netmode_kernel::Kernel;
 use netmode_model::{ApiError, Code, Id};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to delete a link.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What all requests share.
 pub struct Agent {
@@ -92,11 +97,31 @@ impl Agent {
     /// Why not; nothing has changed.
     pub fn attach(&self, request: &Attach) -> Result<Endpoint, ApiError> {
         let begun = Instant::now();
+        self.until_free(request);
         let endpoint = self.engine.attach(request)?;
         self.relays.begin(&self.engine, endpoint.id);
         let micros = begun.elapsed().as_micros() as u64;
         tracing::debug!(endpoint = %endpoint.id, owner = endpoint.owner.name, mode = %endpoint.mode, micros, "attached");
         Ok(endpoint)
+    }
+
+    /// Waits until the kernel has deleted the link of who had the wanted address last: a task that is stopped and started
+    /// gets its own again.
+    fn until_free(&self, request: &Attach) {
+        let ips = [request.net.ip.map(IpAddr::V4), request.net.ip6.map(IpAddr::V6)];
+        let wants = |link: &EndpointLink| {
+            let address = ips.iter().flatten().any(|ip| link.addrs.iter().any(|a| a.ip() == *ip));
+            link.network == request.network && (address || request.net.mac_address == Some(link.mac))
+        };
+        self.until(|| !self.engine.is_leaving(|e| e.link.as_ref().is_some_and(wants)));
+    }
+
+    /// Waits for the kernel to delete a link.
+    pub fn until(&self, gone: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !gone() && begun.elapsed() < LINK_PATIENCE {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Detaches an endpoint; what could not be taken back goes to the log.
@@ -115,8 +140,9 @@ impl Agent {
     /// # Errors
     /// The record could not be written; nothing has changed.
     pub fn unlink(&self, endpoint: Id) -> Result<(), ApiError> {
+        let failures = self.engine.unlink(endpoint)?;
         self.relays.end(endpoint);
-        for failure in self.engine.unlink(endpoint)? {
+        for failure in failures {
             tracing::warn!(%endpoint, %failure, "could not be taken back");
         }
         Ok(())

@@ -20,7 +20,7 @@ fn failed(why: impl ToString) -> ApiError {
 pub fn requests(agent: &Agent, record: &TaskRecord) -> Result<Vec<Attach>, ApiError> {
     let uses = record.uses();
     let mut rest = uses.iter();
-    let first = first(record, rest.next())?;
+    let first = first(agent, record, rest.next())?;
     let NetnsUse::Own(netns) = &first.netns else { return Ok(vec![first]) };
     let netns = netns.clone();
     // The way out leads over the first network that has one.
@@ -47,7 +47,7 @@ fn id() -> Result<Id, ApiError> {
 }
 
 /// The request that makes the namespace, and the interface on the first network.
-fn first(record: &TaskRecord, network: Option<&NetworkUse>) -> Result<Attach, ApiError> {
+fn first(agent: &Agent, record: &TaskRecord, network: Option<&NetworkUse>) -> Result<Attach, ApiError> {
     let id = id()?;
     let pin = || format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace"));
     // Whoever was disconnected from every network has a namespace all the same.
@@ -60,9 +60,21 @@ fn first(record: &TaskRecord, network: Option<&NetworkUse>) -> Result<Attach, Ap
         requested: if nowhere { RequestedMode::None } else { record.requested },
         network: network.map_or(DEFAULT_NETWORK, |n| n.name.as_str()).into(),
         default_route: true,
-        net: if nowhere { NetOptions::default() } else { record.request.net.clone() },
+        net: if nowhere { NetOptions::default() } else { options(agent, record, network) },
         now: clock::now(),
     })
+}
+
+/// A task's options on its first network. That may be another one than it was made with: with addresses of its own, and
+/// without ports if it leads nowhere.
+fn options(agent: &Agent, record: &TaskRecord, network: Option<&NetworkUse>) -> NetOptions {
+    let net = record.request.net.clone();
+    let Some(NetworkUse { wanted, .. }) = network.filter(|_| record.networks.is_some()) else { return net };
+    let net = NetOptions { ip: wanted.ip, ip6: wanted.ip6, mac_address: wanted.mac_address, ..net };
+    match record.started_at.is_some() && !leads_out(agent, network) {
+        true => NetOptions { ports: Vec::new(), ..net },
+        false => net,
+    }
 }
 
 /// The request for one more interface in a namespace that is there.

@@ -8,10 +8,6 @@ use crate::task::{NetworkUse, TaskRecord};
 use netmode_engine::{Endpoint, Network, NetworkError};
 use netmode_model::api::NetworkView;
 use netmode_model::{ApiError, Code, ConnectRequest, Place};
-use std::time::{Duration, Instant};
-
-/// How long the kernel may take to delete a link.
-const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
 fn network(agent: &Agent, reference: &str) -> Result<Network, ApiError> {
     let shown = || reference.chars().take(64).collect();
@@ -65,15 +61,20 @@ pub fn connect(agent: &Agent, task: &Task, reference: &str, wanted: ConnectReque
     let joined = NetworkUse { name: network.name.clone(), wanted };
     let request = attach::further(&record, &joined, netns, free_number(&all), !has_way_out)?;
     // The record names it first: what an agent that dies here leaves is found.
-    agent.update(task, |r| r.more.push(request.id))?;
+    let record = agent.update(task, |r| {
+        r.more.push(request.id);
+        r.networks.get_or_insert_default().push(joined);
+    })?;
     let endpoint = match agent.attach(&request) {
         Ok(endpoint) => endpoint,
         Err(error) => {
-            agent.update(task, |r| r.more.retain(|id| *id != request.id))?;
+            agent.update(task, |r| {
+                r.more.retain(|id| *id != request.id);
+                r.networks.get_or_insert_default().retain(|n| n.name != network.name);
+            })?;
             return Err(error);
         }
     };
-    let record = agent.update(task, |r| r.networks.get_or_insert_default().push(joined))?;
     renew_hosts(agent, &record);
     endpoint.views().pop().ok_or_else(|| wrong(format!("task {name} got no interface; see the agent's log")))
 }
@@ -94,16 +95,17 @@ pub fn disconnect(agent: &Agent, task: &Task, reference: &str) -> Result<(), Api
         );
         return Err(wrong(text));
     };
-    if endpoint.id == all[0].id {
-        agent.unlink(endpoint.id)?;
-    } else {
+    // The networks first: an agent that dies here does not bring it back. The endpoint last: it is found until it is gone.
+    let before = record.networks;
+    agent.update(task, |r| r.networks.get_or_insert_default().retain(|n| n.name != network.name))?;
+    if endpoint.id != all[0].id {
         agent.detach(endpoint.id);
+    } else if let Err(error) = agent.unlink(endpoint.id) {
+        agent.update(task, |r| r.networks = before)?;
+        return Err(error);
     }
     until_gone(agent, endpoint);
-    let record = agent.update(task, |r| {
-        r.more.retain(|id| *id != endpoint.id);
-        r.networks.get_or_insert_default().retain(|n| n.name != network.name);
-    })?;
+    let record = agent.update(task, |r| r.more.retain(|id| *id != endpoint.id))?;
     if endpoint.link.as_ref().is_some_and(|l| !l.gateways.is_empty()) {
         next_way_out(agent, &record)?;
     }
@@ -114,10 +116,14 @@ pub fn disconnect(agent: &Agent, task: &Task, reference: &str) -> Result<(), Api
 /// Waits until the kernel has deleted the link: who has disconnected does not want to see it any more.
 fn until_gone(agent: &Agent, endpoint: &Endpoint) {
     let Some(link) = &endpoint.link else { return };
-    let begun = Instant::now();
-    while begun.elapsed() < LINK_PATIENCE && matches!(agent.kernel.link(&Place::Host, &link.host_dev), Ok(Some(_))) {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    agent.until(|| !matches!(agent.kernel.link(&Place::Host, &link.host_dev), Ok(Some(_))));
+}
+
+/// Waits until the kernel has deleted the links of those who have left a network that nobody else uses.
+pub fn until_left(agent: &Agent, reference: &str) {
+    let Some(network) = agent.engine.network(reference) else { return };
+    let on = |e: &Endpoint| e.link.as_ref().is_some_and(|l| l.network == network.name);
+    agent.until(|| agent.engine.find(on).is_some() || !agent.engine.is_leaving(on));
 }
 
 fn next_way_out(agent: &Agent, record: &TaskRecord) -> Result<(), ApiError> {

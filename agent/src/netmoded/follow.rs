@@ -6,6 +6,7 @@ use crate::beside;
 use crate::reconcile::{self, Desired, Table};
 use netmode_engine::{Apply, Endpoint, Network};
 use netmode_kernel::monitor::{Change, Monitor};
+use netmode_model::op::OpError;
 use netmode_model::state::LinkState;
 use netmode_model::{ApiError, Code, IfName, Place};
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ pub fn watch(agent: &Arc<Agent>) -> std::io::Result<()> {
     let changed = Arc::new(Changed::default());
     // What happened before anybody listened.
     look_for_gone(agent);
+    told(agent.forwarding.look_again());
     changed.ours.notify_one();
     changed.egress.notify_one();
     beside::begin(agent);
@@ -109,9 +111,11 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
             Ok(Change::Table | Change::Rule) => changed.ours.notify_one(),
             Ok(Change::Foreign) => agent.beside.look_again(),
             Ok(Change::Route) => changed.egress.notify_one(),
+            Ok(Change::Link { name: Some(name), device: true, .. }) => told(agent.forwarding.met(&name)),
             Ok(Change::Link { .. } | Change::Address { .. }) => {}
             Ok(Change::Lost) => {
                 look_for_gone(&agent);
+                told(agent.forwarding.look_again());
                 agent.beside.look_again();
                 changed.ours.notify_one();
                 changed.egress.notify_one();
@@ -121,6 +125,12 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
                 return;
             }
         }
+    }
+}
+
+fn told(closed: Result<(), OpError>) {
+    if let Err(error) = closed {
+        tracing::error!(%error, "a device that was plugged in is not closed to strangers; see \"netmode doctor\"");
     }
 }
 
@@ -178,7 +188,7 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
         }
         let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
         let seen = reconcile::look(&agent.linux, &endpoints)?;
-        let closed = agent.forwarding.closed(networks.iter().any(|n| n.v6.is_some()));
+        let closed = agent.forwarding.elements(networks.iter().any(|n| n.v6.is_some()))?;
         let desired = Desired { settings: agent.engine.settings(), networks: &networks, endpoints: &endpoints, closed };
         desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)
     });

@@ -1,15 +1,17 @@
 //! Forwarding: switched on where a network needs it, and what was there before is kept for the day it is taken back.
 //!
-//! A host that forwards only because the agent switched that on does not forward for strangers: the table drops what
-//! neither comes from a container nor goes to one.
+//! A host that forwards only because the agent switched that on does not become a router for the networks around it: the
+//! table drops what goes from one to another of the links that were there before, and of the devices that are plugged in
+//! later. What somebody else makes later (Docker's bridge, a tunnel) is his to open and to close.
 
 use crate::join::Linux;
 use netmode_engine::{Apply, bridge};
 use netmode_kernel::{Kernel, Scope};
-use netmode_model::nft::Family;
+use netmode_model::nft::{Element, Family, TableName};
 use netmode_model::op::OpError;
-use netmode_model::{Inverse, Op, Place};
+use netmode_model::{IfName, Inverse, Op, Place};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,13 +26,16 @@ const FORWARD6: &str = "net/ipv6/conf/all/forwarding";
 struct Record {
     v: u32,
     changed: Vec<Inverse>,
+    /// Links between which nothing is forwarded, by family.
+    #[serde(default)]
+    closed: BTreeMap<Family, BTreeSet<IfName>>,
 }
 
 /// The host's forwarding.
 pub struct Forwarding {
     kernel: Arc<Kernel>,
     linux: Linux,
-    table: String,
+    table: TableName,
     path: PathBuf,
     /// Strangers may send through this host, whoever switched forwarding on.
     for_strangers: bool,
@@ -49,6 +54,7 @@ fn key(family: Family) -> &'static str {
 impl Forwarding {
     /// Reads what an agent before this one changed.
     pub fn open(kernel: Arc<Kernel>, linux: Linux, table: String, run_dir: &Path, for_strangers: bool) -> Self {
+        let table = TableName::inet(&table);
         let path = run_dir.join("forwarding.json");
         let text = std::fs::read(&path);
         let read = text.as_ref().ok().and_then(|text| serde_json::from_slice::<Record>(text).ok());
@@ -79,13 +85,70 @@ impl Forwarding {
     }
 
     /// The families whose strangers are shut out now that these networks' families are forwarded.
-    pub fn closed(&self, with_v6: bool) -> Vec<Family> {
+    fn closed(&self, with_v6: bool) -> Vec<Family> {
         let wanted = [(Family::V4, true), (Family::V6, with_v6)];
         wanted
             .into_iter()
             .filter(|(f, wanted)| (*wanted || self.by_us(*f)) && self.closes(*f))
             .map(|(f, _)| f)
             .collect()
+    }
+
+    /// What shuts strangers out now that these networks' families are forwarded.
+    ///
+    /// # Errors
+    /// The kernel does not tell its links.
+    pub fn elements(&self, with_v6: bool) -> Result<Vec<Element>, OpError> {
+        let mut elements = Vec::new();
+        for family in self.closed(with_v6) {
+            elements.extend(self.links(family)?.iter().map(|link| bridge::closed(family, link)));
+        }
+        Ok(elements)
+    }
+
+    /// Links between which nothing of a family is forwarded; where none are known, all that are there.
+    fn links(&self, family: Family) -> Result<BTreeSet<IfName>, OpError> {
+        if let Some(known) = self.record().closed.get(&family) {
+            return Ok(known.clone());
+        }
+        let there: BTreeSet<_> = self.kernel.observe(Scope::default())?.links.into_iter().map(|l| l.name).collect();
+        self.record().closed.insert(family, there.clone());
+        Ok(there)
+    }
+
+    /// A device is there, perhaps one that was plugged in.
+    ///
+    /// # Errors
+    /// It could not be closed.
+    pub fn met(&self, name: &IfName) -> Result<(), OpError> {
+        let unknown = |(_, links): &(&Family, &BTreeSet<IfName>)| !links.contains(name);
+        let families: Vec<Family> = self.record().closed.iter().filter(unknown).map(|(family, _)| *family).collect();
+        for family in families {
+            self.add(bridge::closed(family, name))?;
+            let mut record = self.record();
+            record.closed.entry(family).or_default().insert(name.clone());
+            if let Err(error) = self.write(&record) {
+                tracing::warn!(%error, link = %name, "not recorded as closed; the next agent looks again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Devices that were plugged in while nobody looked.
+    ///
+    /// # Errors
+    /// As [`Forwarding::met`].
+    pub fn look_again(&self) -> Result<(), OpError> {
+        let links = self.kernel.observe(Scope::default())?.links;
+        links.iter().filter(|l| l.kind.is_none()).try_for_each(|link| self.met(&link.name))
+    }
+
+    /// Adds an element that may be there.
+    fn add(&self, element: Element) -> Result<(), OpError> {
+        match self.linux.apply(&[Op::ElementAdd { table: self.table.clone(), element }]) {
+            Err(error) if error.errno != nix::libc::EEXIST => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Switches forwarding of a family on, strangers shut out first where nobody else wanted it.
@@ -100,14 +163,8 @@ impl Forwarding {
             return Ok(());
         }
         if self.closes(family) {
-            // There already if the table was made with it.
-            let element = bridge::closed(family);
-            match self
-                .linux
-                .apply(&[Op::ElementAdd { table: netmode_model::nft::TableName::inet(&self.table), element }])
-            {
-                Err(error) if error.errno != nix::libc::EEXIST => return Err(error),
-                _ => {}
+            for link in self.links(family)? {
+                self.add(bridge::closed(family, &link))?;
             }
         }
         let mut wanted = Vec::new();
@@ -157,7 +214,7 @@ impl Forwarding {
 
     /// Puts back the values of before, as far as they are still ours.
     pub fn restore(&self) -> Vec<OpError> {
-        let changed = std::mem::take(&mut self.record().changed);
+        let changed = std::mem::take(&mut *self.record()).changed;
         let _ = std::fs::remove_file(&self.path);
         self.linux.undo(changed)
     }

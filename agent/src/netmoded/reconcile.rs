@@ -4,7 +4,7 @@ use crate::join::Linux;
 use netmode_engine::converge::Present;
 use netmode_engine::{Apply, Endpoint, NetnsUse, Network, Observe, Settings, bridge, modes, ruleset, source_guard};
 use netmode_kernel::Kernel;
-use netmode_model::nft::{Element, Family, Ruleset, TableName};
+use netmode_model::nft::{Element, Ruleset, TableName};
 use netmode_model::op::OpError;
 use netmode_model::{Final, NetnsName, Observed, Op, Place};
 use std::collections::BTreeSet;
@@ -17,8 +17,8 @@ pub struct Desired<'a> {
     pub networks: &'a [Network],
     /// The endpoints.
     pub endpoints: &'a [Endpoint],
-    /// Families whose strangers are shut out.
-    pub closed: Vec<Family>,
+    /// What keeps strangers out.
+    pub closed: Vec<Element>,
 }
 
 impl Desired<'_> {
@@ -93,7 +93,7 @@ impl Desired<'_> {
         let of_endpoint =
             |e: &Endpoint| e.link.as_ref().map(|l| bridge::endpoint_elements(e, l, self.settings)).unwrap_or_default();
         let networks = self.networks.iter().flat_map(bridge::network_elements);
-        let closed = self.closed.iter().copied().map(bridge::closed);
+        let closed = self.closed.iter().cloned();
         let inet = networks.chain(closed).map(|e| (TableName::inet(&self.settings.table), e));
         inet.chain(self.endpoints.iter().flat_map(of_endpoint)).collect()
     }

@@ -2,7 +2,7 @@
 
 use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::{Endpoint, Engine, modes};
-use netmode_model::api::{ContainerView, NetworkInterface, RunRequest, TaskState, TaskView};
+use netmode_model::api::{ContainerView, NetOptions, NetworkInterface, RunRequest, TaskState, TaskView};
 use netmode_model::{ConnectRequest, Id, Mode, Name, RequestedMode, RestartPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -78,8 +78,7 @@ pub struct Again {
 pub struct NetworkUse {
     /// Its name.
     pub name: String,
-    /// The addresses that were asked for, of a network that the task was connected to; those of the first are in the
-    /// request.
+    /// The addresses that were asked for.
     #[serde(default)]
     pub wanted: ConnectRequest,
 }
@@ -88,6 +87,12 @@ impl NetworkUse {
     /// A network and nothing special.
     pub fn of(name: &str) -> Self {
         Self { name: name.into(), wanted: ConnectRequest::default() }
+    }
+
+    /// The first network of a task, for which the addresses of its options are.
+    pub fn first(name: &str, net: &NetOptions) -> Self {
+        let (ip, ip6, mac_address) = (net.ip, net.ip6, net.mac_address);
+        Self { name: name.into(), wanted: ConnectRequest { ip, ip6, mac_address, ..ConnectRequest::default() } }
     }
 }
 
@@ -117,7 +122,7 @@ impl TaskRecord {
 
     /// The networks that it is to be on.
     pub fn uses(&self) -> Vec<NetworkUse> {
-        self.networks.clone().unwrap_or_else(|| vec![NetworkUse::of(DEFAULT_NETWORK)])
+        self.networks.clone().unwrap_or_else(|| vec![NetworkUse::first(DEFAULT_NETWORK, &self.request.net)])
     }
 
     /// Its endpoints that stand, the one with the namespace first.

@@ -5,10 +5,10 @@ use crate::network::Network;
 use crate::ruleset::{self, Form};
 use crate::settings::Settings;
 use crate::source_guard;
-use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use ipnetwork::IpNetwork;
 use netmode_model::nft::{Datum, Element, Family, Span, TableName};
 use netmode_model::op::{MAIN_TABLE, PolicyRule, Prohibit, Route};
-use netmode_model::{Final, HostAddr, Op, Place, PortRange, Published};
+use netmode_model::{Final, HostAddr, IfName, Op, Place, PortRange, Published};
 use std::net::IpAddr;
 
 /// Steps that make a network: the bridge with its gateway, its place in the table, and the guard.
@@ -81,15 +81,9 @@ pub fn network_elements(net: &Network) -> Vec<Element> {
     elements
 }
 
-/// The elements that keep strangers' traffic of a family from being forwarded: for a host that forwards only because
-/// the agent switched that on.
-pub fn closed(family: Family) -> Element {
-    let everything: IpNetwork = match family {
-        Family::V4 => IpNetwork::V4(Ipv4Network::from(std::net::Ipv4Addr::UNSPECIFIED)),
-        Family::V6 => IpNetwork::V6(Ipv6Network::from(std::net::Ipv6Addr::UNSPECIFIED)),
-    };
-    let everything = IpNetwork::new(everything.ip(), 0).unwrap_or(everything);
-    member(ruleset::closed(family), vec![whole(everything)])
+/// The element that makes a link one of those between which nothing of a family is forwarded.
+pub fn closed(family: Family, link: &IfName) -> Element {
+    member(ruleset::closed(family), vec![Span::One(Datum::Name(link.clone()))])
 }
 
 /// Steps that the host needs once, whatever networks there are: the rules of the guard.

@@ -117,7 +117,10 @@ impl Engine {
         let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
         let name = network.name.clone();
         self.leases().remove_network(&name).map_err(|users| NetworkError::InUse { name, users })?;
-        self.store.remove(Kind::Network, &network.name)?;
+        if let Err(stays) = self.store.remove(Kind::Network, &network.name) {
+            self.leases().add_network(network);
+            return Err(stays.into());
+        }
         self.unmake(&network)?;
         Ok(network)
     }

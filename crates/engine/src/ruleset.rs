@@ -17,7 +17,8 @@ pub const SAME_BRIDGE: &str = "same_bridge";
 /// Names of those of our bridges that lead nowhere else.
 pub const INTERNAL: &str = "internal";
 
-/// Name of the set of addresses that strangers may not send through this host: empty, or everything.
+/// Name of the set of links between which this host forwards nothing of a family: those that were there before the
+/// agent switched forwarding on.
 pub fn closed(family: Family) -> &'static str {
     match family {
         Family::V4 => "closed4",
@@ -134,7 +135,7 @@ fn sets() -> Vec<Set> {
         set(INTERNAL, vec![Type::IfName], vec![], false),
     ];
     for family in [Family::V4, Family::V6] {
-        sets.push(set(closed(family), vec![address(family)], vec![], true));
+        sets.push(set(closed(family), vec![Type::IfName], vec![], false));
         sets.push(set(subnets(family), vec![address(family)], vec![], true));
         sets.push(set(home(family), vec![address(family), Type::IfName], vec![], true));
         for form in FORMS {
@@ -192,12 +193,12 @@ fn same_bridge(negate: bool) -> Match {
 }
 
 /// What is forwarded: an internal network's packets only to itself; to a container what [`to_container`] lets in; and
-/// what is nobody's of ours not at all where the host forwards only for us.
+/// between others' links nothing where the host forwards only for us.
 fn forward() -> Vec<Rule> {
     let internal = Match::In { fields: vec![Field::Iifname], set: INTERNAL.into(), negate: false };
     let strangers = |family| {
-        let closed = Match::In { fields: vec![Field::Saddr(family)], set: closed(family).into(), negate: false };
-        rule([iif_ours(true), closed], Action::Drop)
+        let closed = |field| Match::In { fields: vec![field], set: closed(family).into(), negate: false };
+        rule([Match::Family(family), closed(Field::Iifname), closed(Field::Oifname)], Action::Drop)
     };
     vec![
         rule([internal, same_bridge(true)], Action::Drop),

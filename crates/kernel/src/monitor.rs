@@ -26,6 +26,8 @@ pub enum Change {
         gone: bool,
         /// It is up (`IFF_UP`), and has not just left its bridge.
         stands: bool,
+        /// It came or changed, and is a device: nobody made it (no `IFLA_LINKINFO`).
+        device: bool,
     },
     /// An address came or went.
     Address {
@@ -181,11 +183,14 @@ fn is_default(frame: &Frame<'_>) -> bool {
 fn route_change(frame: &Frame<'_>) -> Option<Change> {
     match frame.kind {
         rtm::NEWLINK | rtm::DELLINK => {
-            let name = attr(frame.body.get(16..)?, libc::IFLA_IFNAME).and_then(|n| text_of(n).parse().ok());
-            // A DELLINK of family AF_BRIDGE says that the link is no port any more.
-            let gone = frame.kind == rtm::DELLINK && i32::from(frame.body[0]) == libc::AF_UNSPEC;
-            let stands = frame.kind == rtm::NEWLINK && u32_at(frame.body, 8) & libc::IFF_UP as u32 != 0;
-            Some(Change::Link { index: u32_at(frame.body, 4), name, gone, stands })
+            let attributes = frame.body.get(16..)?;
+            let name = attr(attributes, libc::IFLA_IFNAME).and_then(|n| text_of(n).parse().ok());
+            // Those of family AF_BRIDGE are of ports and tell less: a DELLINK that the link is no port any more.
+            let whole = i32::from(frame.body[0]) == libc::AF_UNSPEC;
+            let (came, gone) = (frame.kind == rtm::NEWLINK, frame.kind == rtm::DELLINK && whole);
+            let stands = came && u32_at(frame.body, 8) & libc::IFF_UP as u32 != 0;
+            let device = came && whole && attr(attributes, libc::IFLA_LINKINFO).is_none();
+            Some(Change::Link { index: u32_at(frame.body, 4), name, gone, stands, device })
         }
         // `struct ifaddrmsg`: the link's number comes after four bytes.
         rtm::NEWADDR | rtm::DELADDR => {

@@ -67,7 +67,11 @@ fn make(agent: &Agent, request: &NetworkRequest) -> Result<Network, ApiError> {
 #[utoipa::path(delete, path = "/v1/networks/{name}", params(("name" = String, Path, description = "Name or id")), responses((status = 204), (status = "default", body = ApiError)))]
 /// Removes a network that nobody uses.
 pub async fn remove(State(agent): App, Path(name): Path<String>) -> Answer<StatusCode> {
-    let removed = blocking(move || agent.engine.remove_network(&name)).await?;
+    let removed = blocking(move || {
+        connect::until_left(&agent, &name);
+        agent.engine.remove_network(&name)
+    })
+    .await?;
     removed.map_err(ApiError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -76,6 +80,7 @@ pub async fn remove(State(agent): App, Path(name): Path<String>) -> Answer<Statu
 /// Removes every network that nobody uses, and tells which.
 pub async fn prune(State(agent): App) -> Answer<Json<Vec<NetworkCreated>>> {
     let removed = blocking(move || {
+        agent.engine.networks().iter().for_each(|network| connect::until_left(&agent, &network.name));
         let unused = agent.engine.unused_networks();
         // One that is taken into use at this moment stays.
         unused.into_iter().filter_map(|n| agent.engine.remove_network(&n.name).ok()).collect::<Vec<_>>()
