@@ -8,6 +8,7 @@ use netmode_model::IfName;
 use netmode_model::api::{Finding, Level};
 use netmode_model::foreign::{ChainAt, RuleChange, TableFamily};
 use netmode_model::op::OpError;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -36,6 +37,8 @@ const TRIES: u32 = 5;
 pub struct Beside {
     /// Firewalls of others, or our bridges, may have changed.
     changed: Notify,
+    /// Bridges of ours that may be in another group.
+    bridges: Mutex<BTreeSet<IfName>>,
     /// Whether all was taken away for good. One at a time compares and writes: nobody tells us of what we wrote.
     ended: Mutex<bool>,
 }
@@ -46,6 +49,16 @@ impl Beside {
         self.changed.notify_one();
     }
 
+    /// A bridge of ours came, or changed.
+    pub fn met(&self, bridge: &IfName) {
+        self.bridges().insert(bridge.clone());
+        self.look_again();
+    }
+
+    fn bridges(&self) -> MutexGuard<'_, BTreeSet<IfName>> {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn turn(&self) -> MutexGuard<'_, bool> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -53,7 +66,14 @@ impl Beside {
 
 /// Puts the rules in, and has the rest looked at behind that.
 pub fn begin(agent: &Agent) {
+    all_bridges(agent);
     rules(agent);
+    agent.beside.look_again();
+}
+
+/// Has everything looked at again, every bridge included.
+pub fn all_bridges(agent: &Agent) {
+    agent.beside.bridges().extend(bridges(agent));
     agent.beside.look_again();
 }
 
@@ -105,7 +125,8 @@ fn look(agent: &Agent, wanted: bool) -> Result<beside::Beside, OpError> {
 /// changed it meanwhile causes another look.
 fn rules(agent: &Agent) -> usize {
     let ended = agent.beside.turn();
-    for bridge in bridges(agent) {
+    let met = std::mem::take(&mut *agent.beside.bridges());
+    for bridge in met {
         if let Err(error) = agent.kernel.put_in_group(&bridge, agent.engine.settings().group) {
             tracing::warn!(%error, "other firewalls will not know the traffic of this bridge");
         }

@@ -62,8 +62,8 @@ fn suspect(agent: &Agent, name: &IfName, stands: bool) -> bool {
 
 /// The bridge of ours with this number.
 fn bridge_of(agent: &Agent, index: u32) -> Option<IfName> {
-    let at = |n: &IfName| agent.kernel.link(&Place::Host, n).ok().flatten().is_some_and(|l| l.index == index);
-    agent.engine.networks().into_iter().map(|n| n.bridge).find(at)
+    let name = agent.kernel.link_name(index).ok().flatten()?;
+    agent.engine.networks().into_iter().map(|n| n.bridge).find(|bridge| *bridge == name)
 }
 
 /// Whether one of the links that were talked about is not as it should be. What was said may be over.
@@ -98,7 +98,7 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
             }
             Ok(Change::Link { name: Some(name), gone: false, stands, .. }) if suspect(&agent, &name, stands) => {
                 if agent.engine.networks().iter().any(|n| n.bridge == name) {
-                    agent.beside.look_again();
+                    agent.beside.met(&name);
                 }
                 changed.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
                 changed.doubt.notify_one();
@@ -116,7 +116,7 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
             Ok(Change::Lost) => {
                 look_for_gone(&agent);
                 told(agent.forwarding.look_again());
-                agent.beside.look_again();
+                beside::all_bridges(&agent);
                 changed.ours.notify_one();
                 changed.egress.notify_one();
             }

@@ -10,15 +10,14 @@ use crate::forwarding::Forwarding;
 use crate::join::Linux;
 use crate::legacy::Legacy;
 use crate::reconcile::{Desired, Table};
-use ipnetwork::IpNetwork;
 use netmode_engine::converge::Present;
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
 use netmode_engine::settings::{DynamicPorts, HostFacts};
 use netmode_engine::store::{self, FileStore, Kind, Store};
 use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes};
-use netmode_kernel::{Kernel, Scope};
+use netmode_kernel::Kernel;
 use netmode_model::nft::Family;
-use netmode_model::op::MAIN_TABLE;
+use netmode_model::op::OpError;
 use netmode_model::{Inverse, NetnsName, Observed, Op, Place};
 use std::path::Path;
 use std::sync::Arc;
@@ -122,7 +121,7 @@ fn networks(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> anyhow::
 }
 
 fn default_network(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> anyhow::Result<Network> {
-    let network = Network::default_bridge(settings, &facts(kernel)?, clock::fresh_id()?, clock::now())?;
+    let network = Network::default_bridge(settings, &facts(kernel, &[])?, clock::fresh_id()?, clock::now())?;
     if let Some(reason) = &network.pool_reason {
         tracing::warn!(pool = %network.v4, reason, "the first pool is not free");
     }
@@ -130,26 +129,13 @@ fn default_network(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> a
     Ok(network)
 }
 
-/// What of the host decides about networks.
+/// What of the host decides about networks, beside those that there are.
 ///
 /// # Errors
 /// A dump that the kernel refused.
-pub fn facts(kernel: &Kernel) -> anyhow::Result<HostFacts> {
-    Ok(HostFacts { prefixes: prefixes(kernel)?, egress_mtu: kernel.egress_mtu()?.unwrap_or(ETHERNET) })
-}
-
-/// What the host has addresses in and routes to, with the link; routes of other tables are a VPN's, say.
-fn prefixes(kernel: &Kernel) -> anyhow::Result<Vec<(IpNetwork, String)>> {
-    let seen = kernel.observe(Scope::default())?;
-    let addrs = seen.addrs.iter().map(|a| (a.addr, a.dev.to_string()));
-    let routes = seen.routes.iter().filter(|r| r.table == MAIN_TABLE).filter_map(|r| Some((r.to?, r.dev.to_string())));
-    let mut known: Vec<_> = addrs.chain(routes).collect();
-    for to in kernel.host_routes()? {
-        if !known.iter().any(|(p, _)| *p == to) {
-            known.push((to, "a route of another table".into()));
-        }
-    }
-    Ok(known)
+pub fn facts(kernel: &Kernel, networks: &[Network]) -> Result<HostFacts, OpError> {
+    let around = kernel.surroundings(networks.iter().flat_map(Network::prefixes).collect())?;
+    Ok(HostFacts { prefixes: around.prefixes, egress_mtu: around.egress_mtu.unwrap_or(ETHERNET) })
 }
 
 /// Those whose namespace lives and that were complete, and the others. A namespace that was handed over cannot be

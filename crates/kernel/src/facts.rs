@@ -1,16 +1,51 @@
 //! Single facts of the host, read when they are needed.
 
 use crate::kernel::Kernel;
+use crate::route::{Path, RouteSocket};
 use crate::wire::Refused;
 use ipnetwork::IpNetwork;
 use netmode_model::op::OpError;
 use netmode_model::state::LinkState;
 use netmode_model::{IfName, Place, PortRange};
 use nix::errno::Errno;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 /// `RT_TABLE_MAIN`, linux/rtnetlink.h.
 const MAIN: u32 = 254;
+
+/// What is around a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Prefixes of addresses and routes (default routes left out), and the link that has each.
+    pub prefixes: Vec<(IpNetwork, String)>,
+    /// MTU of the link that the default route leaves by, in bytes; `None` without a default route.
+    pub egress_mtu: Option<u32>,
+}
+
+/// The link that the default route leaves by: IPv4's with the lowest metric, else IPv6's.
+fn egress(paths: &[Path]) -> Option<u32> {
+    let defaults = paths.iter().filter(|p| p.table == MAIN && p.to.is_none_or(|to| to.prefix() == 0));
+    defaults.filter_map(|p| Some((p.six, p.metric, p.oif?))).min().map(|(_, _, index)| index)
+}
+
+fn is_link_local(prefix: &IpNetwork) -> bool {
+    matches!(prefix, IpNetwork::V6(p) if p.ip().is_unicast_link_local())
+}
+
+/// Name of a link, asked for once; its number where it has just gone.
+fn name(route: &mut RouteSocket, known: &mut BTreeMap<u32, String>, index: u32) -> Result<String, Refused> {
+    if let Some(name) = known.get(&index) {
+        return Ok(name.clone());
+    }
+    let name = match route.name_of(index) {
+        Ok(found) => found.map_or_else(|| format!("link {index}"), |name| name.to_string()),
+        Err(e) if e.is(Errno::ENODEV) => format!("link {index}"),
+        Err(e) => return Err(e),
+    };
+    known.insert(index, name.clone());
+    Ok(name)
+}
 
 impl Kernel {
     fn ask<T: Send + 'static>(
@@ -30,13 +65,35 @@ impl Kernel {
         Ok(addresses.into_iter().map(|(_, address)| address).collect())
     }
 
-    /// Destinations of the host's unicast routes in every table (a VPN has its own), default routes left out.
+    /// What the host has addresses in and routes to, and its way out. Prefixes whose owner the caller knows are left
+    /// out, and link-local addresses.
     ///
     /// # Errors
     /// A dump that the kernel refused.
-    pub fn host_routes(&self) -> Result<Vec<IpNetwork>, OpError> {
-        let paths = self.ask("ip route show table all", |worker| worker.route(&Place::Host)?.paths())?;
-        Ok(paths.into_iter().filter_map(|path| path.to).filter(|to| to.prefix() > 0).collect())
+    pub fn surroundings(&self, known: Vec<IpNetwork>) -> Result<Surroundings, OpError> {
+        self.ask("ip route show table all", move |worker| {
+            let route = worker.route(&Place::Host)?;
+            let (addresses, paths) = (route.addresses()?, route.paths()?);
+            let by_link = addresses.into_iter().map(|(index, address)| (Some(index), address));
+            let routes = paths.iter().filter_map(|p| Some((p.oif.filter(|_| p.table == MAIN), p.to?)));
+            let mut names = BTreeMap::new();
+            let mut prefixes: Vec<(IpNetwork, String)> = Vec::new();
+            for (index, prefix) in by_link.chain(routes).filter(|(_, p)| p.prefix() > 0 && !is_link_local(p)) {
+                let whole = IpNetwork::new(prefix.network(), prefix.prefix()).unwrap_or(prefix);
+                let told = index.is_none() && prefixes.iter().any(|(p, _)| *p == prefix);
+                if known.contains(&whole) || told {
+                    continue;
+                }
+                let owner = match index {
+                    // A VPN's, say.
+                    None => "a route of another table".into(),
+                    Some(index) => name(route, &mut names, index)?,
+                };
+                prefixes.push((prefix, owner));
+            }
+            let egress_mtu = egress(&paths).map_or(Ok(None), |index| route.mtu_of(index))?;
+            Ok(Surroundings { prefixes, egress_mtu })
+        })
     }
 
     /// MTU of the link that the host's default route leaves by: IPv4's with the lowest metric, else IPv6's.
@@ -47,11 +104,7 @@ impl Kernel {
     pub fn egress_mtu(&self) -> Result<Option<u32>, OpError> {
         self.ask("ip route show default", |worker| {
             let route = worker.route(&Place::Host)?;
-            let defaults =
-                route.paths()?.into_iter().filter(|p| p.table == MAIN && p.to.is_none_or(|to| to.prefix() == 0));
-            let egress = defaults.filter_map(|p| Some((p.six, p.metric, p.oif?))).min();
-            let Some((_, _, index)) = egress else { return Ok(None) };
-            route.mtu_of(index)
+            egress(&route.paths()?).map_or(Ok(None), |index| route.mtu_of(index))
         })
     }
 
@@ -63,6 +116,17 @@ impl Kernel {
         let command = format!("ip link show dev {dev}");
         let (at, dev) = (at.clone(), dev.clone());
         self.ask(&command, move |worker| match worker.route(&at)?.link_state(&at, &dev) {
+            Err(e) if e.is(Errno::ENODEV) => Ok(None),
+            other => other,
+        })
+    }
+
+    /// Name of a link of the host, if it is there.
+    ///
+    /// # Errors
+    /// A request that the kernel refused.
+    pub fn link_name(&self, index: u32) -> Result<Option<IfName>, OpError> {
+        self.ask("ip link show", move |worker| match worker.route(&Place::Host)?.name_of(index) {
             Err(e) if e.is(Errno::ENODEV) => Ok(None),
             other => other,
         })

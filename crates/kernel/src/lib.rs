@@ -35,5 +35,6 @@ pub mod scm;
 mod sysctl;
 mod wire;
 
+pub use facts::Surroundings;
 pub use kernel::{Failed, Kernel, KernelConfig, OpenError, Scope};
 pub use netns::{NetnsError, NetnsFd, own_inode};

@@ -55,7 +55,7 @@ pub async fn create(
 fn make(agent: &Agent, request: &NetworkRequest) -> Result<Network, ApiError> {
     let unavailable = |e: &dyn std::fmt::Display| ApiError::new(Code::Unavailable, e.to_string());
     let kernel = |e: &dyn std::fmt::Display| ApiError::new(Code::Kernel, e.to_string());
-    let facts = startup::facts(&agent.kernel).map_err(|e| kernel(&e))?;
+    let facts = startup::facts(&agent.kernel, &agent.engine.networks()).map_err(|e| kernel(&e))?;
     let id = clock::fresh_id().map_err(|e| unavailable(&e))?;
     let forward = |network: &Network| match network.v6 {
         Some(_) => agent.forwarding.switch_on(Family::V6),

@@ -9,6 +9,7 @@ mod rule;
 mod trial;
 
 pub(crate) use link::Veth;
+pub(crate) use observe::Path;
 
 use crate::wire::{Netlink, Refused};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};

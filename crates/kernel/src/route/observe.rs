@@ -107,11 +107,19 @@ impl RouteSocket {
     /// The MTU of one link. A dump of all is quadratic: for each veth the kernel searches the number of its peer's
     /// namespace.
     pub(crate) fn mtu_of(&mut self, index: u32) -> Result<Option<u32>, Refused> {
+        Ok(self.at_index(index)?.map(|link| link.mtu))
+    }
+
+    pub(crate) fn name_of(&mut self, index: u32) -> Result<Option<IfName>, Refused> {
+        Ok(self.at_index(index)?.map(|link| link.name))
+    }
+
+    fn at_index(&mut self, index: u32) -> Result<Option<LinkState>, Refused> {
         let mut request = LinkMessage::default();
         request.header.index = index;
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         let link = self.netlink.get(Message::GetLink(request), |frame| read_link(frame, &Place::Host))?;
-        Ok(link.map(|(link, _)| link.mtu))
+        Ok(link.map(|(link, _)| link))
     }
 
     /// Index of the link, and address.

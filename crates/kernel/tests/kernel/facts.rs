@@ -25,8 +25,12 @@ fn facts_of_the_host() {
         Op::RouteAdd(to(Some("10.77.0.0/16"), "10.5.0.9")),
     ]);
     assert_eq!(lab.kernel.egress_mtu(), Ok(Some(1400)));
-    let routes = lab.kernel.host_routes().unwrap();
-    assert!(routes.contains(&"10.77.0.0/16".parse().unwrap()) && routes.iter().all(|r| r.prefix() > 0), "{routes:?}");
+    let around = lab.kernel.surroundings(vec!["10.5.0.0/24".parse().unwrap()]).unwrap();
+    assert_eq!(around.egress_mtu, Some(1400));
+    let nm0: Vec<_> = around.prefixes.iter().filter(|(_, link)| link == "nm0").map(|(p, _)| p.to_string()).collect();
+    assert_eq!(nm0, ["10.77.0.0/16"], "neither what is known nor default routes: {around:?}");
+    let around = lab.kernel.surroundings(Vec::new()).unwrap().prefixes;
+    assert!(around.contains(&("10.5.0.1/24".parse().unwrap(), "nm0".into())), "{around:?}");
     assert!(lab.kernel.host_addresses().unwrap().contains(&"10.5.0.1/24".parse().unwrap()));
     let link = lab.kernel.link(&Place::Host, &dev("nm0")).unwrap().unwrap();
     assert_eq!((link.mtu, link.up), (1400, true));

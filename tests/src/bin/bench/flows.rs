@@ -63,7 +63,7 @@ struct Way {
 }
 
 /// Servers end with the measurement.
-struct Server(Child);
+pub(crate) struct Server(pub(crate) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -144,7 +144,7 @@ fn tell(ways: &[Way], many: u16, report: &mut Report) {
 }
 
 /// This program in a namespace, on one CPU.
-fn itself(netns: &str, cpu: &str) -> Command {
+pub(crate) fn itself(netns: &str, cpu: &str) -> Command {
     let mut command = within(netns, "taskset");
     command.args(["-c", cpu]).arg(std::env::current_exe().unwrap_or_else(|_| "bench".into()));
     command.stdin(Stdio::null());
@@ -198,7 +198,7 @@ fn by_hand(name: &str, server: &str, label: &str, mappings: u16) -> Outcome<()> 
     }
 }
 
-fn feed(netns: &str, program: &str, args: &[&str], text: &str) -> Outcome<()> {
+pub(crate) fn feed(netns: &str, program: &str, args: &[&str], text: &str) -> Outcome<()> {
     let mut child = within(netns, program).args(args).stdin(Stdio::piped()).spawn()?;
     child.stdin.take().ok_or("no pipe")?.write_all(text.as_bytes())?;
     if child.wait()?.success() { Ok(()) } else { Err(format!("{program} refused its rules").into()) }

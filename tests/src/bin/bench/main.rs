@@ -5,6 +5,7 @@
 //! | [`attach`] | attach and detach, many at once |
 //! | [`containers`] | the same with containers; memory; the start of an agent that finds them |
 //! | [`ports`] | a thousand ports, a range of 15,000, the limit of open files |
+//! | [`networks`] | many networks, what they cost a packet; beside another firewall |
 //! | [`flows`] | new connections per second through many mappings, beside iptables and linear nft rules |
 //! | [`peers`] | CNI plugins, podman and docker, interleaved with netmode |
 //!
@@ -19,6 +20,7 @@ mod containers;
 mod figures;
 mod flows;
 mod machine;
+mod networks;
 mod peers;
 mod ports;
 
@@ -47,9 +49,11 @@ const FULL: Size = Size { endpoints: 1000, containers: 1000, rounds: 30, mapping
 const QUICK: Size = Size { endpoints: 60, containers: 10, rounds: 3, mappings: 1000, flows: 1 };
 
 const USAGE: &str =
-    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports flows peers)
+    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks flows peers)
        bench serve ADDRESS                (accepts and closes)
-       bench connect ADDRESS SECONDS      (prints connections per second)";
+       bench connect ADDRESS SECONDS      (prints connections per second)
+       bench echo ADDRESS                 (sends datagrams back)
+       bench trips ADDRESS COUNT          (prints the median round trip in microseconds)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -57,6 +61,8 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["serve", at] => flows::serve(at),
         ["connect", to, seconds] => flows::connect(to, seconds),
+        ["echo", at] => networks::echo(at),
+        ["trips", to, count] => networks::trips(to, count),
         ["run", ref rest @ ..] => run(rest),
         _ => Err(USAGE.into()),
     };
@@ -71,11 +77,12 @@ fn main() -> ExitCode {
 
 type Part = fn(&Size, &mut Report) -> Outcome<()>;
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("attach", attach::in_sequence),
     ("parallel", attach::in_parallel),
     ("containers", containers::many),
     ("ports", ports::many),
+    ("networks", networks::many),
     ("flows", flows::rates),
     ("peers", peers::beside),
 ];
