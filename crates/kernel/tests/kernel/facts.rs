@@ -25,7 +25,7 @@ fn facts_of_the_host() {
         Op::RouteAdd(to(Some("10.77.0.0/16"), "10.5.0.9")),
     ]);
     assert_eq!(lab.kernel.egress_mtu(), Ok(Some(1400)));
-    let around = lab.kernel.surroundings(vec!["10.5.0.0/24".parse().unwrap()]).unwrap();
+    let around = lab.kernel.surroundings(vec!["10.5.0.0/24".parse().unwrap(), "fd05::/64".parse().unwrap()]).unwrap();
     assert_eq!(around.egress_mtu, Some(1400));
     let nm0: Vec<_> = around.prefixes.iter().filter(|(_, link)| link == "nm0").map(|(p, _)| p.to_string()).collect();
     assert_eq!(nm0, ["10.77.0.0/16"], "neither what is known nor default routes: {around:?}");
