@@ -205,7 +205,9 @@ fn a_password_is_seen_nowhere() {
         "it was looked at"
     );
     for line in seen.lines().filter(|l| l.starts_with("file ") || l.starts_with("dir ")) {
-        assert!(["dir 700 0", "file 600 0 auth.json", "file 644 0 manifest"].contains(&line), "{line}");
+        // skopeo writes its file beside and renames it.
+        let known = ["dir 700 0", "file 644 0 manifest"].contains(&line);
+        assert!(known || line.starts_with("file 600 0 "), "{line}");
     }
     let pair = lab.sh(&format!("printf %s '{USER}:{PASSWORD}' | base64 -w0"));
     let secrets = [PASSWORD, &pair];
@@ -232,7 +234,7 @@ fn a_terminal_sees_how_far_it_is() {
     let registry = Registry::start(&lab);
     registry.busybox("app/web:1", "web\n");
     registry.login(SLOW);
-    let pull = format!("netmode pull {SLOW}/app/web:1");
+    let pull = format!("TERM=xterm netmode pull {SLOW}/app/web:1");
     let out = lab.run(&["script", "-qec", &format!("stty cols 160; {pull}"), "/dev/null"]).success();
     let bars =
         out.stdout.split('\r').filter(|l| l.contains("fetching") && l.contains("MiB") || l.contains("KiB")).count();
