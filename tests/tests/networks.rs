@@ -300,7 +300,13 @@ fn forwarding_is_for_containers_alone_where_the_agent_switched_it_on() {
     let ask = format!("{{\"who\":{{\"proto\":\"tcp\",\"to\":\"{FAR}:9000\",\"from\":null,\"wait_ms\":3000}}}}");
     let others = |lab: &Lab| lab.run(&["ip", "netns", "exec", "guest", "probe", "once", &ask]).success().stdout;
     assert!(others(&lab).contains("\"seen\""), "{}", others(&lab));
+    // A link that is stacked on a wire leads where that leads.
+    let closed = || lab.sh("nft list set inet netmode closed4");
+    lab.sh("ip link add mv0 link uplink0 type macvlan mode bridge");
+    eventually("closed as well", 3.0, || closed().contains("\"mv0\""));
+    assert!(!closed().contains("docker0"), "{}", closed());
     lab.restart_agent("KILL");
+    assert!(closed().contains("\"mv0\"") && !closed().contains("docker0"), "{}", closed());
     assert!(strangers(&lab).is_err(), "nor after a restart");
     assert!(others(&lab).contains("\"seen\""), "{}", others(&lab));
     assert!(lab.netmode(&["doctor"]).stdout.contains("switched on by netmode"));

@@ -23,7 +23,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 /// How long the kernel may take to delete a link.
-const LINK_PATIENCE: Duration = Duration::from_secs(2);
+const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all requests share.
 pub struct Agent {

@@ -129,6 +129,7 @@ fn rules(agent: &Agent) -> usize {
     for bridge in met {
         if let Err(error) = agent.kernel.put_in_group(&bridge, agent.engine.settings().group) {
             tracing::warn!(%error, "other firewalls will not know the traffic of this bridge");
+            agent.beside.bridges().insert(bridge);
         }
     }
     let (changes, failures) = match look(agent, is_on(agent) && !*ended) {

@@ -63,7 +63,10 @@ pub fn connect(agent: &Agent, task: &Task, reference: &str, wanted: ConnectReque
     // The record names it first: what an agent that dies here leaves is found.
     let record = agent.update(task, |r| {
         r.more.push(request.id);
-        r.networks.get_or_insert_default().push(joined);
+        let networks = r.networks.get_or_insert_default();
+        // What an agent left that died on the way.
+        networks.retain(|n| n.name != network.name);
+        networks.push(joined);
     })?;
     let endpoint = match agent.attach(&request) {
         Ok(endpoint) => endpoint,
@@ -88,26 +91,33 @@ pub fn disconnect(agent: &Agent, task: &Task, reference: &str) -> Result<(), Api
     let record = task.now();
     let network = network(agent, reference)?;
     let all = endpoints(agent, &record, "disconnect", &network)?;
+    let forget = |r: &mut TaskRecord| r.networks.get_or_insert_default().retain(|n| n.name != network.name);
     let Some(endpoint) = on(&all, &network.name) else {
+        let name = &record.name;
         let text = format!(
-            "task {} is not on the network {}; \"netmode inspect {}\" shows its networks",
-            record.name, network.name, record.name
+            "task {name} is not on the network {}; \"netmode inspect {name}\" shows its networks",
+            network.name
         );
-        return Err(wrong(text));
+        // Recorded by an agent that died before it was attached.
+        return match record.uses().iter().any(|n| n.name == network.name) {
+            true => agent.update(task, forget).map(drop),
+            false => Err(wrong(text)),
+        };
     };
     // The networks first: an agent that dies here does not bring it back. The endpoint last: it is found until it is gone.
-    let before = record.networks;
-    agent.update(task, |r| r.networks.get_or_insert_default().retain(|n| n.name != network.name))?;
+    agent.update(task, forget)?;
     if endpoint.id != all[0].id {
         agent.detach(endpoint.id);
     } else if let Err(error) = agent.unlink(endpoint.id) {
-        agent.update(task, |r| r.networks = before)?;
+        agent.update(task, |r| r.networks = record.networks)?;
         return Err(error);
     }
     until_gone(agent, endpoint);
-    let record = agent.update(task, |r| r.more.retain(|id| *id != endpoint.id))?;
+    // It is done: what fails now is told and does not undo it.
+    let told = |error: &ApiError| tracing::warn!(task = %record.name, %error, "after it left a network");
+    let record = agent.update(task, |r| r.more.retain(|id| *id != endpoint.id)).inspect_err(told).unwrap_or(task.now());
     if endpoint.link.as_ref().is_some_and(|l| !l.gateways.is_empty()) {
-        next_way_out(agent, &record)?;
+        let _ = next_way_out(agent, &record).inspect_err(told);
     }
     renew_hosts(agent, &record);
     Ok(())

@@ -29,7 +29,7 @@ pub fn watch(agent: &Arc<Agent>) -> std::io::Result<()> {
     let changed = Arc::new(Changed::default());
     // What happened before anybody listened.
     look_for_gone(agent);
-    told(agent.forwarding.look_again());
+    closed(&changed, agent.forwarding.look_again());
     changed.ours.notify_one();
     changed.egress.notify_one();
     beside::begin(agent);
@@ -104,18 +104,18 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
                 changed.doubt.notify_one();
             }
             Ok(Change::Address { index, gone: true }) => {
-                let mut suspects = changed.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-                suspects.extend(bridge_of(&agent, index));
+                let bridge = bridge_of(&agent, index);
+                changed.suspects.lock().unwrap_or_else(PoisonError::into_inner).extend(bridge);
                 changed.doubt.notify_one();
             }
             Ok(Change::Table | Change::Rule) => changed.ours.notify_one(),
             Ok(Change::Foreign) => agent.beside.look_again(),
             Ok(Change::Route) => changed.egress.notify_one(),
-            Ok(Change::Link { name: Some(name), device: true, .. }) => told(agent.forwarding.met(&name)),
+            Ok(Change::Link { name: Some(name), wire: true, .. }) => closed(&changed, agent.forwarding.met(&name)),
             Ok(Change::Link { .. } | Change::Address { .. }) => {}
             Ok(Change::Lost) => {
                 look_for_gone(&agent);
-                told(agent.forwarding.look_again());
+                closed(&changed, agent.forwarding.look_again());
                 beside::all_bridges(&agent);
                 changed.ours.notify_one();
                 changed.egress.notify_one();
@@ -128,9 +128,12 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
     }
 }
 
-fn told(closed: Result<(), OpError>) {
-    if let Err(error) = closed {
-        tracing::error!(%error, "a device that was plugged in is not closed to strangers; see \"netmode doctor\"");
+/// Something was closed to strangers: a repair that went on at that moment may not know it.
+fn closed(changed: &Changed, some: Result<bool, OpError>) {
+    match some {
+        Ok(true) => changed.ours.notify_one(),
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "a link that was plugged in is not closed to strangers"),
     }
 }
 
@@ -188,7 +191,7 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
         }
         let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
         let seen = reconcile::look(&agent.linux, &endpoints)?;
-        let closed = agent.forwarding.elements(networks.iter().any(|n| n.v6.is_some()))?;
+        let closed = agent.forwarding.elements()?;
         let desired = Desired { settings: agent.engine.settings(), networks: &networks, endpoints: &endpoints, closed };
         desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)
     });

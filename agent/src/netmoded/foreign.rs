@@ -12,10 +12,6 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// Longest time that the kernel may take to delete a link.
-const LINK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What an attachment is found again by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -151,10 +147,7 @@ fn owned_by(netns: &NetnsFd, uid: u32) -> Result<(), ApiError> {
 
 /// The link of a detach just before is deleted behind its reply, and its name must be free again.
 fn wait_for_the_last(agent: &Agent, key: &Key) {
-    let begun = Instant::now();
-    while agent.engine.is_leaving(|e| key.fits(e)) && begun.elapsed() < LINK_PATIENCE {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    agent.until(|| !agent.engine.is_leaving(|e| key.fits(e)));
 }
 
 /// Detaches what the key names; nothing is no error.

@@ -9,6 +9,7 @@ use netmode_engine::{Apply, bridge};
 use netmode_kernel::{Kernel, Scope};
 use netmode_model::nft::{Element, Family, TableName};
 use netmode_model::op::OpError;
+use netmode_model::state::LinkState;
 use netmode_model::{IfName, Inverse, Op, Place};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,9 @@ const FORWARD6: &str = "net/ipv6/conf/all/forwarding";
 struct Record {
     v: u32,
     changed: Vec<Inverse>,
+    /// A record before this one could not be read.
+    #[serde(default)]
+    torn: bool,
     /// Links between which nothing is forwarded, by family.
     #[serde(default)]
     closed: BTreeMap<Family, BTreeSet<IfName>>,
@@ -39,8 +43,6 @@ pub struct Forwarding {
     path: PathBuf,
     /// Strangers may send through this host, whoever switched forwarding on.
     for_strangers: bool,
-    /// The record of the agent before this one cannot be read.
-    torn: bool,
     record: Mutex<Record>,
 }
 
@@ -62,8 +64,8 @@ impl Forwarding {
         if torn {
             tracing::error!(path = %path.display(), "cannot be read: strangers are shut out, as if netmode had switched forwarding on");
         }
-        let record = Mutex::new(read.unwrap_or_default());
-        Self { kernel, linux, table, path, for_strangers, torn, record }
+        let record = Mutex::new(read.unwrap_or(Record { torn, ..Record::default() }));
+        Self { kernel, linux, table, path, for_strangers, record }
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -79,28 +81,18 @@ impl Forwarding {
         self.kernel.variable(key(family)).is_ok_and(|value| value != "0")
     }
 
-    /// Whether strangers' traffic of a family is dropped, or will be when forwarding is switched on.
+    /// Whether strangers' traffic of a family is dropped.
     fn closes(&self, family: Family) -> bool {
-        !self.for_strangers && (self.torn || self.by_us(family) || !self.is_on(family))
+        !self.for_strangers && (self.record().torn || self.by_us(family))
     }
 
-    /// The families whose strangers are shut out now that these networks' families are forwarded.
-    fn closed(&self, with_v6: bool) -> Vec<Family> {
-        let wanted = [(Family::V4, true), (Family::V6, with_v6)];
-        wanted
-            .into_iter()
-            .filter(|(f, wanted)| (*wanted || self.by_us(*f)) && self.closes(*f))
-            .map(|(f, _)| f)
-            .collect()
-    }
-
-    /// What shuts strangers out now that these networks' families are forwarded.
+    /// What shuts strangers out.
     ///
     /// # Errors
     /// The kernel does not tell its links.
-    pub fn elements(&self, with_v6: bool) -> Result<Vec<Element>, OpError> {
+    pub fn elements(&self) -> Result<Vec<Element>, OpError> {
         let mut elements = Vec::new();
-        for family in self.closed(with_v6) {
+        for family in [Family::V4, Family::V6].into_iter().filter(|family| self.closes(*family)) {
             elements.extend(self.links(family)?.iter().map(|link| bridge::closed(family, link)));
         }
         Ok(elements)
@@ -112,35 +104,54 @@ impl Forwarding {
             return Ok(known.clone());
         }
         let there: BTreeSet<_> = self.kernel.observe(Scope::default())?.links.into_iter().map(|l| l.name).collect();
-        self.record().closed.insert(family, there.clone());
+        self.remember(family, there.clone());
         Ok(there)
     }
 
-    /// A device is there, perhaps one that was plugged in.
+    /// Not before something was changed: without that the next agent may find other links.
+    fn remember(&self, family: Family, links: BTreeSet<IfName>) {
+        let mut record = self.record();
+        record.closed.entry(family).or_default().extend(links);
+        if (record.torn || !record.changed.is_empty())
+            && let Err(error) = self.write(&record)
+        {
+            tracing::warn!(%error, "which links are closed to strangers was not recorded; the next agent looks again");
+        }
+    }
+
+    /// A wire is there, perhaps one that was plugged in, or that was made a bridge's port. Tells whether something was
+    /// closed.
     ///
     /// # Errors
     /// It could not be closed.
-    pub fn met(&self, name: &IfName) -> Result<(), OpError> {
-        let unknown = |(_, links): &(&Family, &BTreeSet<IfName>)| !links.contains(name);
-        let families: Vec<Family> = self.record().closed.iter().filter(unknown).map(|(family, _)| *family).collect();
-        for family in families {
-            self.add(bridge::closed(family, name))?;
-            let mut record = self.record();
-            record.closed.entry(family).or_default().insert(name.clone());
-            if let Err(error) = self.write(&record) {
-                tracing::warn!(%error, link = %name, "not recorded as closed; the next agent looks again");
-            }
+    pub fn met(&self, name: &IfName) -> Result<bool, OpError> {
+        if self.record().closed.is_empty() {
+            return Ok(false);
         }
-        Ok(())
+        self.kernel.link(&Place::Host, name)?.map_or(Ok(false), |link| self.close(&link))
     }
 
-    /// Devices that were plugged in while nobody looked.
+    /// Wires that came while nobody looked. Tells whether something was closed.
     ///
     /// # Errors
     /// As [`Forwarding::met`].
-    pub fn look_again(&self) -> Result<(), OpError> {
+    pub fn look_again(&self) -> Result<bool, OpError> {
         let links = self.kernel.observe(Scope::default())?.links;
-        links.iter().filter(|l| l.kind.is_none()).try_for_each(|link| self.met(&link.name))
+        links.iter().filter(|link| link.is_wire()).try_fold(false, |some, link| Ok(self.close(link)? || some))
+    }
+
+    fn close(&self, wire: &LinkState) -> Result<bool, OpError> {
+        let mut some = false;
+        for family in [Family::V4, Family::V6].into_iter().filter(|family| self.closes(*family)) {
+            let known = self.links(family)?;
+            let names = std::iter::once(&wire.name).chain(&wire.master);
+            for name in names.filter(|name| !known.contains(*name)) {
+                self.add(bridge::closed(family, name))?;
+                self.remember(family, BTreeSet::from([name.clone()]));
+                some = true;
+            }
+        }
+        Ok(some)
     }
 
     /// Adds an element that may be there.
@@ -162,7 +173,7 @@ impl Forwarding {
         if self.is_on(family) {
             return Ok(());
         }
-        if self.closes(family) {
+        if !self.for_strangers {
             for link in self.links(family)? {
                 self.add(bridge::closed(family, &link))?;
             }
@@ -224,14 +235,9 @@ impl Forwarding {
         if !self.is_on(Family::V4) {
             return Err("net.ipv4.ip_forward is 0: containers reach nothing beyond this host".into());
         }
-        let shut = self.closed(self.is_on(Family::V6));
-        Ok(match shut[..] {
-            [] => "on, for strangers as well".into(),
-            _ => {
-                "on, switched on by netmode: what neither comes from a container nor goes to one is dropped (forward = \
-                  true in [firewall] lets it pass)"
-                    .into()
-            }
-        })
+        let closed = "on, switched on by netmode: what goes from one to another of the links that were there before is \
+                      dropped (forward = true in [firewall] lets it pass)";
+        let shut = self.closes(Family::V4) || self.closes(Family::V6);
+        Ok(if shut { closed } else { "on, for strangers as well" }.into())
     }
 }

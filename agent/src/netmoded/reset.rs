@@ -14,14 +14,10 @@ use netmode_model::{ApiError, Inverse, Op, Place};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// So many tasks are ended at a time.
 const AT_ONCE: usize = 16;
-
-/// How long the kernel may take to delete the links of namespaces that were dropped.
-const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether the agent is being reset: nothing new is made and nothing is mended from then on.
 #[derive(Debug, Default)]
@@ -171,10 +167,7 @@ fn text(error: impl ToString) -> String {
 
 /// The kernel deletes links some milliseconds after their namespace was dropped.
 fn wait_for_links(agent: &Agent) {
-    let begun = Instant::now();
-    while !agent.engine.leaving().is_empty() && begun.elapsed() < LINK_PATIENCE {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    agent.until(|| agent.engine.leaving().is_empty());
 }
 
 /// Links that bear our mark and that no record named.

@@ -83,7 +83,7 @@ pub fn start(
     let forwarding =
         Forwarding::open(kernel.clone(), linux.clone(), settings.table.clone(), run_dir, config.firewall.forward);
     let with_v6 = networks.iter().any(|n| n.v6.is_some());
-    let closed = forwarding.elements(with_v6)?;
+    let closed = forwarding.elements()?;
     let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing, closed };
     let steps = desired.restore(kernel, &linux, &seen, Table::Always)?;
     forwarding.switch_on(Family::V4)?;

@@ -3,7 +3,6 @@
 use crate::error::ProtocolError;
 use netmode_model::api::{Control, Stream};
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 /// Longest body of a frame taken or sent, in bytes.
@@ -140,12 +139,6 @@ impl FrameWriter {
     pub fn control(&mut self, control: &Control) -> Result<(), ProtocolError> {
         let body = serde_json::to_vec(control).map_err(ProtocolError::Json)?;
         self.send(Stream::Control, &body)
-    }
-
-    /// Ends both directions: a reader in another thread sees the end of the stream.
-    pub fn hang_up(&self) {
-        // Already closed is what is wanted.
-        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn send(&mut self, kind: Stream, body: &[u8]) -> Result<(), ProtocolError> {

@@ -206,14 +206,6 @@ impl Containers {
         self.set_file(id, "hosts", content)
     }
 
-    /// Replaces `/etc/resolv.conf` of a container that was given one.
-    ///
-    /// # Errors
-    /// As [`Self::set_hosts`].
-    pub fn set_resolv_conf(&self, id: Id, content: &str) -> Result<(), ContainerError> {
-        self.set_file(id, "resolv.conf", content)
-    }
-
     fn set_file(&self, id: Id, name: &str, content: &str) -> Result<(), ContainerError> {
         let path = self.layout().bundle(id).join(name);
         if !path.exists() {

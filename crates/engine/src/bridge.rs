@@ -177,7 +177,7 @@ pub fn rates(link: &EndpointLink, at: &Place) -> [Op; 2] {
     let host = (link.rate.inward, Place::Host, link.host_dev.clone());
     let inside = (link.rate.outward, at.clone(), link.interface.clone());
     [host, inside].map(|(rate, at, dev)| match rate {
-        Some(rate) => Op::RateSet { at, dev, rate },
+        Some(rate) => Op::RateSet { at, dev, rate, burst: rate.burst(link.mtu) },
         None => Op::RateDel { at, dev },
     })
 }

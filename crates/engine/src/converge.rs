@@ -67,7 +67,7 @@ impl<'a> Present<'a> {
             Op::LinkDown { at, dev } => self.link(at, dev).is_none_or(|l| !l.up),
             Op::LinkMtu { at, dev, mtu } => self.link(at, dev).is_some_and(|l| l.mtu == *mtu),
             Op::LinkMac { at, dev, mac } => self.link(at, dev).is_some_and(|l| l.mac == Some(*mac)),
-            Op::RateSet { at, dev, rate } => self.link(at, dev).is_some_and(|l| l.rate == Some(rate.bits())),
+            Op::RateSet { at, dev, rate, .. } => self.link(at, dev).is_some_and(|l| l.rate == Some(rate.bits())),
             Op::RateDel { at, dev } => self.link(at, dev).is_none_or(|l| l.rate.is_none()),
             Op::AddrAdd { at, dev, addr } => self.addrs.contains(&(at, dev, *addr)),
             Op::AddrDel { at, dev, addr } => !self.addrs.contains(&(at, dev, *addr)),

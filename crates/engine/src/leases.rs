@@ -7,8 +7,9 @@ use crate::error::AttachError;
 use crate::ipam::{IpamError, Pool};
 use crate::network::Network;
 use crate::ports::Ports;
+use crate::wish::link_name;
 use ipnetwork::IpNetwork;
-use netmode_model::{Id, IfName, Mac, PortRange, Published};
+use netmode_model::{Id, Mac, PortRange, Published};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -234,7 +235,7 @@ impl Lan {
             network: self.network.name.clone(),
             bridge: self.network.bridge.clone(),
             announce,
-            host_dev: host_dev(endpoint.id),
+            host_dev: link_name(endpoint.id),
             interface: request.interface.clone(),
             mac,
             mtu: self.network.mtu,
@@ -244,10 +245,4 @@ impl Lan {
             rate: request.net.net_rate,
         }
     }
-}
-
-/// `nm` and 11 hex digits of the id: 13 of the 15 bytes that a link's name may have.
-fn host_dev(id: Id) -> IfName {
-    let name = format!("nm{}", &id.hex(6)[..11]);
-    name.parse().unwrap_or_else(|_| unreachable!("hex digits make a link name"))
 }

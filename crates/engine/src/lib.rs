@@ -16,6 +16,7 @@ pub mod error;
 pub mod hosts;
 pub mod ipam;
 mod leases;
+mod links;
 pub mod modes;
 pub mod network;
 pub mod networks;

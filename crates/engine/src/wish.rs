@@ -158,8 +158,8 @@ pub fn network(
     Ok(network)
 }
 
-/// `nm` and 11 hex digits of the id, as all our links.
-fn link_name(id: Id) -> IfName {
+/// The name of a link of the host: `nm` and 11 hex digits of the id, 13 of the 15 bytes that it may have.
+pub(crate) fn link_name(id: Id) -> IfName {
     let name = format!("nm{}", &id.hex(6)[..11]);
     name.parse().unwrap_or_else(|_| unreachable!("hex digits make a link name"))
 }

@@ -87,15 +87,15 @@ fn add_veth(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
 
 fn set_rate(route: &mut RouteSocket, at: &Place, dev: &IfName, op: &Op) -> Result<Inverse, Refused> {
     let before = route.rate(dev)?.and_then(|bits| Rate::from_bits(bits).ok());
-    let wanted = if let Op::RateSet { rate, .. } = op { Some(*rate) } else { None };
-    match (before, wanted) {
-        (None, None) => return Ok(Inverse::Nothing),
-        (_, Some(rate)) => route.set_rate(dev, rate)?,
-        (Some(_), None) => route.delete_rate(dev)?,
+    match (before, op) {
+        (_, Op::RateSet { rate, burst, .. }) => route.set_rate(dev, *rate, *burst)?,
+        (Some(_), _) => route.delete_rate(dev)?,
+        (None, _) => return Ok(Inverse::Nothing),
     }
     let (at, dev) = (at.clone(), dev.clone());
     Ok(Inverse::Op(match before {
-        Some(rate) => Op::RateSet { at, dev, rate },
+        // Whatever the link's MTU.
+        Some(rate) => Op::RateSet { at, dev, rate, burst: rate.burst(u32::from(u16::MAX)) },
         None => Op::RateDel { at, dev },
     }))
 }

@@ -6,6 +6,7 @@ use crate::wire::{Frame, Netlink, attr, frames, text_of, u32_at};
 use futures::stream::{self, Stream};
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netmode_model::IfName;
+use netmode_model::state::is_wire;
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::io;
@@ -26,8 +27,8 @@ pub enum Change {
         gone: bool,
         /// It is up (`IFF_UP`), and has not just left its bridge.
         stands: bool,
-        /// It came or changed, and is a device: nobody made it (no `IFLA_LINKINFO`).
-        device: bool,
+        /// It came or changed, and leads to a network outside by itself.
+        wire: bool,
     },
     /// An address came or went.
     Address {
@@ -180,6 +181,9 @@ fn is_default(frame: &Frame<'_>) -> bool {
     frame.body.get(1) == Some(&0) && frame.body.get(4) == Some(&MAIN)
 }
 
+/// `IFLA_INFO_KIND`, linux/if_link.h.
+const INFO_KIND: u16 = 1;
+
 fn route_change(frame: &Frame<'_>) -> Option<Change> {
     match frame.kind {
         rtm::NEWLINK | rtm::DELLINK => {
@@ -189,8 +193,9 @@ fn route_change(frame: &Frame<'_>) -> Option<Change> {
             let whole = i32::from(frame.body[0]) == libc::AF_UNSPEC;
             let (came, gone) = (frame.kind == rtm::NEWLINK, frame.kind == rtm::DELLINK && whole);
             let stands = came && u32_at(frame.body, 8) & libc::IFF_UP as u32 != 0;
-            let device = came && whole && attr(attributes, libc::IFLA_LINKINFO).is_none();
-            Some(Change::Link { index: u32_at(frame.body, 4), name, gone, stands, device })
+            let kind = attr(attributes, libc::IFLA_LINKINFO).and_then(|info| attr(info, INFO_KIND)).map(text_of);
+            let wire = came && whole && is_wire(kind.as_deref());
+            Some(Change::Link { index: u32_at(frame.body, 4), name, gone, stands, wire })
         }
         // `struct ifaddrmsg`: the link's number comes after four bytes.
         rtm::NEWADDR | rtm::DELADDR => {

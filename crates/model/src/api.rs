@@ -137,6 +137,7 @@ pub struct NetOptions {
     /// Kernel variables of the namespace, `net.*` only.
     pub sysctls: BTreeMap<String, String>,
     /// How fast its interfaces are.
+    #[serde(skip_serializing_if = "NetRate::is_unlimited")]
     pub net_rate: NetRate,
 }
 

@@ -111,6 +111,8 @@ pub enum Op {
         dev: IfName,
         /// How fast.
         rate: Rate,
+        /// How much at once, in bytes; more than the link's MTU.
+        burst: u32,
     },
     /// The link's root qdisc is the kernel's own again.
     RateDel {

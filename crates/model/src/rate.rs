@@ -10,7 +10,7 @@ const BOUNDS: (u64, u64) = (8_000, 1_000_000_000_000);
 const UNITS: [(&str, u64); 5] =
     [("tbit", 1_000_000_000_000), ("gbit", 1_000_000_000), ("mbit", 1_000_000), ("kbit", 1_000), ("bit", 1)];
 
-/// Bits per second: at least 8000, at most 10^12. Written as tc(8) writes it, `10mbit`.
+/// Bits per second: at least 8000, at most 10^12, whole bytes, as the kernel counts. Written as tc(8) writes it, `10mbit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Rate(u64);
@@ -27,7 +27,7 @@ impl Rate {
     /// It is out of bounds.
     pub fn from_bits(bits: u64) -> Result<Self, BadRate> {
         let fits = (BOUNDS.0..=BOUNDS.1).contains(&bits);
-        if fits { Ok(Self(bits)) } else { Err(BadRate(format!("{bits}bit"))) }
+        if fits { Ok(Self(bits - bits % 8)) } else { Err(BadRate(format!("{bits}bit"))) }
     }
 
     /// Bits per second.
@@ -40,21 +40,25 @@ impl Rate {
         self.0 / 8
     }
 
-    /// Bytes that may go out at once: what the rate brings in 4 ms (a tick of the slowest timer), and never less than a
-    /// few whole packets of any link.
-    pub fn burst(self) -> u32 {
-        u32::try_from((self.bytes() / 250).max(32 * 1024)).unwrap_or(u32::MAX)
+    /// Bytes that may go out at once by a link of this MTU (bytes): what the rate brings in 4 ms (a tick of the slowest
+    /// timer), and two whole frames at least, for what is larger than a burst never goes out.
+    pub fn burst(self, mtu: u32) -> u32 {
+        let frames = 2 * (u64::from(mtu) + FRAME);
+        u32::try_from((self.bytes() / 250).max(frames)).unwrap_or(u32::MAX)
     }
 
     /// Bytes that may wait: what the rate brings within [`LATENCY_MS`], and a burst.
-    pub fn limit(self) -> u32 {
-        let waiting = self.bytes() * LATENCY_MS / 1000 + u64::from(self.burst());
+    pub fn limit(self, burst: u32) -> u32 {
+        let waiting = self.bytes() * LATENCY_MS / 1000 + u64::from(burst);
         u32::try_from(waiting).unwrap_or(u32::MAX)
     }
 }
 
-/// Longest time that a packet waits for its turn, in milliseconds.
+/// Longest time that a packet waits for its turn beside the time that a burst takes, in milliseconds.
 pub const LATENCY_MS: u64 = 50;
+
+/// Bytes around an IP packet on Ethernet: header and a VLAN tag.
+const FRAME: u64 = 18;
 
 impl FromStr for Rate {
     type Err = BadRate;
@@ -107,6 +111,11 @@ pub struct NetRate {
 }
 
 impl NetRate {
+    /// With what another one limits and this one does not.
+    pub fn or(self, other: Self) -> Self {
+        Self { inward: self.inward.or(other.inward), outward: self.outward.or(other.outward) }
+    }
+
     /// Whether nothing is limited.
     pub fn is_unlimited(&self) -> bool {
         *self == Self::default()
@@ -161,6 +170,7 @@ mod tests {
             ("1500kbit", 1_500_000, "1500kbit"),
             ("8000", 8000, "8kbit"),
             ("1tbit", 1_000_000_000_000, "1tbit"),
+            ("9999999bit", 9_999_992, "9999992bit"),
         ] {
             let rate: Rate = given.parse().unwrap();
             assert_eq!((rate.bits(), rate.to_string().as_str()), (bits, shown), "{given}");
@@ -185,7 +195,10 @@ mod tests {
     fn a_burst_holds_whole_packets_at_any_rate() {
         for bits in [8_000, 1_000_000, 1_000_000_000, 1_000_000_000_000] {
             let rate = Rate::from_bits(bits).unwrap();
-            assert!(rate.burst() >= 32 * 1024 && rate.limit() >= rate.burst(), "{bits}");
+            for mtu in [1500, 9000, 65_535] {
+                let burst = rate.burst(mtu);
+                assert!(burst >= mtu + 18 && rate.limit(burst) >= burst, "{bits} {mtu}");
+            }
         }
     }
 }

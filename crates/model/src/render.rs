@@ -78,11 +78,10 @@ impl Display for Op {
             Self::LinkDown { at, dev } => write!(f, "{} link set dev {dev} down", ip_command(at)),
             Self::LinkMtu { at, dev, mtu } => write!(f, "{} link set dev {dev} mtu {mtu}", ip_command(at)),
             Self::LinkMac { at, dev, mac } => write!(f, "{} link set dev {dev} address {mac}", ip_command(at)),
-            Self::RateSet { at, dev, rate } => write!(
+            Self::RateSet { at, dev, rate, burst } => write!(
                 f,
-                "{} qdisc replace dev {dev} root tbf rate {rate} burst {}b latency {LATENCY_MS}ms",
-                tc_command(at),
-                rate.burst()
+                "{} qdisc replace dev {dev} root tbf rate {rate} burst {burst}b latency {LATENCY_MS}ms",
+                tc_command(at)
             ),
             Self::RateDel { at, dev } => write!(f, "{} qdisc del dev {dev} root", tc_command(at)),
             Self::AddrAdd { at, dev, addr } => {

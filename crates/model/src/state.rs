@@ -56,6 +56,21 @@ pub struct LinkState {
     pub rate: Option<u64>,
 }
 
+/// Kinds of links that are stacked on a wire and lead where that leads (`IFLA_INFO_KIND`).
+const STACKED: [&str; 7] = ["vlan", "bond", "team", "macvlan", "ipvlan", "macsec", "hsr"];
+
+/// Whether a link of this kind leads to a network outside by itself: a device has no kind, since nobody made it.
+pub fn is_wire(kind: Option<&str>) -> bool {
+    kind.is_none_or(|kind| STACKED.contains(&kind))
+}
+
+impl LinkState {
+    /// Whether it leads to a network outside by itself.
+    pub fn is_wire(&self) -> bool {
+        is_wire(self.kind.as_deref())
+    }
+}
+
 /// An address on a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddrState {

@@ -22,9 +22,9 @@ mod tca {
 
 impl RouteSocket {
     /// Changes a bucket in its place, without a packet lost, or puts one in.
-    pub(crate) fn set_rate(&mut self, dev: &IfName, rate: Rate) -> Result<(), Refused> {
+    pub(crate) fn set_rate(&mut self, dev: &IfName, rate: Rate, burst: u32) -> Result<(), Refused> {
         let mut message = root(self.index(dev)?);
-        message.attributes = vec![TcAttribute::Kind(KIND.into()), TcAttribute::Options(options(rate))];
+        message.attributes = vec![TcAttribute::Kind(KIND.into()), TcAttribute::Options(options(rate, burst))];
         self.request(Message::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
@@ -39,17 +39,19 @@ impl RouteSocket {
         match self.netlink.look(Message::GetQueueDiscipline(request), read) {
             // The kernel's own queue of a link without one (noqueue) is not shown.
             Ok(found) => Ok(found.and_then(|(_, rate)| rate)),
-            Err(e) if e.is(Errno::ENOENT) => Ok(None),
+            Err(e) if e.is(Errno::ENOENT) || e.is(Errno::EOPNOTSUPP) => Ok(None),
             Err(e) => Err(e),
         }
     }
 
     /// Index of the link, and bits per second, of every link with a bucket.
     pub(crate) fn rates(&mut self) -> Result<Vec<(u32, u64)>, Refused> {
-        self.netlink.dump(Message::GetQueueDiscipline(TcMessage::default()), |frame| {
+        let rates = self.netlink.dump(Message::GetQueueDiscipline(TcMessage::default()), |frame| {
             let (index, rate) = read(frame);
             Some((index, rate?))
-        })
+        });
+        // A kernel without queueing disciplines (CONFIG_NET_SCHED).
+        if matches!(&rates, Err(e) if e.is(Errno::EOPNOTSUPP)) { Ok(Vec::new()) } else { rates }
     }
 }
 
@@ -62,7 +64,7 @@ fn root(index: u32) -> TcMessage {
 
 /// `struct tc_tbf_qopt`: with a link layer the kernel needs no table of rates, and a burst in bytes stands for the
 /// bucket's depth in ticks.
-fn options(rate: Rate) -> Vec<TcOption> {
+fn options(rate: Rate, burst: u32) -> Vec<TcOption> {
     let bytes = rate.bytes();
     let mut spec = [0u8; 12];
     spec[1] = tca::LINKLAYER_ETHERNET;
@@ -70,20 +72,21 @@ fn options(rate: Rate) -> Vec<TcOption> {
     let mut parameters = Vec::with_capacity(36);
     parameters.extend(spec);
     parameters.extend([0u8; 12]);
-    parameters.extend(rate.limit().to_ne_bytes());
+    parameters.extend(rate.limit(burst).to_ne_bytes());
     parameters.extend([0u8; 8]);
     let option = |kind, value| TcOption::Other(DefaultNla::new(kind, value));
     vec![
         option(tca::TBF_PARMS, parameters),
         option(tca::TBF_RATE64, bytes.to_ne_bytes().to_vec()),
-        option(tca::TBF_BURST, rate.burst().to_ne_bytes().to_vec()),
+        option(tca::TBF_BURST, burst.to_ne_bytes().to_vec()),
     ]
 }
 
-/// Index of the link, and the rate if this is a bucket.
+/// Index of the link, and the rate if this is a bucket at its root.
 fn read(frame: &Frame<'_>) -> (u32, Option<u64>) {
     let attributes = frame.body.get(20..).unwrap_or_default();
-    let is_bucket = attr(attributes, tca::KIND).is_some_and(|kind| text_of(kind) == KIND);
+    let at_root = u32_at(frame.body, 12) == u32::from(TcHandle::ROOT);
+    let is_bucket = at_root && attr(attributes, tca::KIND).is_some_and(|kind| text_of(kind) == KIND);
     let rate = || {
         let options = attr(attributes, tca::OPTIONS)?;
         let wide = attr(options, tca::TBF_RATE64).and_then(|v| v.try_into().ok()).map(u64::from_ne_bytes);

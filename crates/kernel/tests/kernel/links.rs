@@ -12,8 +12,8 @@ fn everything() -> Vec<Op> {
     ops.extend([
         Op::LinkMtu { at: at("c1"), dev: dev("eth0"), mtu: 1400 },
         Op::LinkDown { at: at("c1"), dev: dev("lo") },
-        Op::RateSet { at: at("c1"), dev: dev("eth0"), rate: "10mbit".parse().unwrap() },
-        Op::RateSet { at: at("c1"), dev: dev("eth0"), rate: "40gbit".parse().unwrap() },
+        Op::RateSet { at: at("c1"), dev: dev("eth0"), rate: "10mbit".parse().unwrap(), burst: 5000 },
+        Op::RateSet { at: at("c1"), dev: dev("eth0"), rate: "40gbit".parse().unwrap(), burst: 20_000_000 },
         Op::AddrAdd { at: Place::Host, dev: dev("nm0"), addr: "10.9.0.1/32".parse().unwrap() },
         Op::AddrDel { at: Place::Host, dev: dev("nm0"), addr: "10.9.0.1/32".parse().unwrap() },
         Op::RouteAdd(netmode_model::op::Route {
