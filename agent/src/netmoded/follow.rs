@@ -27,10 +27,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub fn watch(agent: &Arc<Agent>) -> std::io::Result<()> {
     let monitor = Monitor::open(&agent.kernel)?;
     let changed = Arc::new(Changed::default());
-    // What happened before anybody listened.
     look_for_gone(agent);
-    closed(&changed, agent.forwarding.look_again());
-    changed.ours.notify_one();
+    tokio::spawn(look_behind(agent.clone(), changed.clone()));
     changed.egress.notify_one();
     beside::begin(agent);
     tokio::spawn(beside::follow(agent.clone()));
@@ -115,7 +113,7 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
             Ok(Change::Link { .. } | Change::Address { .. }) => {}
             Ok(Change::Lost) => {
                 look_for_gone(&agent);
-                closed(&changed, agent.forwarding.look_again());
+                tokio::spawn(look_for_wires(agent.clone(), changed.clone()));
                 beside::all_bridges(&agent);
                 changed.ours.notify_one();
                 changed.egress.notify_one();
@@ -125,6 +123,21 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
                 return;
             }
         }
+    }
+}
+
+/// What happened between the start's comparison and the first message is looked for when the agent has answered: reading
+/// everything once more would keep it from that.
+async fn look_behind(agent: Arc<Agent>, changed: Arc<Changed>) {
+    tokio::time::sleep(AGAIN).await;
+    changed.ours.notify_one();
+    look_for_wires(agent, changed).await;
+}
+
+/// Links may have been plugged in while nobody listened. Behind everything else: it reads every link.
+async fn look_for_wires(agent: Arc<Agent>, changed: Arc<Changed>) {
+    if let Ok(some) = blocking(move || agent.forwarding.look_again()).await {
+        closed(&changed, some);
     }
 }
 

@@ -52,7 +52,7 @@ pub struct LinkState {
     pub hairpin: Option<bool>,
     /// Bridge port flag.
     pub isolated: Option<bool>,
-    /// Of a token bucket at its root, in bits per second.
+    /// Of a token bucket at its root, in bits per second; zero where only that there is one was looked at.
     pub rate: Option<u64>,
 }
 

@@ -52,8 +52,11 @@ impl RouteSocket {
     /// Everything of the socket's namespace that a plan can change.
     pub(crate) fn facts(&mut self, at: &Place) -> Result<Facts, Refused> {
         let mut links = self.links(at)?;
-        let rates: BTreeMap<u32, u64> = self.rates()?.into_iter().collect();
-        links.iter_mut().for_each(|link| link.rate = rates.get(&link.index).copied());
+        // Only where the links say that there is a bucket: a dump for each of a thousand namespaces takes its time.
+        if links.iter().any(|link| link.rate.is_some()) {
+            let rates: BTreeMap<u32, u64> = self.rates()?.into_iter().collect();
+            links.iter_mut().for_each(|link| link.rate = rates.get(&link.index).copied());
+        }
         let names: BTreeMap<u32, &IfName> = links.iter().map(|link| (link.index, &link.name)).collect();
         let addrs = self
             .addresses()?
@@ -201,6 +204,8 @@ fn read_link(frame: &Frame<'_>, at: &Place) -> Option<(LinkState, Option<u32>)> 
             }
             libc::IFLA_MTU => link.mtu = u32_at(value, 0),
             libc::IFLA_MASTER => master = Some(u32_at(value, 0)),
+            // How fast the link does not tell.
+            libc::IFLA_QDISC if text_of(value) == super::rate::KIND => link.rate = Some(0),
             libc::IFLA_IFALIAS => link.alias = Some(text_of(value)),
             libc::IFLA_GROUP => link.group = u32_at(value, 0),
             libc::IFLA_LINKINFO => {

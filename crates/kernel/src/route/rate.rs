@@ -8,7 +8,8 @@ use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use netmode_model::{IfName, Rate};
 use nix::errno::Errno;
 
-const KIND: &str = "tbf";
+/// The kind of queueing discipline that is a token bucket.
+pub(super) const KIND: &str = "tbf";
 
 /// linux/rtnetlink.h, linux/pkt_sched.h.
 mod tca {
