@@ -223,8 +223,8 @@ impl Config {
         if self.bridge.pools.as_ref().is_some_and(|p| p.is_empty() || p.iter().any(|n| n.prefix() > 29)) {
             return value("bridge.pools", "must hold at least one prefix, each /29 or larger");
         }
-        if self.bridge.ipv6.is_some_and(|n| n.prefix() > 112) {
-            return value("bridge.ipv6", "must be /112 or larger; /64 is usual");
+        if self.bridge.ipv6.is_some_and(|n| n.prefix() > 64) {
+            return value("bridge.ipv6", "must be a /64 or larger");
         }
         match self.bridge.mtu {
             Some(mtu) if mtu < if self.bridge.ipv6.is_some() { 1280 } else { 68 } => {

@@ -311,6 +311,18 @@ fn forwarding_is_for_containers_alone_where_the_agent_switched_it_on() {
     assert!(others(&lab).contains("\"seen\""), "{}", others(&lab));
     assert!(lab.netmode(&["doctor"]).stdout.contains("switched on by netmode"));
 
+    // The same for IPv6 as soon as a network has it; and all of it is put back.
+    let strangers6 = || lab.at("client").who(tcp(format!("[{FAR6}]:9000")));
+    create(&lab, &["--ipv6", "six"]);
+    assert_eq!(lab.sh("cat /proc/sys/net/ipv6/conf/all/forwarding").trim(), "1");
+    assert!(strangers6().is_err(), "IPv6 is closed as well");
+    lab.serve("on6", &["--network", "six", "-p", "8086:80"], &["tcp/80"]);
+    assert!(lab.at("client").who(tcp(format!("[{HOST6}]:8086"))).is_ok());
+    lab.sh("ip netns del guest; ip link del docker0; ip link del mv0");
+    lab.netmode(&["system", "reset", "--yes"]).success();
+    let left = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding";
+    eventually("put back", 3.0, || lab.sh(left) == "0\n0\n");
+
     let lab = Lab::with().first("sysctl -qw net.ipv4.ip_forward=1").start();
     far(&lab);
     assert!(strangers(&lab).is_ok(), "it was on before: nothing changes for others");

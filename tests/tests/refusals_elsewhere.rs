@@ -201,12 +201,13 @@ fn programs_that_are_missing() {
 
 #[test]
 fn configurations_that_stop_the_start() {
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 10] = [
         ("[bridge]\nnaem = \"x\"", &[CONFIG, "2", "naem"]),
         ("[bridge\n", &[CONFIG, "1"]),
         ("[bridge]\npools = [\"172.17.0.0/33\"]", &[CONFIG, "2", "pools"]),
         ("[bridge]\nname = \"a-name-that-is-too-long\"", &[CONFIG, "2", "name"]),
         ("[bridge]\nipv6 = \"172.17.0.0/16\"", &[CONFIG, "2", "ipv6"]),
+        ("[bridge]\nipv6 = \"fd00:17::/65\"", &[CONFIG, "bridge.ipv6", "/64"]),
         ("\n[ports]\nrange = \"9-1\"", &[CONFIG, "3", "range"]),
         ("[firewall]\nmark = 3", &[CONFIG, "mark"]),
         ("[firewall]\nowner = \"maybe\"", &[CONFIG, "2", "owner"]),

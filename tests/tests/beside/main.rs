@@ -163,6 +163,41 @@ fn a_restart_moves_nothing_and_a_switch_takes_all_away() {
     assert_works(&lab, "switched on again");
 }
 
+/// What uninstalling does: all of ours is taken away, and nothing else.
+#[test]
+fn a_reset_leaves_the_rules_of_others_as_they_were() {
+    let native = "nft add table inet site; \
+                  nft add chain inet site forward '{ type filter hook forward priority 10; policy drop; }'; \
+                  nft add rule inet site forward ip daddr 198.51.100.7 drop";
+    let lab = Lab::with().ipv6().first(DROP).first(native).first("iptables -A FORWARD -d 198.51.100.7 -j DROP");
+    let lab =
+        lab.first("iptables-save | grep -v '^[#:]' >/srv/before; nft -s list table inet site >>/srv/before").start();
+    serve(&lab);
+    assert_works(&lab, "before the reset");
+    lab.netmode(&["system", "reset", "--yes"]).success();
+    lab.sh("iptables-save | grep -v '^[#:]' >/srv/after; nft -s list table inet site >>/srv/after");
+    assert_eq!(lab.read("/srv/after"), lab.read("/srv/before"));
+    assert_eq!((lab.sh(OURS).trim(), lab.sh(OURS6).trim()), ("0", "0"));
+    assert_eq!(lab.sh("nft list tables | grep netmode || :"), "");
+}
+
+/// What kube-proxy and the kubelet write (KUBE-FORWARD, KUBE-FIREWALL).
+#[test]
+fn the_rules_of_kubernetes() {
+    let rules = "*filter\n:FORWARD DROP [0:0]\n:KUBE-FORWARD - [0:0]\n:KUBE-FIREWALL - [0:0]\n-A INPUT -j KUBE-FIREWALL\n-A OUTPUT -j KUBE-FIREWALL\n\
+-A FORWARD -j KUBE-FORWARD\n-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP\n\
+-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT\n-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nCOMMIT";
+    let local =
+        "-A KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP";
+    let lab = lab(&format!(
+        "printf '%b\\n' '{rules}' >/srv/kube; iptables-restore </srv/kube; ip6tables-restore </srv/kube; iptables {local}"
+    ));
+    assert_works(&lab, "beside kubernetes");
+    assert_tools(&lab, "beside kubernetes", "FORWARD", "FORWARD");
+    assert!(lab.at("host").who(tcp("127.0.0.1:8080")).is_ok());
+    assert_eq!(chain(&lab, "iptables", "FORWARD")[0], "-j KUBE-FORWARD", "behind what was there");
+}
+
 /// Frames between two containers meet iptables as well then.
 #[test]
 fn a_bridge_whose_frames_pass_iptables() {
