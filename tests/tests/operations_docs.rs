@@ -31,3 +31,22 @@ fn every_code_has_its_cause_and_fix_and_none_is_invented() {
     let unknown: Vec<_> = rows.keys().filter(|row| Code::ALL.iter().all(|code| code.as_str() != *row)).collect();
     assert!(unknown.is_empty(), "no error has the codes {unknown:?}");
 }
+
+/// `docs/security.md` names for each wall the test that shows it.
+#[test]
+fn the_tests_that_show_each_wall_are_there() {
+    let text = std::fs::read_to_string(repository().join("docs/security.md")).expect("docs/security.md");
+    let tests = repository().join("tests/tests");
+    let mut named = 0;
+    for (file, name) in text.split('`').filter_map(|word| word.split_once("::")) {
+        let plain = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !(plain(file) && plain(name)) {
+            continue;
+        }
+        let source = std::fs::read_to_string(tests.join(format!("{file}.rs")))
+            .unwrap_or_else(|e| panic!("{file}.rs, which docs/security.md names: {e}"));
+        assert!(source.contains(&format!("#[test]\nfn {name}(")), "docs/security.md names {file}::{name}");
+        named += 1;
+    }
+    assert!(named > 20, "only {named} tests are named");
+}
