@@ -60,14 +60,20 @@ impl Engine {
     /// # Errors
     /// The kernel refused it, or the record could not be written; nothing has changed then.
     pub fn set_rate(&self, id: Id, rate: NetRate) -> Result<bool, AttachError> {
+        let before = self.endpoint(id);
         // A bucket is never there without a record that names it: whoever dies in between leaves none behind.
-        if let Some(mut endpoint) = self.endpoint(id)
+        if let Some(mut endpoint) = before.clone()
             && let Some(link) = &mut endpoint.link
         {
             link.rate = rate.or(link.rate);
             self.record(&endpoint)?;
         }
-        self.change_link(id, |link| link.rate = rate, |link, at| bridge::rates(link, at).into())
+        let changed = self.change_link(id, |link| link.rate = rate, |link, at| bridge::rates(link, at).into());
+        if let (Err(_), Some(before)) = (&changed, before) {
+            // The refusal is what is told; the next agent would at worst limit what was not limited.
+            let _ = self.record(&before);
+        }
+        changed
     }
 
     /// Changes a standing endpoint's link: in the kernel by the operations for what it has become, then in the record.

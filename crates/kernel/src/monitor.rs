@@ -2,6 +2,7 @@
 
 use crate::kernel::{Kernel, locked};
 use crate::nft;
+use crate::route::kind_of;
 use crate::wire::{Frame, Netlink, attr, frames, text_of, u32_at};
 use futures::stream::{self, Stream};
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
@@ -181,9 +182,6 @@ fn is_default(frame: &Frame<'_>) -> bool {
     frame.body.get(1) == Some(&0) && frame.body.get(4) == Some(&MAIN)
 }
 
-/// `IFLA_INFO_KIND`, linux/if_link.h.
-const INFO_KIND: u16 = 1;
-
 fn route_change(frame: &Frame<'_>) -> Option<Change> {
     match frame.kind {
         rtm::NEWLINK | rtm::DELLINK => {
@@ -193,7 +191,7 @@ fn route_change(frame: &Frame<'_>) -> Option<Change> {
             let whole = i32::from(frame.body[0]) == libc::AF_UNSPEC;
             let (came, gone) = (frame.kind == rtm::NEWLINK, frame.kind == rtm::DELLINK && whole);
             let stands = came && u32_at(frame.body, 8) & libc::IFF_UP as u32 != 0;
-            let kind = attr(attributes, libc::IFLA_LINKINFO).and_then(|info| attr(info, INFO_KIND)).map(text_of);
+            let kind = attr(attributes, libc::IFLA_LINKINFO).and_then(kind_of);
             let wire = came && whole && is_wire(kind.as_deref());
             Some(Change::Link { index: u32_at(frame.body, 4), name, gone, stands, wire })
         }

@@ -9,7 +9,7 @@ mod rule;
 mod trial;
 
 pub(crate) use link::Veth;
-pub(crate) use observe::Path;
+pub(crate) use observe::{Path, kind_of};
 
 use crate::wire::{Netlink, Refused};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};

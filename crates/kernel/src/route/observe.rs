@@ -209,7 +209,7 @@ fn read_link(frame: &Frame<'_>, at: &Place) -> Option<(LinkState, Option<u32>)> 
             libc::IFLA_IFALIAS => link.alias = Some(text_of(value)),
             libc::IFLA_GROUP => link.group = u32_at(value, 0),
             libc::IFLA_LINKINFO => {
-                link.kind = attr(value, ifla::INFO_KIND).map(text_of);
+                link.kind = kind_of(value);
                 if attr(value, ifla::INFO_SLAVE_KIND).is_some_and(|kind| text_of(kind) == "bridge") {
                     let port = attr(value, ifla::INFO_SLAVE_DATA).unwrap_or_default();
                     let flag = |kind| attr(port, kind).and_then(<[u8]>::first).map(|on| *on != 0);
@@ -221,6 +221,11 @@ fn read_link(frame: &Frame<'_>, at: &Place) -> Option<(LinkState, Option<u32>)> 
         }
     }
     Some((link, master))
+}
+
+/// The kind of a link, of its `IFLA_LINKINFO`.
+pub(crate) fn kind_of(info: &[u8]) -> Option<String> {
+    attr(info, ifla::INFO_KIND).map(text_of)
 }
 
 fn read_path(message: &RouteMessage) -> Option<Path> {
