@@ -40,6 +40,23 @@ fn too_few_descriptors_change_nothing() {
 }
 
 #[test]
+fn a_full_bridge_is_told() {
+    let lab = Lab::start();
+    // One is left of the 1023 that BR_MAX_PORTS allows.
+    lab.sh("for n in $(seq 511); do echo link add a$n master nm0 type veth peer name b$n; \
+            echo link set b$n master nm0; done | ip -batch -");
+    lab.serve("last", &["-p", "8080:80"], &["tcp/80"]);
+    let before = Machine::settled(&lab);
+    lab.netmode(&["run", "-d", "-p", "8081:80", "--rootfs", "/", "sleep", "9"])
+        .refused(125, &["network bridge is full", "1023", "network create"]);
+    before.assert_unchanged(&lab, "a full bridge");
+    lab.netmode(&["rm", "-f", "last"]).success();
+    eventually("its place is free", 2.0, || {
+        lab.netmode(&["run", "-d", "-p", "8081:80", "--rootfs", "/", "sleep", "9"]).status == 0
+    });
+}
+
+#[test]
 fn a_full_disk_changes_nothing() {
     for full in ["/run/netmode", "/var/lib/netmode"] {
         // `/var/lib/netmode` is a tmpfs of the sandbox already; one with a size takes its place.

@@ -3,7 +3,7 @@
 use netmode_model::error::Code;
 use netmode_tests::lab::address::*;
 use netmode_tests::sandbox::repository;
-use netmode_tests::{Failure, Lab, tcp};
+use netmode_tests::{Failure, Lab, eventually, tcp};
 
 /// `netmode run` with these flags and `sleep` as command.
 fn run(lab: &Lab, flags: &[&str]) -> netmode_tests::Output {
@@ -101,8 +101,14 @@ fn row_56_host_mode_has_no_rules() {
 fn row_57_a_host_mode_container_can_use_loopback_services_and_is_said_to() {
     let lab = Lab::start();
     lab.at("host").serve("secret", &["tcp/127.0.0.1:51679"]);
+    // CVE-2020-15257: an abstract socket belongs to the network namespace, whatever the file system.
+    let listen =
+        r"import socket, time; s = socket.socket(socket.AF_UNIX); s.bind('\0shim\x1b[2J'); s.listen(); time.sleep(99)";
+    lab.spawn(&["python3", "-c", listen], "/run/abstract.log");
+    eventually("it listens", 3.0, || lab.sh("cat /proc/net/unix").contains("@shim"));
     let ran = run(&lab, &["--mode", "host", "--name", "curious"]).success();
-    assert!(ran.stderr.contains("51679") && ran.stderr.contains("127.0.0.1"), "names what is within reach: {ran:#?}");
+    assert!(ran.stderr.contains("127.0.0.1:51679"), "names what is within reach: {ran:#?}");
+    assert!(ran.stderr.contains(r"@shim\u{1b}[2J"), "and no terminal obeys a name: {ran:#?}");
     let ask = r#"{"who":{"proto":"tcp","to":"127.0.0.1:51679","from":null,"wait_ms":1000}}"#;
     let answer = lab.netmode(&["exec", "curious", "probe", "once", ask]).success();
     assert!(answer.stdout.contains("secret"), "{answer:?}");

@@ -3,7 +3,7 @@
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{Again, Joined, TaskRecord};
-use crate::{admit, attach, clock, identity, images, loopback, restart, stop};
+use crate::{admit, attach, clock, identity, images, local_services, restart, stop};
 use netmode_container::{Image, Netns, NewContainer};
 use netmode_engine::store::Kind;
 use netmode_engine::{Endpoint, modes};
@@ -230,7 +230,7 @@ fn netns(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Res
 
 fn warnings(record: &TaskRecord) -> Vec<String> {
     match record.netns {
-        Joined::Own => modes::warnings(record.mode(), &loopback::services()),
+        Joined::Own => modes::warnings(record.mode(), local_services::listening),
         _ => Vec::new(),
     }
 }

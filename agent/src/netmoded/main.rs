@@ -19,8 +19,9 @@ mod images;
 mod join;
 mod legacy;
 mod life;
+mod local_services;
 mod log;
-mod loopback;
+
 mod reconcile;
 mod recover;
 mod registry;

@@ -30,19 +30,20 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
             continue;
         }
         let record = task.now();
-        let lives = agent.containers.pid(id).is_some();
+        if record.state == TaskState::Stopped {
+            continue;
+        }
+        let state = agent.containers.state(id);
+        let lives = matches!(state, Ok(State::Created(_) | State::Running(_)));
         match record.state {
-            TaskState::Stopped => {}
             // An exit while no agent was there is found by the watch, which reads the exit file.
-            TaskState::Running | TaskState::Stopping
-                if lives || matches!(agent.containers.exit_status(id), Ok(Some(_))) =>
-            {
+            TaskState::Running | TaskState::Stopping if lives || matches!(state, Ok(State::Ended(_))) => {
                 life::watch(agent.clone(), task.clone());
                 if record.state == TaskState::Stopping {
                     stop::go_on(agent.clone(), task);
                 }
             }
-            TaskState::Pending if matches!(agent.containers.state(id), Ok(State::Running(_))) => {
+            TaskState::Pending if matches!(state, Ok(State::Running(_))) => {
                 // The agent ended after the start and before its record.
                 agent.update(&task, |r| {
                     r.state = TaskState::Running;

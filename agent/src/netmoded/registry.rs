@@ -2,7 +2,7 @@
 
 use crate::task::TaskRecord;
 use netmode_model::{ApiError, Code, Id, Name};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -33,12 +33,19 @@ impl Task {
     }
 }
 
+#[derive(Debug, Default)]
+struct Tasks {
+    by_id: BTreeMap<Id, Arc<Task>>,
+    /// The names that are taken; a task keeps its own for life.
+    names: HashMap<Name, Id>,
+}
+
 /// Tasks by id, with the names that are taken.
 #[derive(Debug, Default)]
-pub struct Registry(Mutex<BTreeMap<Id, Arc<Task>>>);
+pub struct Registry(Mutex<Tasks>);
 
 impl Registry {
-    fn tasks(&self) -> MutexGuard<'_, BTreeMap<Id, Arc<Task>>> {
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -49,7 +56,7 @@ impl Registry {
     pub fn add(&self, task: Arc<Task>) -> Result<(), ApiError> {
         let record = task.now();
         let mut tasks = self.tasks();
-        if let Some(other) = tasks.values().find(|t| t.record.borrow().name == record.name) {
+        if let Some(other) = tasks.names.get(&record.name).and_then(|id| tasks.by_id.get(id)) {
             let other = other.record.borrow();
             return Err(ApiError::new(
                 Code::NameTaken,
@@ -62,27 +69,30 @@ impl Registry {
                 ),
             ));
         }
-        tasks.insert(record.id, task);
+        tasks.names.insert(record.name, record.id);
+        tasks.by_id.insert(record.id, task);
         Ok(())
     }
 
     /// Forgets a task.
     pub fn forget(&self, id: Id) {
-        if let Some(task) = self.tasks().remove(&id) {
+        let mut tasks = self.tasks();
+        if let Some(task) = tasks.by_id.remove(&id) {
+            tasks.names.remove(&task.record.borrow().name);
             task.removed.send_replace(true);
         }
     }
 
     /// Every task, oldest first.
     pub fn all(&self) -> Vec<Arc<Task>> {
-        let mut all: Vec<_> = self.tasks().values().cloned().collect();
+        let mut all: Vec<_> = self.tasks().by_id.values().cloned().collect();
         all.sort_by_cached_key(|t| t.record.borrow().created_at.clone());
         all
     }
 
     /// The task of an id.
     pub fn get(&self, id: Id) -> Option<Arc<Task>> {
-        self.tasks().get(&id).cloned()
+        self.tasks().by_id.get(&id).cloned()
     }
 
     /// The task that a person means: by name, by id, or by the beginning of an id.
@@ -91,12 +101,12 @@ impl Registry {
     /// There is none, or the beginning fits several.
     pub fn find(&self, reference: &str) -> Result<Arc<Task>, ApiError> {
         let tasks = self.tasks();
-        let named = reference.parse::<Name>().ok();
-        if let Some(task) = named.and_then(|n| tasks.values().find(|t| t.record.borrow().name == n)) {
+        let named = reference.parse::<Name>().ok().and_then(|name| tasks.names.get(&name));
+        if let Some(task) = named.and_then(|id| tasks.by_id.get(id)) {
             return Ok(task.clone());
         }
         let hex = !reference.is_empty() && reference.bytes().all(|b| b.is_ascii_hexdigit());
-        let mut fits = tasks.iter().filter(|(id, _)| hex && id.to_string().starts_with(reference));
+        let mut fits = tasks.by_id.iter().filter(|(id, _)| hex && id.to_string().starts_with(reference));
         match (fits.next(), fits.next()) {
             (Some((_, task)), None) => Ok(task.clone()),
             (Some(_), Some(_)) => Err(ApiError::new(

@@ -18,7 +18,8 @@ use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes}
 use netmode_kernel::Kernel;
 use netmode_model::nft::Family;
 use netmode_model::op::OpError;
-use netmode_model::{Inverse, NetnsName, Observed, Op, Place};
+use netmode_model::{Id, Inverse, NetnsName, Observed, Op, Place};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -167,8 +168,9 @@ fn clear(engine: &Engine, linux: &Linux, store: &dyn Store, endpoint: &Endpoint)
 fn orphans(engine: &Engine, linux: &Linux, seen: &Observed, standing: &[Endpoint]) {
     let mark = format!("netmode/{}/", engine.settings().instance);
     let networks = engine.networks();
+    let standing: HashSet<Id> = standing.iter().map(|e| e.id).collect();
     let known = |what: &str| match what.split_once('/') {
-        Some(("endpoint", id)) => standing.iter().any(|e| e.id.to_string() == id),
+        Some(("endpoint", id)) => id.parse().is_ok_and(|id| standing.contains(&id)),
         Some(("network", id)) => networks.iter().any(|n| n.id.short() == id),
         _ => true,
     };

@@ -147,24 +147,29 @@ impl Containers {
     /// # Errors
     /// [`ContainerError::NotFound`], or a record that cannot be read.
     pub fn state(&self, id: Id) -> Result<State, ContainerError> {
+        Ok(self.look(id)?.0)
+    }
+
+    /// The state, and the record that it was read from where there is one.
+    fn look(&self, id: Id) -> Result<(State, Option<Record>), ContainerError> {
         let layout = self.layout();
         if let Some(code) = layout.exit_code(id) {
-            return Ok(State::Ended(Exit { code, lost: false }));
+            return Ok((State::Ended(Exit { code, lost: false }), None));
         }
         let Some(record) = layout.read_record(id)? else {
             // The bundle died with the machine, the state did not.
             let there = layout.container(id).is_dir();
-            return if there { Ok(State::Ended(lost())) } else { Err(ContainerError::NotFound(id)) };
+            return if there { Ok((State::Ended(lost()), None)) } else { Err(ContainerError::NotFound(id)) };
         };
-        let Some(init) = record.init else { return Ok(State::Prepared) };
-        let is_watched = record.monitor.is_some_and(|m| m.is_alive());
+        let Some(init) = record.init else { return Ok((State::Prepared, Some(record))) };
         // conmon still writes what the container left in its pipes: not over yet.
-        if init.is_alive() || is_watched {
-            return Ok(if record.started { State::Running(init.pid) } else { State::Created(init.pid) });
-        }
-        // Once more: it may have been written since.
-        let exit = layout.exit_code(id).map_or_else(lost, |code| Exit { code, lost: false });
-        Ok(State::Ended(exit))
+        let state = if init.is_alive() || record.monitor.is_some_and(|m| m.is_alive()) {
+            if record.started { State::Running(init.pid) } else { State::Created(init.pid) }
+        } else {
+            // Once more: it may have been written since.
+            State::Ended(layout.exit_code(id).map_or_else(lost, |code| Exit { code, lost: false }))
+        };
+        Ok((state, Some(record)))
     }
 
     /// How the container ended; `None` while it has not.
@@ -185,15 +190,16 @@ impl Containers {
     pub async fn wait(&self, id: Id) -> Result<Exit, ContainerError> {
         loop {
             let noticed = self.0.exits.notice(id);
-            if let Some(exit) = self.exit_status(id)? {
-                return Ok(exit);
-            }
-            let record = self.record(id)?;
+            let record = match self.look(id)? {
+                (State::Ended(exit), _) => return Ok(exit),
+                (_, record) => record.ok_or(ContainerError::NotFound(id))?,
+            };
             // While conmon lives its file is what counts; if it was killed, the container itself.
-            let watched = record.monitor.filter(Process::is_alive).or(record.init);
+            let processes = [record.monitor, record.init];
+            let watched = processes.into_iter().flatten().find_map(open_pidfd);
             tokio::select! {
                 () = noticed => {}
-                () = ended(watched) => {}
+                () = ended(watched, record.init.is_some()) => {}
             }
         }
     }
@@ -356,12 +362,12 @@ fn open_pidfd(process: Process) -> Option<OwnedFd> {
     process.is_alive().then_some(fd)
 }
 
-/// Completes when the process is dead.
-async fn ended(process: Option<Process>) {
-    let Some(process) = process else { return tokio::time::sleep(NOT_YET).await };
-    if let Some(fd) = open_pidfd(process)
-        && let Ok(fd) = crate::readable::register(fd)
-    {
+/// Completes when the process is dead, or soon where none is to be seen: there may be one yet.
+async fn ended(process: Option<OwnedFd>, was_made: bool) {
+    if !was_made {
+        return tokio::time::sleep(NOT_YET).await;
+    }
+    if let Some(Ok(fd)) = process.map(crate::readable::register) {
         let _ = fd.readable().await;
     } else {
         // Dead already; its reader may need a moment to write the end down.

@@ -199,7 +199,7 @@ impl Engine {
             Ok(undo) => undo,
             Err(refused) => {
                 let _ = self.store.remove(Kind::Endpoint, &endpoint.id.to_string());
-                return Err(refused.into());
+                return Err(AttachError::refused(refused, &endpoint));
             }
         };
         endpoint.progress = Progress::Ready;

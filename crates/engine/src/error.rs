@@ -1,6 +1,6 @@
 //! Why something could not be attached: the operands, and one sentence for people.
 
-use crate::endpoint::OwnerKind;
+use crate::endpoint::{Endpoint, OwnerKind};
 use crate::ipam::IpamError;
 use crate::outside::HoldFailure;
 use crate::store::StoreError;
@@ -107,6 +107,14 @@ pub enum AttachError {
     /// There is no such network (yet).
     #[error("no network {0}: see \"netmode network ls\"")]
     NoSuchNetwork(String),
+    /// The bridge has no port number left (`BR_MAX_PORTS`, net/bridge/br_private.h; number 0 is not used).
+    #[error(
+        "the network {network} is full: a Linux bridge carries at most 1023 links; use another network (\"netmode network create\") or end tasks"
+    )]
+    NetworkFull {
+        /// The network.
+        network: String,
+    },
     /// The kernel refused a step.
     #[error("the kernel refused a step, and those before it were taken back: {0}")]
     Kernel(#[from] OpError),
@@ -157,7 +165,18 @@ fn address(error: &IpamError, owner: &Option<String>) -> String {
     }
 }
 
+/// `EXFULL`, errno(3): what a bridge without a free port number answers.
+const EXFULL: i32 = 54;
+
 impl AttachError {
+    /// What a refusal of an attachment's steps means for who asked.
+    pub(crate) fn refused(error: OpError, endpoint: &Endpoint) -> Self {
+        match &endpoint.link {
+            Some(link) if error.errno == EXFULL => Self::NetworkFull { network: link.network.clone() },
+            _ => Self::Kernel(error),
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         match self {
@@ -181,6 +200,7 @@ impl AttachError {
                 IpamError::Reserved { .. } | IpamError::Taken { .. } => Code::AddressTaken,
             },
             Self::MacTaken { .. } => Code::MacTaken,
+            Self::NetworkFull { .. } => Code::Limit,
             Self::NoSuchNetwork(_) => Code::NotFound,
             Self::Kernel(_) => Code::Kernel,
             Self::Store(_) => Code::State,

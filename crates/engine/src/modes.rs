@@ -129,15 +129,15 @@ fn drop_link(ep: &Endpoint) -> Option<Final> {
 }
 
 /// What the person who starts a task in a mode should be told.
-pub fn warnings(mode: Mode, loopback_services: &[String]) -> Vec<String> {
-    match (mode, loopback_services) {
-        (Mode::Host, []) => {
-            vec!["host mode shares the host's network: the container reaches everything that the host reaches".into()]
-        }
-        (Mode::Host, services) => vec![format!(
-            "host mode shares the host's network: the container reaches these services of the host's loopback: {}",
-            services.join(", ")
-        )],
-        _ => vec![],
+///
+/// `local` lists the services that only the host itself should reach: it is asked for where a mode opens them.
+pub fn warnings(mode: Mode, local: impl FnOnce() -> Vec<String>) -> Vec<String> {
+    if mode != Mode::Host {
+        return vec![];
     }
+    let reaches = match &local()[..] {
+        [] => "everything that the host reaches".into(),
+        services => format!("these services that are meant for the host alone: {}", services.join(", ")),
+    };
+    vec![format!("host mode shares the host's network: the container reaches {reaches}")]
 }

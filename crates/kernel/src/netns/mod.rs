@@ -7,7 +7,9 @@ mod fd;
 mod pin;
 mod pool;
 mod proc;
+mod queue;
 mod registry;
+mod spares;
 
 pub use fd::{NetnsError, NetnsFd, own_inode};
 pub(crate) use pin::Pins;

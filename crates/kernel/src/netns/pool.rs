@@ -2,6 +2,8 @@
 
 use super::Registry;
 use super::proc::Proc;
+use super::queue::Queue;
+use super::spares::{Settings, Spares};
 use crate::route::RouteSocket;
 use crate::sysctl::Variables;
 use crate::wire::Refused;
@@ -13,15 +15,21 @@ use nix::sys::stat::Mode;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+pub(super) type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// A few threads that take jobs from one queue.
 pub(crate) struct Pool {
-    jobs: mpsc::Sender<Job>,
+    queue: Arc<Queue>,
     threads: usize,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }
 
 /// What a job works with: a thread that may stand in another namespace, with a netlink socket of the host
@@ -35,48 +43,6 @@ pub(crate) struct Worker {
     away: Standing,
     spares: Arc<Spares>,
     pub(crate) registry: Arc<Registry>,
-}
-
-/// Kernel variables with their values.
-type Settings = Vec<(String, String)>;
-
-/// Namespaces without a name, made in advance: 0.7 ms that no request waits for. They die with the agent.
-#[derive(Debug, Default)]
-struct Spares(Mutex<Stock>);
-
-#[derive(Debug, Default)]
-struct Stock {
-    ready: Vec<OwnedFd>,
-    /// What is set in them: what the last request wanted, if there was one.
-    variables: Option<Settings>,
-}
-
-impl Spares {
-    fn lock(&self) -> MutexGuard<'_, Stock> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One with these variables. Others are let go: those of the next request will be like this one's.
-    fn take(&self, variables: &Settings) -> Option<OwnedFd> {
-        let mut stock = self.lock();
-        if stock.variables.as_ref() != Some(variables) {
-            *stock = Stock { ready: Vec::new(), variables: Some(variables.clone()) };
-        }
-        stock.ready.pop()
-    }
-
-    /// What one more has to have, if there are fewer than so many.
-    fn wanted(&self, count: usize) -> Option<Settings> {
-        let stock = self.lock();
-        stock.variables.clone().filter(|_| stock.ready.len() < count)
-    }
-
-    fn add(&self, spare: OwnedFd, variables: &Settings) {
-        let mut stock = self.lock();
-        if stock.variables.as_ref() == Some(variables) {
-            stock.ready.push(spare);
-        }
-    }
 }
 
 /// The namespace that a job last had to do with.
@@ -99,8 +65,7 @@ impl Pool {
     /// Starts the threads in the namespace of the caller, which is "the host" from now on.
     pub(crate) fn start(threads: usize, registry: &Arc<Registry>) -> io::Result<Self> {
         let host = Arc::new(open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
-        let (jobs, queue) = mpsc::channel::<Job>();
-        let queue = Arc::new(Mutex::new(queue));
+        let queue = Arc::new(Queue::default());
         let spares = Arc::new(Spares::default());
         for n in 0..threads {
             let mut proc = Proc::open()?;
@@ -117,7 +82,7 @@ impl Pool {
             let queue = Arc::clone(&queue);
             thread::Builder::new().name(format!("netns-{n}")).spawn(move || worker.serve(&queue, threads))?;
         }
-        Ok(Self { jobs, threads })
+        Ok(Self { queue, threads })
     }
 
     /// How many jobs can run at once.
@@ -139,8 +104,7 @@ impl Pool {
         let job: Job = Box::new(move |worker| {
             let _ = done.send(job(worker));
         });
-        // A failure to send shows as a result that never comes.
-        let _ = self.jobs.send(job);
+        self.queue.put(job);
         Pending(result)
     }
 }
@@ -155,20 +119,14 @@ impl<T> Pending<T> {
 }
 
 impl Worker {
-    fn serve(mut self, queue: &Mutex<mpsc::Receiver<Job>>, spares: usize) {
-        loop {
-            // Spares are made while nobody waits.
-            let waiting = queue.lock().unwrap_or_else(PoisonError::into_inner).try_recv();
-            let next = waiting.or_else(|_| {
-                self.stock(spares);
-                queue.lock().unwrap_or_else(PoisonError::into_inner).recv()
-            });
-            let Ok(job) = next else { return };
+    fn serve(mut self, queue: &Queue, spares: usize) {
+        while let Some(job) = queue.next(|| self.stock(spares)) {
             if catch_unwind(AssertUnwindSafe(|| job(&mut self))).is_err() {
                 tracing::error!("a step on the kernel panicked; its request fails");
             }
             self.leave();
             self.proc.renew();
+            queue.done();
         }
     }
 
@@ -215,15 +173,15 @@ impl Worker {
 
     /// Makes a namespace for later if there are fewer than so many. A kernel that refuses is asked again by the
     /// request that needs one, which tells.
-    fn stock(&mut self, count: usize) {
-        let Some(variables) = self.spares.wanted(count) else { return };
+    ///
+    /// Tells whether it made one.
+    fn stock(&mut self, count: usize) -> bool {
+        let Some(variables) = self.spares.wanted(count) else { return false };
         let made = self
             .fresh(&variables)
             .and_then(|()| Ok(open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?));
         self.home();
-        if let Ok(spare) = made {
-            self.spares.add(spare, &variables);
-        }
+        made.map(|spare| self.spares.add(spare, &variables)).is_ok()
     }
 
     /// Goes into a new namespace with `lo` up and these variables.
