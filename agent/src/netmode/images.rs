@@ -145,17 +145,24 @@ pub(crate) fn list(client: &Client, args: &ListArgs, output: Output) -> Result<(
         .headed("USED BY")
         .column("Source", Shown::Wide, source)
         .headed("DIGEST OR FILE")
+        .column("Digest", Shown::Asked, digest)
+        .checked_key(&["dangling"], a_truth, |r, value| (r.tag == none()) == (value == "true"))
         .key(&["reference", "name"], |r, value| format!("{}:{}", r.repository, r.tag).contains(value))
         .key(&["id"], |r, value| r.image.id.trim_start_matches("sha256:").starts_with(value));
     listing.check(args, output)?;
-    let images = client.images()?;
-    if args.is_empty() && output.quiet {
-        return print_lines(images.iter().map(|image| short(&image.id).into()));
+    let mut images = client.images()?;
+    let names = images.iter().flat_map(rows).collect();
+    if !output.structured() {
+        return listing.print(names, args, output);
     }
-    if args.is_empty() && output.structured() {
-        return output.data(&images);
-    }
-    listing.print(images.iter().flat_map(rows).collect(), args, output)
+    // A table has a line for each name; data tell each image once.
+    let fit = listing.filter(names, args)?;
+    images.retain(|image| fit.iter().any(|row| row.image.id == image.id));
+    output.data(&images)
+}
+
+fn a_truth(value: &str) -> std::result::Result<(), String> {
+    value.parse::<bool>().map(drop).map_err(|_| "write true or false".into())
 }
 
 fn none() -> String {
@@ -165,6 +172,12 @@ fn none() -> String {
 fn source(row: &Row) -> String {
     let from = row.image.repo_digests.iter().filter_map(|name| split(name, '@')).map(|(_, digest)| digest);
     from.chain(row.image.files.iter().cloned()).collect::<Vec<_>>().join("\n")
+}
+
+/// The digest that the row's name had at its registry.
+fn digest(row: &Row) -> String {
+    let known = row.image.repo_digests.iter().filter_map(|name| split(name, '@'));
+    known.filter(|(repository, _)| *repository == row.repository).map(|(_, digest)| digest).next().unwrap_or_else(none)
 }
 
 /// A row for each name; an image without a name has one, too.

@@ -9,6 +9,7 @@ use crate::text::{plain, plain_json};
 use clap::Args;
 use netmode_model::Code;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Flags of commands that list something.
 #[derive(Debug, Clone, Default, Args)]
@@ -22,14 +23,14 @@ pub(crate) struct ListArgs {
 }
 
 impl ListArgs {
-    /// Whether a filter of this key was given.
-    pub(crate) fn has(&self, keys: &[&str]) -> bool {
-        self.filter.iter().any(|f| f.split_once('=').is_some_and(|(key, _)| keys.contains(&key)))
-    }
-
     /// Whether nothing was given.
     pub(crate) fn is_empty(&self) -> bool {
         self.filter.is_empty() && self.format.is_none()
+    }
+
+    /// Whether a filter of this key was given.
+    pub(crate) fn has(&self, keys: &[&str]) -> bool {
+        self.filter.iter().any(|f| f.split_once('=').is_some_and(|(key, _)| keys.contains(&key)))
     }
 }
 
@@ -82,7 +83,7 @@ pub(crate) struct Listing<'a, T> {
     id: Cell<'a, T>,
 }
 
-impl<'a, T: Serialize> Listing<'a, T> {
+impl<'a, T: Serialize + 'a> Listing<'a, T> {
     /// A listing whose rows have this id, for `-q`.
     pub(crate) fn new(id: impl Fn(&T) -> String + 'a) -> Self {
         Self { columns: Vec::new(), keys: Vec::new(), id: Box::new(id) }
@@ -118,14 +119,15 @@ impl<'a, T: Serialize> Listing<'a, T> {
         self
     }
 
-    /// Adds the key `label`, `KEY` or `KEY=VALUE`; given twice, both must fit.
-    pub(crate) fn labels(mut self, has: impl Fn(&T, &str, Option<&str>) -> bool + 'a) -> Self {
+    /// Adds the field `Labels`, and the key `label`, `KEY` or `KEY=VALUE`; given twice, both must fit.
+    pub(crate) fn labels(mut self, of: fn(&T) -> &BTreeMap<String, String>) -> Self {
         let fits = move |row: &T, wanted: &str| match wanted.split_once('=') {
-            Some((key, value)) => has(row, key, Some(value)),
-            None => has(row, wanted, None),
+            Some((key, value)) => of(row).get(key).is_some_and(|has| has == value),
+            None => of(row).contains_key(wanted),
         };
         self.keys.push(Key { names: &["label"], every: true, check: |_| Ok(()), fits: Box::new(fits) });
-        self
+        let text = move |row: &T| of(row).iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",");
+        self.column("Labels", Shown::Asked, text)
     }
 
     /// The rows that fit every filter.
@@ -264,19 +266,29 @@ fn line<T: Serialize>(value: &T) -> Result<String, Failure> {
 mod tests {
     use super::*;
 
-    fn words<'a>() -> Listing<'a, &'static str> {
+    #[derive(Debug, Serialize)]
+    struct Word(&'static str, BTreeMap<String, String>);
+
+    /// Labelled with its first letter, and `end=` its last.
+    fn word(text: &'static str) -> Word {
+        let (first, last) = (text[..1].to_string(), text[text.len() - 1..].to_string());
+        Word(text, [(first, String::new()), ("end".into(), last)].into())
+    }
+
+    fn words<'a>() -> Listing<'a, Word> {
         let odd = |value: &str| if value == "never" { Err("choose a length".to_string()) } else { Ok(()) };
-        Listing::new(|w: &&str| (*w).to_string())
-            .column("Word", Shown::Always, |w: &&str| (*w).to_string())
-            .column("Length", Shown::Wide, |w: &&str| w.len().to_string())
-            .key(&["name"], |w: &&str, value| w.contains(value))
-            .checked_key(&["length", "len"], odd, |w: &&str, value| w.len().to_string() == value)
-            .labels(|w: &&str, key, value| w.starts_with(key) && value.is_none_or(|v| w.ends_with(v)))
+        Listing::new(|w: &Word| w.0.into())
+            .column("Word", Shown::Always, |w| w.0.into())
+            .column("Length", Shown::Wide, |w| w.0.len().to_string())
+            .key(&["name"], |w, value| w.0.contains(value))
+            .checked_key(&["length", "len"], odd, |w, value| w.0.len().to_string() == value)
+            .labels(|w| &w.1)
     }
 
     fn filtered(filters: &[&str]) -> Result<Vec<&'static str>, String> {
         let args = ListArgs { filter: filters.iter().map(|f| (*f).to_string()).collect(), format: None };
-        words().filter(vec!["web", "web-2", "db"], &args).map_err(|e| e.message)
+        let fit = words().filter(["web", "web-2", "db"].map(word).into(), &args);
+        fit.map(|words| words.iter().map(|w| w.0).collect()).map_err(|e| e.message)
     }
 
     #[test]
@@ -286,7 +298,7 @@ mod tests {
         assert_eq!(filtered(&["name=web-", "name=db"]).unwrap(), ["web-2", "db"]);
         assert_eq!(filtered(&["len=3", "length=2"]).unwrap(), ["web", "db"]);
         assert_eq!(filtered(&["name=web", "length=3"]).unwrap(), ["web"]);
-        assert_eq!(filtered(&["label=we", "label=w=2"]).unwrap(), ["web-2"]);
+        assert_eq!(filtered(&["label=w", "label=end=2"]).unwrap(), ["web-2"]);
     }
 
     #[test]
@@ -305,7 +317,7 @@ mod tests {
 
     #[test]
     fn wide_columns_are_shown_when_asked_for() {
-        assert_eq!(words().table(&["web"], false), "WORD\nweb\n");
-        assert_eq!(words().table(&["web"], true), "WORD   LENGTH\nweb    3\n");
+        assert_eq!(words().table(&[word("web")], false), "WORD\nweb\n");
+        assert_eq!(words().table(&[word("web")], true), "WORD   LENGTH\nweb    3\n");
     }
 }

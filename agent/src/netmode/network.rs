@@ -9,7 +9,7 @@ use crate::request;
 use crate::text::plain;
 use netmode_client::Client;
 use netmode_model::api::{AttachReply, NetworkView};
-use netmode_model::{Code, NetworkSummary};
+use netmode_model::{Code, DEFAULT_NETWORK, NetworkSummary};
 use nix::libc;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use std::fs::{File, OpenOptions};
@@ -81,12 +81,31 @@ fn list(client: &Client, list: &ListArgs, output: Output) -> Result<()> {
         .column("Subnets", Shown::Always, subnets)
         .column("MTU", Shown::Always, |n| n.mtu.to_string())
         .column("Note", Shown::Always, |n| n.pool_reason.clone().unwrap_or_default())
+        .column("Internal", Shown::Wide, |n| n.internal.to_string())
+        .column("IPv6", Shown::Asked, |n| n.v6.is_some().to_string())
+        .column("Driver", Shown::Asked, |_| DRIVER.into())
+        .column("Scope", Shown::Asked, |_| SCOPE.into())
         .column("CreatedAt", Shown::Wide, |n| n.created.clone())
         .headed("CREATED")
         .key(&["name"], |n, value| n.name.contains(value))
-        .key(&["id"], |n, value| n.id.to_string().starts_with(value));
+        .key(&["id"], |n, value| n.id.to_string().starts_with(value))
+        .key(&["driver"], |_, value| value == DRIVER)
+        .key(&["scope"], |_, value| value == SCOPE)
+        .checked_key(&["type"], a_type, |n, value| (n.name == DEFAULT_NETWORK) == (value == "builtin"))
+        .labels(|n| &n.labels);
     listing.check(list, output)?;
     listing.print(client.networks()?, list, output)
+}
+
+/// What makes networks, in docker's words: every one is a bridge of this host.
+const DRIVER: &str = "bridge";
+const SCOPE: &str = "local";
+
+fn a_type(value: &str) -> std::result::Result<(), String> {
+    match value {
+        "custom" | "builtin" => Ok(()),
+        _ => Err("write type=custom or type=builtin".into()),
+    }
 }
 
 fn subnets(network: &NetworkSummary) -> String {

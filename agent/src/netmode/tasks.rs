@@ -33,11 +33,6 @@ fn listing<'a>(now: Timestamp) -> Listing<'a, TaskView> {
     use Shown::{Always, Asked, Wide};
     let pid = |t: &TaskView| if t.pid == 0 { String::new() } else { t.pid.to_string() };
     let networks = |t: &TaskView| t.networks.iter().map(|n| n.name.clone()).collect::<Vec<_>>().join("\n");
-    let label = |t: &TaskView, key: &str, value: Option<&str>| match (t.labels.get(key), value) {
-        (Some(has), Some(wanted)) => has == wanted,
-        (has, None) => has.is_some(),
-        (None, Some(_)) => false,
-    };
     Listing::new(|t: &TaskView| t.id.short())
         .column("ID", Always, |t| t.id.short())
         .column("Name", Always, |t| t.name.to_string())
@@ -53,14 +48,13 @@ fn listing<'a>(now: Timestamp) -> Listing<'a, TaskView> {
         .column("State", Asked, |t| t.state.to_string())
         .column("Names", Asked, |t| t.name.to_string())
         .column("Networks", Asked, networks)
-        .column("Labels", Asked, labels)
         .column("CreatedAt", Asked, |t| t.created_at.clone())
         .key(&["name"], |t, value| t.name.as_str().contains(value))
         .key(&["id"], |t, value| t.id.to_string().starts_with(value))
         .checked_key(&STATE_KEYS, known_state, |t, value| state(value).is_some_and(|s| t.state.to_string() == s))
         .key(&["mode"], |t, value| t.network_mode.to_string() == value)
         .key(&["network"], |t, value| t.networks.iter().any(|n| n.name == value) || t.network_mode.to_string() == value)
-        .labels(label)
+        .labels(|t| &t.labels)
 }
 
 /// A state as people write it; docker's words are taken, too.
@@ -99,10 +93,6 @@ fn addresses(task: &TaskView) -> String {
 
 fn published(task: &TaskView) -> String {
     ports::lines(bindings(task)).iter().map(ports::Line::cell).collect::<Vec<_>>().join("\n")
-}
-
-fn labels(task: &TaskView) -> String {
-    task.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// `45s`, `12m`, `3h`, `9d` since a time of RFC 3339.

@@ -6,10 +6,9 @@ use crate::task::{Joined, NetworkUse, TaskRecord, VERSION};
 use crate::{exposed, identity};
 use netmode_container::{Containers, Image};
 use netmode_engine::modes;
-use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
-use netmode_model::{ApiError, Code, Name, RequestedMode, RestartPolicy};
+use netmode_model::{ApiError, Code, DEFAULT_NETWORK, Name, RequestedMode, RestartPolicy};
 use std::path::Path;
 
 /// Turns a request into the record of a task that may be made.

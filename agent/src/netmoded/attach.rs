@@ -4,10 +4,9 @@ use crate::agent::Agent;
 use crate::clock;
 use crate::task::{NetworkUse, TaskRecord};
 use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
-use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::{Attach, Endpoint, modes};
 use netmode_model::api::NetOptions;
-use netmode_model::{ApiError, Code, Id, NetnsName, RequestedMode};
+use netmode_model::{ApiError, Code, DEFAULT_NETWORK, Id, NetnsName, RequestedMode};
 
 fn failed(why: impl ToString) -> ApiError {
     ApiError::new(Code::Unavailable, why.to_string())

@@ -3,11 +3,10 @@
 use crate::agent::Agent;
 use crate::clock;
 use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
-use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::{Attach, Endpoint};
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{AttachReply, AttachRequest, NetnsRef};
-use netmode_model::{ApiError, Code, IfName, NetnsName};
+use netmode_model::{ApiError, Code, DEFAULT_NETWORK, IfName, NetnsName};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -1,9 +1,8 @@
 //! A task: what is recorded of it, and what is shown of it.
 
-use netmode_engine::network::DEFAULT_NETWORK;
 use netmode_engine::{Endpoint, Engine, modes};
 use netmode_model::api::{ContainerView, NetOptions, NetworkInterface, RunRequest, TaskState, TaskView};
-use netmode_model::{ConnectRequest, Id, Mode, Name, RequestedMode, RestartPolicy};
+use netmode_model::{ConnectRequest, DEFAULT_NETWORK, Id, Mode, Name, RequestedMode, RestartPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

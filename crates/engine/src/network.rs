@@ -3,13 +3,10 @@
 use crate::ipam;
 use crate::settings::{HostFacts, Settings};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use netmode_model::{Id, IfName, Mac};
+use netmode_model::{DEFAULT_NETWORK, Id, IfName, Mac};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-
-/// Name of the network that the modes `bridge` and `default` use.
-pub const DEFAULT_NETWORK: &str = "bridge";
 
 /// Version of the record that this agent writes; it reads this one and the one before.
 pub const VERSION: u32 = 2;

@@ -1,10 +1,10 @@
 //! A network that somebody wishes for becomes one that can be made.
 
 use crate::ipam;
-use crate::network::{DEFAULT_NETWORK, Network};
+use crate::network::Network;
 use crate::settings::{HostFacts, Settings};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use netmode_model::{ApiError, Code, Id, IfName, NetworkRequest, RequestedMode};
+use netmode_model::{ApiError, Code, DEFAULT_NETWORK, Id, IfName, NetworkRequest, RequestedMode};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Length of the prefixes that are chosen for user-defined networks: 253 containers each, thousands of networks.

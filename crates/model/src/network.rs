@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Name of the network that there is from the start: the modes `bridge` and `default` use it.
+pub const DEFAULT_NETWORK: &str = "bridge";
+
 /// A network to make: the flags of `network create`, in docker's spelling.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -93,6 +96,9 @@ pub struct NetworkSummary {
     /// No way out, no published ports.
     #[serde(default)]
     pub internal: bool,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Why this prefix and not the first of the configured list.
     #[serde(default)]
     pub pool_reason: Option<String>,
