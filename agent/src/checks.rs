@@ -2,6 +2,7 @@
 //! does them with its own. They only read.
 
 use crate::config::Config;
+use netmode_kernel::features::Feature;
 use netmode_model::api::{Finding, Level};
 use nix::sys::statvfs::statvfs;
 use serde_json::Value;
@@ -32,6 +33,15 @@ pub fn kernel() -> Option<Finding> {
         true => finding(Level::Ok, "kernel", text, None),
         false => finding(Level::Fail, "kernel", text, Some("apt-get upgrade")),
     })
+}
+
+/// A feature of the kernel that was tried.
+pub fn feature(feature: Feature) -> Finding {
+    let object = format!("kernel {}", feature.name);
+    match feature.missing {
+        None => finding(Level::Ok, &object, "there", None),
+        Some(why) => finding(Level::Warn, &object, format!("missing ({why}); instead: {}", feature.fallback), None),
+    }
 }
 
 /// Whether packets are forwarded at all.

@@ -4,4 +4,7 @@
 
 pub mod checks;
 pub mod config;
+pub mod firewalls;
 pub mod group;
+pub mod settings;
+pub mod standing;

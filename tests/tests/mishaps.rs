@@ -160,7 +160,7 @@ fn doctor_looks_and_does_not_touch() {
     let out = lab.netmode(&["doctor"]);
     let line = out.stdout.lines().find(|l| l.contains("ip_forward")).unwrap_or_default().to_owned();
     assert!(out.status == 2 && line.starts_with("fail") && line.contains("sysctl -w"), "{out:#?}");
-    assert_eq!(lab.read("/proc/sys/net/ipv4/ip_forward").trim(), "0", "it does not mend");
+    assert_eq!(lab.sh("cat /proc/sys/net/ipv4/ip_forward").trim(), "0", "it does not mend");
 }
 
 #[test]

@@ -168,6 +168,8 @@ fn the_doctor_works_with_the_agent_dead() {
         "ok table bridge netmode",
         "ok network bridge",
         "ok task web",
+        "ok pool 172.17.0.0/16 of bridge",
+        "ok other firewalls",
     ] {
         assert!(objects(&alive).contains(&object.to_owned()), "{object} in {alive:#}");
     }
@@ -185,6 +187,12 @@ fn the_doctor_works_with_the_agent_dead() {
         "fail records /var/lib/netmode/tasks",
         "ok disk /run/netmode",
         "ok sysctl net.ipv4.ip_forward",
+        "ok table inet netmode",
+        "ok guard",
+        "ok network bridge",
+        "ok task web",
+        "ok pool 172.17.0.0/16 of bridge",
+        "ok other firewalls",
     ] {
         assert!(objects(&dead).contains(&object.to_owned()), "{object} in {dead:#}");
     }
@@ -194,6 +202,41 @@ fn the_doctor_works_with_the_agent_dead() {
         "{text}"
     );
     before.assert_unchanged(&lab, "a look of the doctor");
+    lab.sh("iptables -P FORWARD DROP; ip link del nm0");
+    let damaged = lab.netmode(&["doctor", "-o", "json"]).exits(2).json();
+    for object in ["fail network bridge", "fail task web", "fail firewall ip filter FORWARD"] {
+        assert!(objects(&damaged).contains(&object.to_owned()), "{object} in {damaged:#}");
+    }
+}
+
+#[test]
+fn the_doctor_tells_of_pools_forwarding_and_kernel_variables() {
+    let lab = Lab::with().first("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0").start();
+    lab.netmode(&["network", "create", "--ipv6", "--subnet", "10.9.0.0/29", "small"]).success();
+    let line = |object: &str| -> String {
+        let lines = lab.netmode(&["doctor", "--format", "{{.Level}} {{.Object}}: {{.Message}} ({{.Fix}})"]).stdout;
+        let found = lines.lines().find(|l| l.split_once(' ').is_some_and(|(_, rest)| rest.starts_with(object)));
+        found.unwrap_or_else(|| panic!("{object}: {lines}")).to_owned()
+    };
+    for (object, key) in [("forwarding:", "net.ipv4.ip_forward"), ("forwarding IPv6:", "net.ipv6.conf.all.forwarding")]
+    {
+        let text = line(object);
+        assert!(text.starts_with("ok") && text.contains(key) && text.contains("switched on by netmode"), "{text}");
+        assert!(text.contains("uplink0"), "names what is closed to strangers: {text}");
+    }
+    lab.sh("sysctl -qw net.ipv6.conf.all.forwarding=0");
+    let off = line("forwarding IPv6:");
+    assert!(off.starts_with("fail") && off.contains("sysctl -w net.ipv6.conf.all.forwarding=1"), "{off}");
+    assert!(line("pool 10.9.0.0/29 of small").starts_with("ok"));
+    for n in 0..5 {
+        lab.task(&format!("t{n}"), &["--network", "small"], &["sleep", "1000"]);
+    }
+    let full = line("pool 10.9.0.0/29 of small");
+    assert!(full.starts_with("fail") && full.contains("5 of 5 addresses"), "{full}");
+    assert!(line("pool fd").starts_with("ok"), "its IPv6 prefix is far from full");
+    lab.sh("sysctl -qw net.ipv4.conf.nm0.route_localnet=0");
+    let changed = line("network bridge:");
+    assert!(changed.starts_with("fail") && changed.contains("route_localnet"), "{changed}");
 }
 
 #[test]

@@ -5,10 +5,17 @@ use crate::listing::{ListArgs, Listing, Shown};
 use crate::output::Output;
 use netmode_agent::checks::{self, finding};
 use netmode_agent::config::{Config, DEFAULT_PATH};
+use netmode_agent::standing::Standing;
+use netmode_agent::{firewalls, settings};
 use netmode_client::{Client, ClientError};
+use netmode_engine::store::{FileStore, Kind, Store};
+use netmode_engine::{Endpoint, Network, beside, endpoint};
 use netmode_kernel::hold::Inherited;
-use netmode_kernel::{Kernel, KernelConfig};
+use netmode_kernel::{Kernel, KernelConfig, Scope};
+use netmode_model::IfName;
 use netmode_model::api::{Finding, Level};
+use netmode_model::op::OpError;
+use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// Where the agent keeps what dies with the machine, and what outlives a reboot, unless told otherwise.
@@ -69,9 +76,6 @@ fn alone(error: &ClientError) -> Vec<Finding> {
     };
     let mut findings = vec![finding(Level::Fail, "agent", error.to_string(), Some(fix))];
     findings.extend(checks::kernel());
-    if nix::unistd::Uid::effective().is_root() {
-        findings.extend(features());
-    }
     let config = Config::load(Path::new(DEFAULT_PATH)).unwrap_or_default();
     let programs =
         [&config.container.runtime, &config.container.conmon, &config.container.skopeo, &config.container.umoci];
@@ -84,22 +88,35 @@ fn alone(error: &ClientError) -> Vec<Finding> {
     findings.extend([run_dir, state_dir].into_iter().filter_map(checks::disk));
     findings.extend(checks::records(run_dir, state_dir));
     findings.push(checks::forwarding());
+    // Only root may ask the kernel for the rest.
+    if nix::unistd::Uid::effective().is_root() {
+        findings.extend(with_kernel(&config).unwrap_or_else(|error| vec![finding(Level::Fail, "kernel", error, None)]));
+    }
     findings
 }
 
-/// The kernel's features, by trial in a namespace that is thrown away: only root can make one.
-fn features() -> Vec<Finding> {
-    let tried = Kernel::open(KernelConfig::default(), &Inherited::default()).map_err(|e| e.to_string());
-    match tried.and_then(|kernel| kernel.features().map_err(|e| e.to_string())) {
-        Ok(features) => features.into_iter().map(feature).collect(),
-        Err(error) => vec![finding(Level::Fail, "kernel", error, None)],
-    }
+/// What the kernel knows without the agent: its features, by trial in a namespace that is thrown away, other firewalls,
+/// and what of the records stands.
+fn with_kernel(config: &Config) -> Result<Vec<Finding>, String> {
+    let kernel = Kernel::open(KernelConfig::default(), &Inherited::default()).map_err(|e| e.to_string())?;
+    let refused = |error: OpError| error.to_string();
+    let mut findings: Vec<Finding> = kernel.features().map_err(refused)?.into_iter().map(checks::feature).collect();
+    let settings = settings::of(config, &kernel).map_err(refused)?;
+    let (networks, endpoints): (Vec<Network>, Vec<Endpoint>) = (recorded(Kind::Network), recorded(Kind::Endpoint));
+    let bridges: Vec<IfName> = networks.iter().map(|n| n.bridge.clone()).collect();
+    let foreign = kernel.foreign().map_err(refused)?;
+    let beside = config.firewall.beside;
+    findings.extend(firewalls::lines(&beside::compare(&foreign, &bridges, &settings, beside), beside));
+    let pins: Vec<_> = endpoint::namespaces(&endpoints).into_iter().filter(|pin| kernel.adopt(pin).is_ok()).collect();
+    let seen = kernel.observe(Scope { namespaces: &pins, table: true }).map_err(refused)?;
+    let standing = Standing { settings: &settings, networks: &networks, endpoints: &endpoints };
+    findings.extend(standing.examine(&seen, |key| kernel.variable(key).ok()));
+    Ok(findings)
 }
 
-fn feature(feature: netmode_kernel::features::Feature) -> Finding {
-    let object = format!("kernel {}", feature.name);
-    match feature.missing {
-        None => finding(Level::Ok, &object, "there", None),
-        Some(why) => finding(Level::Warn, &object, format!("missing ({why}); instead: {}", feature.fallback), None),
-    }
+/// Records as they are; the lines on records tell of those that cannot be read.
+fn recorded<T: DeserializeOwned>(kind: Kind) -> Vec<T> {
+    let store = FileStore::at(Path::new(DIRECTORIES.0), Path::new(DIRECTORIES.1));
+    let files = store.list_bytes(kind).unwrap_or_default();
+    files.iter().filter_map(|(_, bytes)| serde_json::from_slice(bytes).ok()).collect()
 }

@@ -4,7 +4,7 @@
 use crate::agent::{Agent, blocking};
 use crate::beside;
 use crate::reconcile::{self, Desired, Table};
-use netmode_engine::{Apply, Endpoint, Network};
+use netmode_engine::{Apply, Endpoint, Network, Observe, endpoint};
 use netmode_kernel::monitor::{Change, Monitor};
 use netmode_model::op::OpError;
 use netmode_model::state::LinkState;
@@ -203,7 +203,7 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
             return Ok(0);
         }
         let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
-        let seen = reconcile::look(&agent.linux, &endpoints)?;
+        let seen = agent.linux.observe(&endpoint::namespaces(&endpoints))?;
         let closed = agent.forwarding.elements()?;
         let desired = Desired { settings: agent.engine.settings(), networks: &networks, endpoints: &endpoints, closed };
         desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)

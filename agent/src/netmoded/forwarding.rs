@@ -46,6 +46,10 @@ pub struct Forwarding {
     record: Mutex<Record>,
 }
 
+fn accept_ra(link: &IfName) -> String {
+    format!("net/ipv6/conf/{link}/accept_ra")
+}
+
 fn key(family: Family) -> &'static str {
     match family {
         Family::V4 => FORWARD4,
@@ -125,7 +129,7 @@ impl Forwarding {
     /// # Errors
     /// It could not be closed.
     pub fn met(&self, name: &IfName) -> Result<bool, OpError> {
-        if self.record().closed.is_empty() {
+        if self.record().closed.is_empty() && !self.by_us(Family::V6) {
             return Ok(false);
         }
         self.kernel.link(&Place::Host, name)?.map_or(Ok(false), |link| self.close(&link))
@@ -141,6 +145,7 @@ impl Forwarding {
     }
 
     fn close(&self, wire: &LinkState) -> Result<bool, OpError> {
+        self.keep_listening(&wire.name)?;
         let mut some = false;
         for family in [Family::V4, Family::V6].into_iter().filter(|family| self.closes(*family)) {
             let known = self.links(family)?;
@@ -152,6 +157,15 @@ impl Forwarding {
             }
         }
         Ok(some)
+    }
+
+    /// An uplink that came after the agent switched IPv6 forwarding on lives on router advertisements as well.
+    fn keep_listening(&self, link: &IfName) -> Result<(), OpError> {
+        let key = accept_ra(link);
+        match self.by_us(Family::V6) && self.kernel.variable(&key).is_ok_and(|value| value == "1") {
+            true => self.change(vec![(key, "2")]),
+            false => Ok(()),
+        }
     }
 
     /// Adds an element that may be there.
@@ -183,6 +197,10 @@ impl Forwarding {
             wanted.extend(self.listening()?.into_iter().map(|key| (key, "2")));
         }
         wanted.push((key(family).to_owned(), "1"));
+        self.change(wanted)
+    }
+
+    fn change(&self, wanted: Vec<(String, &str)>) -> Result<(), OpError> {
         self.note(&wanted)?;
         let set = |(key, value): (String, &str)| Op::Sysctl { at: Place::Host, key, value: value.into() };
         self.linux.apply(&wanted.into_iter().map(set).collect::<Vec<_>>()).map(drop)
@@ -193,6 +211,10 @@ impl Forwarding {
         let mut record = self.record();
         let known = record.changed.len();
         for (key, ours) in wanted {
+            // A link that is plugged in again: what it had the first time is known.
+            if record.changed.iter().any(|i| matches!(i, Inverse::Restore { key: k, .. } if k == key)) {
+                continue;
+            }
             let previous = self.kernel.variable(key)?;
             let (key, ours) = (key.clone(), (*ours).to_owned());
             record.changed.push(Inverse::Restore { at: Place::Host, key, ours, previous });
@@ -208,7 +230,7 @@ impl Forwarding {
     /// Variables `accept_ra` of links that listen to router advertisements.
     fn listening(&self) -> Result<Vec<String>, OpError> {
         let links = self.kernel.observe(Scope::default())?.links.into_iter();
-        let keys = links.map(|link| format!("net/ipv6/conf/{}/accept_ra", link.name));
+        let keys = links.map(|link| accept_ra(&link.name));
         Ok(keys.filter(|key| self.kernel.variable(key).is_ok_and(|value| value == "1")).collect())
     }
 
@@ -230,14 +252,36 @@ impl Forwarding {
         self.linux.undo(changed)
     }
 
-    /// In words, for the doctor.
-    pub fn describe(&self) -> Result<String, String> {
-        if !self.is_on(Family::V4) {
-            return Err("net.ipv4.ip_forward is 0: containers reach nothing beyond this host".into());
+    /// A family's forwarding in words, for the doctor.
+    ///
+    /// # Errors
+    /// It is off.
+    pub fn describe(&self, family: Family) -> Result<String, Off> {
+        let name = key(family).replace('/', ".");
+        if !self.is_on(family) {
+            return Err(Off(name));
         }
-        let closed = "on, switched on by netmode: what goes from one to another of the links that were there before is \
-                      dropped (forward = true in [firewall] lets it pass)";
-        let shut = self.closes(Family::V4) || self.closes(Family::V6);
-        Ok(if shut { closed } else { "on, for strangers as well" }.into())
+        let closed = self.record().closed.get(&family).cloned().unwrap_or_default();
+        if !self.closes(family) || closed.is_empty() {
+            return Ok(format!("{name} is on, for strangers as well"));
+        }
+        let links: Vec<&str> = closed.iter().map(IfName::as_str).collect();
+        Ok(format!(
+            "{name} was switched on by netmode: what goes from one to another of {} is dropped (forward = true in \
+             [firewall] lets it pass)",
+            links.join(", ")
+        ))
+    }
+}
+
+/// Forwarding is off, by this variable.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is 0: containers reach nothing beyond this host")]
+pub struct Off(String);
+
+impl Off {
+    /// The command that switches it on.
+    pub fn fix(&self) -> String {
+        format!("sysctl -w {}=1", self.0)
     }
 }

@@ -1,12 +1,12 @@
 //! What should be and what is are made equal: at the start, and whenever the kernel tells of a change.
 
 use crate::join::Linux;
-use netmode_engine::converge::Present;
-use netmode_engine::{Apply, Endpoint, NetnsUse, Network, Observe, Settings, bridge, modes, ruleset, source_guard};
+use netmode_engine::converge::{self, Present};
+use netmode_engine::{Apply, Endpoint, NetnsUse, Network, Settings, bridge, ruleset};
 use netmode_kernel::Kernel;
 use netmode_model::nft::{Element, Ruleset, TableName};
 use netmode_model::op::OpError;
-use netmode_model::{Final, NetnsName, Observed, Op, Place};
+use netmode_model::{Final, Observed, Op, Place};
 use std::collections::BTreeSet;
 
 /// Networks and endpoints that should stand.
@@ -67,7 +67,7 @@ impl Desired<'_> {
 
     fn endpoint(&self, linux: &Linux, seen: &Observed, present: &Present<'_>, endpoint: &Endpoint) -> usize {
         let object = format!("{} of {}", endpoint.id.short(), endpoint.owner.name);
-        let mut missing = links_only(present.missing(&expected(endpoint, self.settings, seen)));
+        let mut missing = links_only(present.missing(&converge::expected(endpoint, self.settings, seen)));
         let link = endpoint.link.as_ref().filter(|l| present.has_link(&l.host_dev));
         if missing.iter().any(|op| matches!(op, Op::NetnsAdd { .. })) {
             // A new one under the old name would not be the container's.
@@ -81,7 +81,7 @@ impl Desired<'_> {
         if let (true, Some(link)) = (missing.iter().any(|op| matches!(op, Op::VethAdd { .. })), link) {
             // It stands, but not as it should, outside of the bridge or with another end: it is made anew, whole.
             let mut anew = vec![Op::LinkDel { at: Place::Host, dev: link.host_dev.clone() }];
-            anew.extend(links_only(expected(endpoint, self.settings, seen)));
+            anew.extend(links_only(converge::expected(endpoint, self.settings, seen)));
             anew.retain(|op| !matches!(op, Op::NetnsAdd { .. } | Op::LinkUp { .. }) || is_of(op, &link.interface));
             missing = anew;
         }
@@ -101,7 +101,7 @@ impl Desired<'_> {
     /// Leaves the tables as they are if they are right; else makes them anew in one transaction, so that no packet sees
     /// a gap. Tells whether they were made.
     fn tables(&self, kernel: &Kernel, seen: &Observed, when: Table) -> Result<bool, OpError> {
-        let rules = rulesets(self.settings);
+        let rules = ruleset::rulesets(self.settings);
         let elements = self.elements();
         let present = Present::new(seen);
         let guard = TableName::bridge(&self.settings.table);
@@ -131,12 +131,6 @@ impl Desired<'_> {
     }
 }
 
-/// The rules of our tables.
-pub fn rulesets(settings: &Settings) -> Vec<Ruleset> {
-    let guard = settings.source_guard.then(|| source_guard::ruleset(settings));
-    std::iter::once(ruleset::ruleset(settings)).chain(guard).collect()
-}
-
 /// When the tables are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
@@ -161,18 +155,6 @@ fn is_of(op: &Op, interface: &netmode_model::IfName) -> bool {
     matches!(op, Op::LinkUp { dev, .. } if dev == interface)
 }
 
-/// The steps that an endpoint stands on, as far as they can be seen: into a namespace that was handed over the
-/// agent cannot look any more after its restart.
-pub fn expected(endpoint: &Endpoint, settings: &Settings, seen: &Observed) -> Vec<Op> {
-    let mut ops = modes::attach(endpoint, settings).ops;
-    if let NetnsUse::Foreign(name) = &endpoint.netns
-        && !seen.netns.contains(name)
-    {
-        ops.retain(|op| matches!(op, Op::PortUp { .. } | Op::ElementAdd { .. }));
-    }
-    ops
-}
-
 /// Everything but the tables' elements, which are made with the tables.
 fn links_only(mut ops: Vec<Op>) -> Vec<Op> {
     ops.retain(|op| !matches!(op, Op::ElementAdd { .. }));
@@ -181,15 +163,6 @@ fn links_only(mut ops: Vec<Op>) -> Vec<Op> {
 
 fn is_sysctl(op: &Op) -> bool {
     matches!(op, Op::Sysctl { .. })
-}
-
-/// Looks at everything that endpoints stand on.
-///
-/// # Errors
-/// The kernel refused a dump.
-pub fn look(linux: &Linux, endpoints: &[Endpoint]) -> Result<Observed, OpError> {
-    let names: Vec<NetnsName> = endpoints.iter().filter_map(|e| e.netns.name().cloned()).collect();
-    linux.observe(&names)
 }
 
 /// Steps that give every link of a network another MTU, where it has one of ours.

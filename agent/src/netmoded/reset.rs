@@ -5,10 +5,10 @@
 
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
-use crate::{beside, life, reconcile, stop};
+use crate::{beside, life, stop};
 use futures::StreamExt;
 use netmode_engine::store::Kind;
-use netmode_engine::{Apply, Network, Observe, bridge, modes};
+use netmode_engine::{Apply, Network, Observe, bridge, modes, ruleset};
 use netmode_model::system::{ResetReply, ResetRequest};
 use netmode_model::{ApiError, Inverse, Op, Place};
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ pub fn plan(agent: &Agent, how: ResetRequest) -> Vec<String> {
 /// What takes the networks, the guard and the tables away, oldest first.
 fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
     let settings = agent.engine.settings();
-    let tables = reconcile::rulesets(settings).into_iter().map(|r| Inverse::Op(Op::TableDel { table: r.table }));
+    let tables = ruleset::rulesets(settings).into_iter().map(|r| Inverse::Op(Op::TableDel { table: r.table }));
     let mut steps: Vec<Inverse> = tables.collect();
     let made = networks.iter().flat_map(|n| bridge::network_up(n, settings));
     for op in bridge::host_up(settings).into_iter().chain(made) {

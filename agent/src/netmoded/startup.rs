@@ -10,9 +10,10 @@ use crate::forwarding::Forwarding;
 use crate::join::Linux;
 use crate::legacy::Legacy;
 use crate::reconcile::{Desired, Table};
+use netmode_agent::settings;
 use netmode_engine::converge::Present;
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
-use netmode_engine::settings::{DynamicPorts, HostFacts};
+use netmode_engine::settings::HostFacts;
 use netmode_engine::store::{self, FileStore, Kind, Store};
 use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes};
 use netmode_kernel::Kernel;
@@ -38,27 +39,6 @@ pub struct Started {
     pub forwarding: Forwarding,
 }
 
-/// The settings of a configuration on this host.
-///
-/// # Errors
-/// The kernel's port range cannot be read.
-pub fn settings(config: &Config, kernel: &Kernel) -> anyhow::Result<Settings> {
-    let dynamic = config.dynamic(kernel.local_port_range()?, kernel.reserved_ports()?);
-    let default = Settings::default();
-    Ok(Settings {
-        instance: config.instance.clone().unwrap_or(default.instance),
-        own_table: config.firewall.owner,
-        source_guard: config.firewall.source_guard,
-        mark: config.firewall.mark,
-        rule_pref: config.firewall.rule_pref,
-        bridge: config.bridge(),
-        outward: DynamicPorts::outward(kernel.local_port_range()?),
-        kernel_ipv6: Path::new("/proc/sys/net/ipv6").exists(),
-        dynamic,
-        ..Settings::default()
-    })
-}
-
 /// Brings the host into the state that the records describe.
 ///
 /// # Errors
@@ -70,7 +50,7 @@ pub fn start(
     run_dir: &Path,
     state_dir: &Path,
 ) -> anyhow::Result<Started> {
-    let settings = settings(config, kernel)?;
+    let settings = settings::of(config, kernel)?;
     let linux = Linux::new(kernel.clone(), legacy.keeper.clone(), legacy.inherited.clone())?;
     linux.keep_table();
     let store: Arc<dyn Store> = Arc::new(FileStore::open(run_dir, state_dir)?);

@@ -3,6 +3,9 @@
 //! Start-up recovery, repair, the doctor and CNI's CHECK ask the same question: which operations of the plan
 //! that made a thing are missing?
 
+use crate::endpoint::{Endpoint, NetnsUse};
+use crate::modes;
+use crate::settings::Settings;
 use ipnetwork::IpNetwork;
 use netmode_model::op::Route;
 use netmode_model::state::LinkState;
@@ -88,6 +91,18 @@ impl<'a> Present<'a> {
             Op::ElementDel { table: name, element } => table(name).is_none_or(|t| !t.elements.contains(element)),
         }
     }
+}
+
+/// The steps that an endpoint stands on, as far as they can be seen: into a namespace that was handed over the
+/// agent cannot look any more after its restart.
+pub fn expected(endpoint: &Endpoint, settings: &Settings, seen: &Observed) -> Vec<Op> {
+    let mut ops = modes::attach(endpoint, settings).ops;
+    if let NetnsUse::Foreign(name) = &endpoint.netns
+        && !seen.netns.contains(name)
+    {
+        ops.retain(|op| matches!(op, Op::PortUp { .. } | Op::ElementAdd { .. }));
+    }
+    ops
 }
 
 #[cfg(test)]

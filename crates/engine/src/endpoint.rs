@@ -172,3 +172,8 @@ impl EndpointLink {
         }
     }
 }
+
+/// The namespaces that endpoints stand in, as far as they have names.
+pub fn namespaces(endpoints: &[Endpoint]) -> Vec<NetnsName> {
+    endpoints.iter().filter_map(|e| e.netns.name().cloned()).collect()
+}

@@ -91,6 +91,12 @@ pub fn shadow(range: bool, with_address: bool, family: Family) -> &'static str {
     }
 }
 
+/// The rules of our tables.
+pub fn rulesets(settings: &Settings) -> Vec<Ruleset> {
+    let guard = settings.source_guard.then(|| crate::source_guard::ruleset(settings));
+    std::iter::once(ruleset(settings)).chain(guard).collect()
+}
+
 /// The whole table. No chain bears a word of nft(8): it could not be named in a command.
 pub fn ruleset(settings: &Settings) -> Ruleset {
     Ruleset {

@@ -111,12 +111,17 @@ pub struct FileStore {
 }
 
 impl FileStore {
+    /// Reads what is in the directories, which may be missing: nothing is made.
+    pub fn at(run_dir: &Path, state_dir: &Path) -> Self {
+        Self { run_dir: run_dir.into(), state_dir: state_dir.into() }
+    }
+
     /// Opens the directories and makes those that are missing.
     ///
     /// # Errors
     /// A directory cannot be made.
     pub fn open(run_dir: &Path, state_dir: &Path) -> Result<Self, StoreError> {
-        let store = Self { run_dir: run_dir.into(), state_dir: state_dir.into() };
+        let store = Self::at(run_dir, state_dir);
         for kind in [Kind::Endpoint, Kind::Network, Kind::Task] {
             let dir = store.dir(kind);
             fs::create_dir_all(&dir).map_err(|source| StoreError {
