@@ -77,8 +77,12 @@ install: ## programs, units, man pages, completion … to PREFIX (/usr/local), b
 	@[ $(PREFIX) = /usr ] || echo 'netmode: NetworkManager reads only /etc and /usr/lib: where it runs, link $(PREFIX)/lib/NetworkManager/conf.d/10-netmode.conf into /etc/NetworkManager/conf.d'
 	@echo 'netmode: installed in $(DESTDIR)$(PREFIX); start it with: systemctl enable --now netmode.socket netmode'
 
-uninstall: ## what install put there; configuration, state and running containers stay
+uninstall: ## what install put there, and what runs by it; configuration and records stay
 	@[ -e '$(DESTDIR)$(LIST)' ] || { echo 'netmode: $(DESTDIR)$(LIST) is missing: nothing was installed there' >&2; exit 1; }
+	@if [ -z '$(DESTDIR)' ]; then \
+	    PATH="$(PREFIX)/bin:$$PATH" '$(PREFIX)/lib/netmode/take-back' || \
+	    { echo 'netmode: not everything was taken back, so nothing was removed; "netmode doctor" shows why' >&2; exit 1; }; \
+	fi
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --quiet --now $(UNITS) 2>/dev/null || :; fi
 	@while read -r file; do rm -f "$(DESTDIR)$$file"; done <'$(DESTDIR)$(LIST)'
 	@rm -f '$(DESTDIR)$(LIST)'
