@@ -318,8 +318,11 @@ fn forwarding_is_for_containers_alone_where_the_agent_switched_it_on() {
     assert!(strangers6().is_err(), "IPv6 is closed as well");
     lab.serve("on6", &["--network", "six", "-p", "8086:80"], &["tcp/80"]);
     assert!(lab.at("client").who(tcp(format!("[{HOST6}]:8086"))).is_ok());
+    let plan = lab.netmode(&["system", "reset", "--plan"]).success().stdout;
+    assert!(plan.contains("# docker0 came after") && plan.contains("sysctl -w net.ipv4.ip_forward=1"), "{plan}");
     lab.sh("ip netns del guest; ip link del docker0; ip link del mv0");
-    lab.netmode(&["system", "reset", "--yes"]).success();
+    let reset = lab.netmode(&["system", "reset", "--yes"]).success();
+    assert!(!reset.stderr.contains("docker0"), "{reset:#?}");
     let left = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding";
     eventually("put back", 3.0, || lab.sh(left) == "0\n0\n");
 

@@ -7,7 +7,7 @@ use crate::text::{plain, plain_lines};
 use netmode_agent::config::{Config, DEFAULT_PATH};
 use netmode_client::Client;
 use netmode_model::Code;
-use netmode_model::system::{LogFilterRequest, ResetRequest};
+use netmode_model::system::{LogFilterRequest, ResetReply, ResetRequest};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
@@ -63,7 +63,10 @@ fn reset(client: &Client, args: &ResetArgs, output: Output) -> Result<()> {
     if !args.yes {
         agreed()?;
     }
-    let left = client.reset(request)?.failures;
+    let ResetReply { failures: left, notes } = client.reset(request)?;
+    for note in &notes {
+        say(&format!("netmode: {}", plain(note)));
+    }
     for failure in &left {
         say(&format!("netmode: still there: {}", plain(failure)));
     }

@@ -22,6 +22,9 @@ const VERSION: u32 = 1;
 const FORWARD4: &str = "net/ipv4/ip_forward";
 const FORWARD6: &str = "net/ipv6/conf/all/forwarding";
 
+/// Kinds of links that people make in order to route what comes from them (`IFLA_INFO_KIND`).
+const ROUTED: [&str; 3] = ["bridge", "tun", "wireguard"];
+
 /// What was changed. On tmpfs: a reboot undoes it, and the record with it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
@@ -242,7 +245,7 @@ impl Forwarding {
 
     /// What would put back the values of before, as commands.
     pub fn restoration(&self) -> Vec<Inverse> {
-        self.record().changed.clone()
+        self.record().changed.iter().rev().cloned().collect()
     }
 
     /// Puts back the values of before, as far as they are still ours.
@@ -250,6 +253,25 @@ impl Forwarding {
         let changed = std::mem::take(&mut *self.record()).changed;
         let _ = std::fs::remove_file(&self.path);
         self.linux.undo(changed)
+    }
+
+    /// Who may miss the forwarding that [`Self::restore`] switches off, in words: links of others that came since, of
+    /// kinds that need it. Docker does not switch on what is on already, and does not notice when it is switched off.
+    pub fn missed(&self) -> Option<String> {
+        let links = self.kernel.observe(Scope::default()).ok()?.links;
+        let theirs = |l: &LinkState| !l.alias.as_deref().is_some_and(|alias| alias.starts_with("netmode/"));
+        let needs = |l: &LinkState| l.kind.as_deref().is_some_and(|kind| ROUTED.contains(&kind)) && theirs(l);
+        let since = |family| {
+            let known = self.record().closed.get(&family).cloned().unwrap_or_default();
+            links.iter().find(|l| needs(l) && !known.contains(&l.name)).map(|l| &l.name)
+        };
+        let families = [Family::V4, Family::V6].into_iter().filter(|family| self.by_us(*family));
+        let (links, commands): (Vec<_>, Vec<_>) = families
+            .filter_map(|family| Some((since(family)?, format!("sysctl -w {}=1", key(family).replace('/', ".")))))
+            .unzip();
+        let link = links.first()?;
+        let commands = commands.join("; ");
+        Some(format!("{link} came after netmode switched forwarding on and may need it: {commands}"))
     }
 
     /// A family's forwarding in words, for the doctor.

@@ -66,7 +66,8 @@ pub fn plan(agent: &Agent, how: ResetRequest) -> Vec<String> {
     }
     lines.extend(beside::removal(agent));
     lines.extend(down(agent, &agent.engine.networks()).iter().rev().map(ToString::to_string));
-    lines.extend(agent.forwarding.restoration().iter().rev().map(ToString::to_string));
+    lines.extend(agent.forwarding.restoration().iter().map(ToString::to_string));
+    lines.extend(agent.forwarding.missed().map(|note| format!("# {note}")));
     if !how.keep_records {
         lines.extend(ours(agent).iter().map(|dir| format!("rm -r {}", dir.display())));
     }
@@ -101,6 +102,7 @@ fn ours(agent: &Agent) -> Vec<PathBuf> {
 
 /// Resets. Goes on past failures and tells them all.
 pub async fn run(agent: &Arc<Agent>, how: ResetRequest) -> ResetReply {
+    let notes = agent.forwarding.missed().into_iter().collect();
     let mut failures = end_tasks(agent, how).await;
     let shared = agent.clone();
     match blocking(move || clear(&shared, how)).await {
@@ -111,7 +113,7 @@ pub async fn run(agent: &Arc<Agent>, how: ResetRequest) -> ResetReply {
         tracing::error!(failure, "not done by the reset");
     }
     tracing::info!(failures = failures.len(), "was reset");
-    ResetReply { failures }
+    ResetReply { failures, notes }
 }
 
 async fn end_tasks(agent: &Arc<Agent>, how: ResetRequest) -> Vec<String> {

@@ -60,4 +60,7 @@ pub struct ResetRequest {
 pub struct ResetReply {
     /// A sentence for each thing that is still there.
     pub failures: Vec<String>,
+    /// What others may miss now.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
