@@ -5,7 +5,8 @@
 //! | [`attach`] | attach and detach, many at once |
 //! | [`containers`] | the same with containers; memory; the start of an agent that finds them |
 //! | [`ports`] | a thousand ports, a range of 15,000, the limit of open files |
-//! | [`networks`] | many networks, what they cost a packet; beside another firewall |
+//! | [`networks`] | many networks, what they cost a packet |
+//! | [`firewalls`] | the same things beside another firewall and alone |
 //! | [`flows`] | new connections per second through many mappings, beside iptables and linear nft rules |
 //! | [`peers`] | CNI plugins, podman and docker, interleaved with netmode |
 //!
@@ -18,6 +19,7 @@
 mod attach;
 mod containers;
 mod figures;
+mod firewalls;
 mod flows;
 mod machine;
 mod networks;
@@ -49,7 +51,7 @@ const FULL: Size = Size { endpoints: 1000, containers: 1000, rounds: 30, mapping
 const QUICK: Size = Size { endpoints: 60, containers: 10, rounds: 3, mappings: 1000, flows: 1 };
 
 const USAGE: &str =
-    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks flows peers)
+    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks firewalls flows peers)
        bench serve ADDRESS                (accepts and closes)
        bench connect ADDRESS SECONDS      (prints connections per second)
        bench echo ADDRESS                 (sends datagrams back)
@@ -77,12 +79,13 @@ fn main() -> ExitCode {
 
 type Part = fn(&Size, &mut Report) -> Outcome<()>;
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("attach", attach::in_sequence),
     ("parallel", attach::in_parallel),
     ("containers", containers::many),
     ("ports", ports::many),
     ("networks", networks::many),
+    ("firewalls", firewalls::beside),
     ("flows", flows::rates),
     ("peers", peers::beside),
 ];

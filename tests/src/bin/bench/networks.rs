@@ -1,11 +1,11 @@
-//! Many networks: how long each takes, and what they cost a packet. And another firewall: what it costs an attach.
+//! Many networks: how long each takes, and what they cost a packet.
 //!
 //! Round trips are datagrams between the neighbour of a host and a container, by a published port and by the way out,
 //! measured on a host with the default network alone and on one with many, in turns.
 
 use crate::attach::{complaints, growth};
 use crate::figures::{Figures, Report, Target};
-use crate::flows::{Server, feed, itself};
+use crate::flows::{Server, itself};
 use crate::machine::{Agent, HOST, host, namespaces};
 use crate::{Outcome, Size};
 use netmode_model::NetworkRequest;
@@ -20,9 +20,6 @@ const TRIPS: &str = "4000";
 
 /// Measurements of each way for every round of connection rates.
 const TURNS: usize = 6;
-
-/// Rules of the other firewall.
-const RULES: usize = 1000;
 
 /// The neighbour's address.
 const LAN: &str = "192.0.2.9";
@@ -93,7 +90,7 @@ pub(crate) fn many(size: &Size, report: &mut Report) -> Outcome<()> {
     }
     agents.iter().for_each(|agent| complaints(agent, report));
     drop(servers);
-    firewalls(size, report)
+    Ok(())
 }
 
 fn create(agent: &Agent, report: &mut Report) -> Outcome<()> {
@@ -108,34 +105,5 @@ fn create(agent: &Agent, report: &mut Report) -> Outcome<()> {
     report.aim("network create, as its client sees it, p50", all.median(), "ms", Target::AtMost(5.0));
     report.tell("… p99", all.p99(), "ms");
     report.tell(format!("… the {NETWORKS}th network as a multiple of the first"), growth(&took), "×");
-    Ok(())
-}
-
-/// Attaches on a host of its own and on one with a firewall of many rules that drops what it does not know, in turns.
-fn firewalls(size: &Size, report: &mut Report) -> Outcome<()> {
-    let mut took = Vec::new();
-    let mut agents = Vec::new();
-    for name in ["fw0", "fw1"] {
-        host(name)?;
-        if name == "fw1" {
-            let rules: String =
-                (0..RULES).map(|n| format!("-A FORWARD -s 10.{}.{}.0/24 -j DROP\n", n / 250, n % 250)).collect();
-            feed(name, "iptables-restore", &[], &format!("*filter\n:FORWARD DROP [0:0]\n{rules}COMMIT\n"))?;
-        }
-        agents.push((Agent::start(name)?, namespaces(name, size.endpoints.min(200))?));
-        took.push(Vec::new());
-    }
-    for n in 0..agents[0].1.len() {
-        for (took, (agent, names)) in took.iter_mut().zip(&agents) {
-            let begun = Instant::now();
-            agent.attach(&names[n], &[format!("{}:80", 20_000 + n)])?;
-            took.push(begun.elapsed());
-        }
-    }
-    let [alone, beside] = [0, 1].map(|n: usize| Figures::millis(took[n].iter().copied()).median());
-    let what =
-        format!("attach beside a firewall of {RULES} rules that drops forwarded traffic, as a multiple of alone");
-    report.tell(what, beside / alone, "×");
-    agents.iter().for_each(|(agent, _)| complaints(agent, report));
     Ok(())
 }
