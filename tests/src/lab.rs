@@ -314,7 +314,8 @@ impl Lab {
         self.sh(&format!(
             "kill -9 $(pgrep -x conmon) $(pgrep -x netmode-keep) {}; sleep 0.1
              for pin in /run/netns/nm-*; do ip netns del ${{pin##*/}}; done
-             ip link del nm0; nft flush ruleset
+             for bridge in $(ip -br link show type bridge | grep -o '^nm[^ ]*'); do ip link del $bridge; done
+             nft flush ruleset
              for pref in 90 91 92; do ip rule del pref $pref; done
              grep -o '/run/netmode/c/[^ ]*' /proc/self/mountinfo | sort -r | xargs -r umount -l
              rm -rf /run/netmode",
