@@ -30,10 +30,10 @@ fn line(shut: &Shut, wanted: bool) -> Finding {
             let lost = || format!("{DROPS}, ours as well: two rules are missing in {}", rules[0].at.chain);
             (if wanted { Level::Fail } else { Level::Warn }, if wanted { lost() } else { off() }, Some(fix))
         }
-        Way::Firewalld { unknown } if unknown.is_empty() => {
+        Way::Firewalld { unknown, .. } if unknown.is_empty() => {
             (Level::Ok, format!("{DROPS}; our bridges are in a zone"), None)
         }
-        Way::Firewalld { unknown } => {
+        Way::Firewalld { unknown, .. } => {
             let names: Vec<&str> = unknown.iter().map(IfName::as_str).collect();
             let message = format!("{DROPS}, ours as well: {} is in no zone", names.join(", "));
             let fix = format!("firewall-cmd --reload && systemctl reload netmode # zone {FIREWALLD_ZONE}");

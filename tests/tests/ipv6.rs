@@ -10,8 +10,10 @@ use std::time::Duration;
 /// Nothing answers, and nothing tells that something is there.
 #[track_caller]
 fn assert_closed(lab: &Lab, from: &str, targets: &[netmode_tests::Target]) {
-    let at =
-        |target| if from.starts_with("in:") { lab.inside(&from[3..]).who(target) } else { lab.at(from).who(target) };
+    let at = |target| match from.strip_prefix("in:") {
+        Some(task) => lab.inside(task).who(target),
+        None => lab.at(from).who(target),
+    };
     for (target, answer) in targets.iter().zip(all_at_once(targets, |t| at(*t))) {
         assert!(matches!(answer, Err(Failure::Timeout | Failure::Unreachable)), "{from} → {target:?}: {answer:?}");
     }

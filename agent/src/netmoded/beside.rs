@@ -6,10 +6,10 @@ use netmode_agent::firewalls;
 use netmode_container::{FIREWALLD_ZONE, Firewalld, FirewalldError};
 use netmode_engine::beside::{self, Way};
 use netmode_kernel::Kernel;
-use netmode_model::IfName;
 use netmode_model::api::{Finding, Level};
 use netmode_model::foreign::RuleChange;
 use netmode_model::op::OpError;
+use netmode_model::{IfName, Place};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -171,9 +171,9 @@ fn firewalld(agent: &Agent) -> bool {
     // It takes its time, and is asked by nobody else.
     let wanted = is_on(agent) && !*agent.beside.turn();
     let bridges = bridges(agent);
-    let asked = match look(agent, wanted).ok().and_then(unknown_to_firewalld) {
-        Some(unknown) if wanted && !unknown.is_empty() => admit(&unknown),
-        Some(unknown) if !wanted && unknown.len() < bridges.len() => dismiss(&bridges),
+    let asked = match look(agent, wanted).ok().and_then(what_firewalld_knows) {
+        Some((unknown, stale)) if wanted => tell(agent, &unknown, stale),
+        Some((unknown, _)) if unknown.len() < bridges.len() => dismiss(&bridges),
         _ => Ok(()),
     };
     if let Err(error) = &asked {
@@ -182,17 +182,25 @@ fn firewalld(agent: &Agent) -> bool {
     asked.is_ok()
 }
 
-/// Bridges that firewalld does not know, if it is there.
-fn unknown_to_firewalld(seen: beside::Beside) -> Option<Vec<IfName>> {
+/// Bridges that firewalld does not know, and names that it knows in vain, if it is there.
+fn what_firewalld_knows(seen: beside::Beside) -> Option<(Vec<IfName>, Vec<IfName>)> {
     seen.shut.into_iter().find_map(|shut| match shut.way {
-        Way::Firewalld { unknown } => Some(unknown),
+        Way::Firewalld { unknown, stale } => Some((unknown, stale)),
         _ => None,
     })
 }
 
-fn admit(bridges: &[IfName]) -> Result<(), FirewalldError> {
-    Firewalld::find()?.admit(bridges)?;
-    tracing::info!(zone = FIREWALLD_ZONE, ?bridges, "firewalld knows our bridges");
+fn tell(agent: &Agent, unknown: &[IfName], mut stale: Vec<IfName>) -> Result<(), FirewalldError> {
+    // A link that stands is another agent's.
+    stale.retain(|name| matches!(agent.kernel.link(&Place::Host, name), Ok(None)));
+    if !stale.is_empty() {
+        Firewalld::find()?.forget(&stale);
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Firewalld::find()?.admit(unknown)?;
+    tracing::info!(zone = FIREWALLD_ZONE, bridges = ?unknown, "firewalld knows our bridges");
     Ok(())
 }
 
@@ -210,7 +218,7 @@ pub fn remove(agent: &Agent) -> Vec<String> {
         Err(error) => return vec![error.to_string()],
     };
     let mut failures: Vec<String> = settle(&agent.kernel, &seen.changes).1.iter().map(ToString::to_string).collect();
-    if unknown_to_firewalld(seen).is_some() {
+    if what_firewalld_knows(seen).is_some() {
         failures.extend(dismiss(&bridges(agent)).err().map(|error| error.to_string()));
     }
     failures
@@ -220,7 +228,7 @@ pub fn remove(agent: &Agent) -> Vec<String> {
 pub fn removal(agent: &Agent) -> Vec<String> {
     let Ok(seen) = look(agent, false) else { return Vec::new() };
     let mut commands: Vec<String> = seen.changes.iter().map(ToString::to_string).collect();
-    if unknown_to_firewalld(seen).is_some() {
+    if what_firewalld_knows(seen).is_some() {
         commands.push(format!("firewall-cmd --permanent --delete-zone={FIREWALLD_ZONE}"));
     }
     commands

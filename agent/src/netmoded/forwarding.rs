@@ -49,6 +49,11 @@ pub struct Forwarding {
     record: Mutex<Record>,
 }
 
+/// Whether an agent made it, this one or another.
+fn is_ours(link: &LinkState) -> bool {
+    link.alias.as_deref().is_some_and(|alias| alias.starts_with("netmode/"))
+}
+
 fn accept_ra(link: &IfName) -> String {
     format!("net/ipv6/conf/{link}/accept_ra")
 }
@@ -110,7 +115,8 @@ impl Forwarding {
         if let Some(known) = self.record().closed.get(&family) {
             return Ok(known.clone());
         }
-        let there: BTreeSet<_> = self.kernel.observe(Scope::default())?.links.into_iter().map(|l| l.name).collect();
+        let links = self.kernel.observe(Scope::default())?.links.into_iter().filter(|link| !is_ours(link));
+        let there: BTreeSet<_> = links.map(|link| link.name).collect();
         self.remember(family, there.clone());
         Ok(there)
     }
@@ -259,8 +265,7 @@ impl Forwarding {
     /// kinds that need it. Docker does not switch on what is on already, and does not notice when it is switched off.
     pub fn missed(&self) -> Option<String> {
         let links = self.kernel.observe(Scope::default()).ok()?.links;
-        let theirs = |l: &LinkState| !l.alias.as_deref().is_some_and(|alias| alias.starts_with("netmode/"));
-        let needs = |l: &LinkState| l.kind.as_deref().is_some_and(|kind| ROUTED.contains(&kind)) && theirs(l);
+        let needs = |l: &LinkState| l.kind.as_deref().is_some_and(|kind| ROUTED.contains(&kind)) && !is_ours(l);
         let since = |family| {
             let known = self.record().closed.get(&family).cloned().unwrap_or_default();
             links.iter().find(|l| needs(l) && !known.contains(&l.name)).map(|l| &l.name)

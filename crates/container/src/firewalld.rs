@@ -98,6 +98,16 @@ impl Firewalld {
         Ok(())
     }
 
+    /// Takes bridges that are no more out of our zone. What is not there is no error.
+    pub fn forget(&self, bridges: &[IfName]) {
+        let zone = format!("--zone={ZONE}");
+        for bridge in bridges {
+            let remove = format!("--remove-interface={bridge}");
+            let _ = self.ask(&["--permanent", &zone, &remove]);
+            let _ = self.ask(&[&zone, &remove]);
+        }
+    }
+
     /// Zones and policies as text, without what comes and goes by itself.
     fn settings(&self, of: &[&str]) -> Result<String, FirewalldError> {
         let mut text = String::new();
@@ -121,7 +131,8 @@ impl Firewalld {
         Ok(())
     }
 
-    /// Takes our zone and policy away, and our bridges out of it. What is not there is no error.
+    /// Takes our zone and policy away, and our bridges out of it. What is not there is no error. What runs keeps both,
+    /// with nothing in them, if reading the configuration anew would undo what somebody changed.
     ///
     /// # Errors
     /// Whatever firewalld says.
@@ -130,12 +141,14 @@ impl Firewalld {
         if !known.split_whitespace().any(|zone| zone == ZONE) {
             return Ok(());
         }
-        for bridge in bridges {
-            let _ = self.ask(&[&format!("--zone={ZONE}"), &format!("--remove-interface={bridge}")]);
-        }
-        // The policy first: it names the zone. Until the next reload both stay, and nothing is in them.
+        self.forget(bridges);
+        let whole = self.settings(&[])? == self.settings(&["--permanent"])?;
+        // The policy first: it names the zone.
         let _ = self.ask(&["--permanent", &format!("--delete-policy={POLICY}")]);
         self.ask(&["--permanent", &format!("--delete-zone={ZONE}")])?;
+        if whole {
+            self.ask(&["--reload"])?;
+        }
         Ok(())
     }
 }

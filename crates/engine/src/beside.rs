@@ -4,10 +4,12 @@
 //! The rules come after the user's own, so that whatever he blocks stays blocked, and before what drops the rest.
 
 use crate::settings::Settings;
+use crate::wish::is_link_name;
 use netmode_model::IfName;
 use netmode_model::foreign::{
     AcceptRule, BaseChain, ChainAt, Foreign, Neighbour, Outcome, Pass, RuleChange, SeenRule, TableFamily,
 };
+use std::collections::BTreeSet;
 
 /// firewalld's table. It is asked in its own words: it would not survive a stranger's rules in its chains.
 pub const FIREWALLD: &str = "firewalld";
@@ -48,6 +50,8 @@ pub enum Way {
     Firewalld {
         /// Bridges that it does not know.
         unknown: Vec<IfName>,
+        /// Names that it knows and that only a network of ours could have had.
+        stale: Vec<IfName>,
     },
     /// None: somebody owns the table.
     Owned,
@@ -101,13 +105,11 @@ fn look(foreign: &Foreign, base: &BaseChain, bridges: &[IfName], settings: &Sett
         return shut(Way::Owned);
     }
     if base.at.table == FIREWALLD {
-        let known = |bridge: &IfName| {
-            foreign
-                .chains
-                .iter()
-                .any(|(at, rules)| at.table == FIREWALLD && rules.iter().any(|rule| rule.link.as_ref() == Some(bridge)))
-        };
-        return shut(Way::Firewalld { unknown: bridges.iter().filter(|b| !known(b)).cloned().collect() });
+        let rules = foreign.chains.iter().filter(|(at, _)| at.table == FIREWALLD).flat_map(|(_, rules)| rules);
+        let known: BTreeSet<&IfName> = rules.filter_map(|rule| rule.link.as_ref()).collect();
+        let unknown = bridges.iter().filter(|bridge| !known.contains(bridge)).cloned().collect();
+        let stale = known.into_iter().filter(|name| is_link_name(name) && !bridges.contains(name)).cloned().collect();
+        return shut(Way::Firewalld { unknown, stale });
     }
     let (at, before) = walk.meant.unwrap_or((base.at.clone(), own));
     // The second finds the first one in front of it.

@@ -164,6 +164,12 @@ pub(crate) fn link_name(id: Id) -> IfName {
     name.parse().unwrap_or_else(|_| unreachable!("hex digits make a link name"))
 }
 
+/// Whether a link has a name that [`link_name`] could have made.
+pub(crate) fn is_link_name(name: &IfName) -> bool {
+    let digits = name.as_str().strip_prefix("nm").unwrap_or_default();
+    digits.len() == 11 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// RFC 4193 §3.2: fd00::/8 and 40 random bits, which here are the id's; subnet 0.
 fn unique_local(id: Id) -> Ipv6Network {
     let digits = id.hex(5);

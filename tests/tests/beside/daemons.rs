@@ -3,7 +3,7 @@
 use super::*;
 
 /// Starts a real dockerd beside; it takes a second.
-fn start_docker(lab: &Lab) -> [u32; 2] {
+pub(super) fn start_docker(lab: &Lab) -> [u32; 2] {
     let containerd = "containerd --root /run/d/ctd/root --state /run/d/ctd/state --address /run/d/ctd.sock";
     let dockerd = "dockerd --containerd /run/d/ctd.sock --data-root /run/d/data --exec-root /run/d/exec \
          -H unix:///run/docker.sock --pidfile /run/d/docker.pid --exec-opt native.cgroupdriver=cgroupfs \

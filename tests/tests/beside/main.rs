@@ -1,6 +1,7 @@
 //! netmode beside other firewalls, which drop forwarded traffic: real ones from Debian's packages, and what they write.
 
 mod daemons;
+mod networks;
 mod rules;
 mod zones;
 
@@ -43,7 +44,7 @@ fn serve(lab: &Lab) {
 type Way<'a> = (&'a str, String);
 
 fn from<'l>(lab: &'l Lab, place: &str) -> At<'l> {
-    if place == "web" { lab.inside(place) } else { lab.at(place) }
+    if matches!(place, "client" | "host") { lab.at(place) } else { lab.inside(place) }
 }
 
 /// Asks by several ways at once; gives those that did not answer.

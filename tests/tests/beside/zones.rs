@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn start_firewalld(lab: &Lab) -> u32 {
+pub(super) fn start_firewalld(lab: &Lab) -> u32 {
     let pid = lab.spawn(&["firewalld", "--nofork"], "/run/lab/firewalld.log");
     eventually("firewalld answers", 20.0, || lab.run(&["firewall-cmd", "--state"]).status == 0);
     pid

@@ -69,7 +69,9 @@ fn make(agent: &Agent, request: &NetworkRequest) -> Result<Network, ApiError> {
 pub async fn remove(State(agent): App, Path(name): Path<String>) -> Answer<StatusCode> {
     let removed = blocking(move || {
         connect::until_left(&agent, &name);
-        agent.engine.remove_network(&name)
+        let removed = agent.engine.remove_network(&name);
+        agent.beside.look_again();
+        removed
     })
     .await?;
     removed.map_err(ApiError::from)?;
@@ -83,7 +85,9 @@ pub async fn prune(State(agent): App) -> Answer<Json<Vec<NetworkCreated>>> {
         agent.engine.networks().iter().for_each(|network| connect::until_left(&agent, &network.name));
         let unused = agent.engine.unused_networks();
         // One that is taken into use at this moment stays.
-        unused.into_iter().filter_map(|n| agent.engine.remove_network(&n.name).ok()).collect::<Vec<_>>()
+        let removed: Vec<_> = unused.into_iter().filter_map(|n| agent.engine.remove_network(&n.name).ok()).collect();
+        agent.beside.look_again();
+        removed
     });
     Ok(Json(removed.await?.into_iter().map(|n| NetworkCreated { id: n.id, name: n.name }).collect()))
 }

@@ -127,7 +127,10 @@ fn an_owned_table_and_firewalld_are_not_written() {
 
     let (forward, zones) = (at(FIREWALLD, "filter_FORWARD"), at(FIREWALLD, "filter_FORWARD_ZONES"));
     let bridge: IfName = "nm0".parse().unwrap();
-    let known = SeenRule { link: Some(bridge.clone()), ..rule(5, false, Outcome::Goto("filter_FWD_netmode".into())) };
+    let of = |link: &str| {
+        let link = Some(link.parse().unwrap());
+        SeenRule { link, ..rule(5, false, Outcome::Goto("filter_FWD_netmode".into())) }
+    };
     let firewalld = |zone: Vec<SeenRule>| Foreign {
         bases: vec![BaseChain { at: forward.clone(), drops: false, owned: false }],
         chains: [
@@ -138,7 +141,10 @@ fn an_owned_table_and_firewalld_are_not_written() {
         legacy: vec![],
     };
     let asked = |zone| compare(&firewalld(zone), std::slice::from_ref(&bridge), &Settings::default(), true);
-    assert_eq!(asked(vec![]).shut[0].way, Way::Firewalld { unknown: vec![bridge.clone()] });
-    assert_eq!(asked(vec![known]).shut[0].way, Way::Firewalld { unknown: vec![] });
+    assert_eq!(asked(vec![]).shut[0].way, Way::Firewalld { unknown: vec![bridge.clone()], stale: vec![] });
+    assert_eq!(asked(vec![of("nm0"), of("eth0")]).shut[0].way, Way::Firewalld { unknown: vec![], stale: vec![] });
+    let gone = "nm0123456789a";
+    let stale = vec![gone.parse().unwrap()];
+    assert_eq!(asked(vec![of("nm0"), of(gone)]).shut[0].way, Way::Firewalld { unknown: vec![], stale });
     assert!(asked(vec![]).changes.is_empty());
 }
