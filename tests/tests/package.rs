@@ -108,6 +108,77 @@ fn the_package_installs_runs_and_purges_cleanly() {
     assert!(change.is_empty(), "the package leaves or takes {change:#?}");
 }
 
+/// What a person does on a new machine, who has nothing but apt: install, run, remove. The second time shows what that
+/// leaves, since the first brought the packages that netmode needs.
+const ON_A_NEW_MACHINE: &str = r#"
+set -eu
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+! command -v runc ip nft iptables python3
+cp /opt/netmode/bin/probe /bin/probe
+echo 0 >/proc/sys/net/ipv4/ip_forward
+echo 0 >/proc/sys/net/ipv6/conf/all/forwarding
+install() { apt-get install --yes --quiet --no-install-recommends /srv/netmode.deb >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; exit 1; }; }
+picture() {
+    find / -xdev \( -path /var/lib/dpkg -o -path /var/log -o -path /var/cache -o -path /tmp -o -path '/etc/*-' \) -prune -o -print
+    find /run /var/lib/netmode -xdev 2>/dev/null | grep -v -e adduser -e ^/run/runc || :
+    cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding
+    cut -d' ' -f5- /proc/self/mountinfo
+    cut -d: -f1 /proc/net/dev
+    cat /proc/[0-9]*/comm | grep -e netmode -e conmon || :
+}
+install; apt-get --yes purge netmode >/dev/null 2>&1
+picture >/tmp/before
+install
+netmoded >/tmp/agent.log 2>&1 &
+for n in $(seq 100); do netmode system info >/dev/null 2>&1 && break; sleep 0.1; done
+netmode network create --ipv6 app >/dev/null
+netmode run -d --name web -p 8080:80 --rootfs / probe serve --tag web tcp/80 >/dev/null
+netmode run -d --name six --network app -p 8086:80 --rootfs / probe serve --tag six tcp/80 >/dev/null
+ask() { probe once "{\"who\":{\"proto\":\"tcp\",\"to\":\"$1\",\"from\":null,\"wait_ms\":3000}}"; }
+for n in $(seq 50); do netmode logs web | grep -q ready && netmode logs six | grep -q ready && break; sleep 0.1; done
+for to in 127.0.0.1:8080 '[::1]:8080' 127.0.0.1:8086 '[::1]:8086' 172.17.0.1:8080; do echo "$to $(ask "$to")"; done
+netmode exec web probe once '{"who":{"proto":"tcp","to":"172.17.0.1:8080","from":null,"wait_ms":3000}}'
+apt-get --yes purge netmode >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; exit 1; }
+for n in $(seq 50); do picture >/tmp/after; cmp -s /tmp/before /tmp/after && break; sleep 0.1; done
+diff /tmp/before /tmp/after && echo clean
+"#;
+
+#[test]
+fn on_a_bare_machine_apt_installs_it_and_it_runs_and_purges_cleanly() {
+    let deb = package();
+    need!(deb.is_some(), "no package in dist/ (make deb, which needs dpkg-deb)");
+    let root = std::env::var_os("NETMODE_BARE_ROOT");
+    need!(root.is_some(), "no NETMODE_BARE_ROOT (tests/sandbox/root bare)");
+    let (Some(deb), Some(root)) = (deb, root) else { return };
+    let out = Command::new(repository().join("tests/sandbox/enter"))
+        .args(["--name", "bare", "--bind", &format!("{}:/srv/netmode.deb:ro", deb.display())])
+        .args(["--", "sh", "-c", ON_A_NEW_MACHINE])
+        .envs([("NETMODE_SANDBOX_ROOT", root), ("NETMODE_BIN", programs().into())])
+        .output()
+        .expect("tests/sandbox/enter can be started");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(text.matches("\"tag\":\"web\"").count(), 3, "the host, by the bridge, and itself: {text}");
+    assert!(text.contains("[::1]:8080 {\"failed\":\"refused\"}"), "no silence where there is no IPv6: {text}");
+    assert_eq!(text.matches("\"tag\":\"six\"").count(), 2, "{text}");
+    assert!(text.ends_with("clean\n"), "{text}");
+}
+
+#[test]
+fn programs_are_static() {
+    for name in ["netmode", "netmoded", "netmode-cni"] {
+        let elf = std::fs::read(programs().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(elf.starts_with(b"\x7fELF"), "{name} is no ELF file");
+        let number = |at: usize, bytes: usize| {
+            elf[at..at + bytes].iter().rev().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte))
+        };
+        // Elf64_Ehdr: e_phoff, e_phentsize, e_phnum; PT_INTERP is 3 (elf(5)).
+        let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+        let kinds: Vec<usize> = (0..count).map(|n| number(table + n * size, 4)).collect();
+        assert!(kinds.contains(&1) && !kinds.contains(&3), "{name} asks for a dynamic linker: {kinds:?}");
+    }
+}
+
 #[test]
 fn a_package_whose_agent_is_dead_takes_its_containers_along() {
     let deb = package();

@@ -154,6 +154,7 @@ fn clear(agent: &Agent, how: ResetRequest) -> Vec<String> {
         left.extend(agent.forwarding.restore().into_iter().map(text));
         left
     }));
+    agent.kernel.put_pins_away();
     if !how.keep_records {
         for network in agent.engine.networks() {
             failures.extend(agent.store.remove(Kind::Network, &network.name).err().map(text));

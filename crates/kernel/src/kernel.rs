@@ -356,6 +356,11 @@ impl Kernel {
         self.registry.adopt(netns).map_err(|e| e.of(&format!("ip netns attach {netns}")))
     }
 
+    /// Takes the directory of the pins away, if nobody has one in it.
+    pub fn put_pins_away(&self) {
+        self.registry.pins.put_away();
+    }
+
     /// Has a name stand for a namespace that somebody else made and keeps. [`Final::NetnsDrop`] of it only
     /// closes the descriptor.
     pub fn register(&self, netns: &NetnsName, fd: NetnsFd) {

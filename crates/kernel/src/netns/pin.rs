@@ -75,6 +75,15 @@ impl Pins {
         Ok(names.filter(|name| self.open(name).is_ok()).collect())
     }
 
+    /// Takes the directory away as well, if nobody has a pin in it.
+    pub(crate) fn put_away(&self) {
+        let empty = std::fs::read_dir(&self.dir).is_ok_and(|mut entries| entries.next().is_none());
+        // Not lazily: a pin that comes at this moment keeps it. Who pins next makes it again.
+        if empty && matches!(umount2(&self.dir, MntFlags::UMOUNT_NOFOLLOW), Ok(()) | Err(Errno::EINVAL)) {
+            let _ = std::fs::remove_dir(&self.dir);
+        }
+    }
+
     /// Makes the directory, and a shared mount of it, so that a pin taken away here is gone for everybody
     /// who holds a copy of the mount tree. Same steps as iproute2 `ipnetns.c`, same lock against its race.
     fn prepare(&self) -> Result<(), Refused> {
