@@ -1,6 +1,5 @@
 //! User-defined networks: made, used, joined, left, removed.
 
-use netmode_model::Code;
 use netmode_tests::lab::address::*;
 use netmode_tests::machine::Machine;
 use netmode_tests::{Failure, Lab, all_at_once, eventually, tcp, udp};
@@ -370,47 +369,4 @@ fn an_uplink_that_lives_on_router_advertisements_keeps_listening() {
     create(&lab, &["--ipv6", "six"]);
     assert_eq!(accept(), "2");
     assert_eq!(lab.sh("cat /proc/sys/net/ipv6/conf/all/forwarding").trim(), "1");
-}
-
-#[test]
-fn what_cannot_be_is_refused_and_changes_nothing() {
-    let lab = Lab::with().first("ip route add 10.66.0.0/16 via 192.0.2.254").start();
-    create(&lab, &["used"]);
-    lab.serve("web", &["--network", "used"], &["tcp/80"]);
-    lab.serve("host", &["--mode", "host"], &[]);
-    let before = Machine::settled(&lab);
-    let cases: [(&[&str], &[&str]); 22] = [
-        (&["create", "--subnet", "10.66.1.0/24", "x"], &["10.66.0.0/16", "uplink0"]),
-        (&["create", "--subnet", "172.18.0.128/25", "x"], &["172.18.0.0/24", "network used"]),
-        (&["create", "--subnet", "192.0.2.0/28", "x"], &["192.0.2.0/24"]),
-        (&["create", "--gateway", "10.1.2.3", "x"], &["10.1.2.3"]),
-        (&["create", "--ip-range", "10.1.0.0/24", "x"], &["10.1.0.0/24"]),
-        (&["create", "--subnet", "10.9.0.0/31", "x"], &["10.9.0.0/31"]),
-        (&["create", "--subnet", "10.9.0.1/32", "x"], &["10.9.0.1/32"]),
-        (&["create", "--subnet", "fd01::/65", "x"], &["/64"]),
-        (&["create", "-o", "mtu=67", "x"], &["68"]),
-        (&["create", "--ipv6", "-o", "mtu=1279", "x"], &["1280"]),
-        (&["create", "-o", "colour=red", "x"], &["colour"]),
-        (&["create", "-d", "overlay", "x"], &["overlay"]),
-        (&["create", "used"], &["used", "network rm"]),
-        (&["create", "host"], &["host"]),
-        (&["create", "a;flush ruleset"], &["a;flush ruleset"]),
-        (&["create", "--subnet", "10.9.0.0", "x"], &["10.9.0.0"]),
-        (&["rm", "used"], &["used", "web"]),
-        (&["rm", "nosuch"], &["nosuch"]),
-        (&["connect", "used", "web"], &["web", "already"]),
-        (&["connect", "nosuch", "web"], &["nosuch"]),
-        (&["disconnect", "bridge", "web"], &["web", "not on"]),
-        (&["connect", "used", "host"], &["host mode"]),
-    ];
-    for (words, parts) in cases {
-        lab.netmode(&[&["network"], words].concat()).refused(1, parts);
-    }
-    let run = |flags: &[&str]| lab.netmode(&[&["run"], flags, &["--rootfs", "/", "true"]].concat());
-    run(&["--network", "nosuch"]).refused(125, &["nosuch", "network ls"]);
-    run(&["--network", "used", "--network", "used"]).refused(125, &["used", "twice"]);
-    run(&["--network", "host", "--network", "used"]).refused(125, &["host"]);
-    run(&["--network", "used", "-p", "[2001:db8:1::1]:8080:80"]).refused(125, &["used", "no IPv6"]);
-    before.assert_unchanged(&lab, "refusals");
-    lab.netmode(&["-o", "json", "network", "create", "used"]).refused_with(1, Code::NameTaken);
 }

@@ -45,6 +45,14 @@ pub enum WishError {
         /// The prefix.
         prefix: IpNetwork,
     },
+    /// Addresses of its kind are no host's (RFC 6890).
+    #[error("the subnet {prefix} has {kind} addresses, which no container can have; choose another one with --subnet")]
+    NotForHosts {
+        /// The prefix.
+        prefix: IpNetwork,
+        /// What they are.
+        kind: &'static str,
+    },
     /// Somebody has it.
     #[error("the subnet {prefix} overlaps {other} of {owner}; choose another one with --subnet")]
     Overlap {
@@ -62,6 +70,16 @@ pub enum WishError {
     Exhausted {
         /// The pools.
         pools: String,
+    },
+    /// The gateway has the address of the network, or that of all of its hosts.
+    #[error("the gateway {ip} is the {kind} address of {prefix}; give another one")]
+    NoHost {
+        /// What was given.
+        ip: IpAddr,
+        /// `network` or `broadcast`.
+        kind: &'static str,
+        /// The prefix.
+        prefix: IpNetwork,
     },
     /// Not within a prefix of the network.
     #[error("{what} {value} is not within {prefixes}; give one that is")]
@@ -95,7 +113,7 @@ impl WishError {
             Self::NameTaken(_) => Code::NameTaken,
             Self::Overlap { .. } => Code::AddressTaken,
             Self::Exhausted { .. } => Code::PoolExhausted,
-            Self::Outside { .. } => Code::AddressOutside,
+            Self::Outside { .. } | Self::NoHost { .. } => Code::AddressOutside,
             _ => Code::Invalid,
         }
     }
@@ -208,6 +226,9 @@ impl Taken<'_> {
         if prefix.prefix() > longest {
             return Err(WishError::TooSmall { prefix });
         }
+        if let Some(kind) = kind_of(prefix.ip()) {
+            return Err(WishError::NotForHosts { prefix, kind });
+        }
         self.free(prefix).map(|()| prefix)
     }
 
@@ -244,6 +265,21 @@ impl Taken<'_> {
     }
 }
 
+/// Why addresses like this one are no host's; `None` where they can be.
+fn kind_of(ip: IpAddr) -> Option<&'static str> {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let kinds = [
+        (ip.is_multicast(), "multicast"),
+        (ip.is_loopback(), "loopback"),
+        (ip.is_unspecified(), "unspecified"),
+        (link_local, "link-local"),
+    ];
+    kinds.into_iter().find(|(is, _)| *is).map(|(_, kind)| kind)
+}
+
 fn listed(network: &Network) -> String {
     network.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
 }
@@ -251,13 +287,16 @@ fn listed(network: &Network) -> String {
 fn gateways(request: &NetworkRequest, network: &Network) -> Result<Vec<IpAddr>, WishError> {
     one(&request.gateways, IpAddr::is_ipv4, "--gateway")?;
     one(&request.gateways, IpAddr::is_ipv6, "--gateway")?;
-    // Neither the network's own address nor its broadcast address.
-    let usable =
-        |p: &IpNetwork, ip: IpAddr| p.contains(ip) && ip != p.network() && (p.is_ipv6() || ip != p.broadcast());
     for ip in &request.gateways {
-        if !network.prefixes().iter().any(|p| usable(p, *ip)) {
+        let Some(prefix) = network.prefixes().into_iter().find(|p| p.contains(*ip)) else {
             let what = "the gateway";
             return Err(WishError::Outside { what, value: ip.to_string(), prefixes: listed(network) });
+        };
+        let no_host = |kind| Err(WishError::NoHost { ip: *ip, kind, prefix });
+        match *ip {
+            ip if ip == prefix.network() => return no_host("network"),
+            ip if ip.is_ipv4() && ip == prefix.broadcast() => return no_host("broadcast"),
+            _ => {}
         }
     }
     Ok(request.gateways.clone())
@@ -313,7 +352,7 @@ mod tests {
             prefixes: vec![
                 other("172.19.0.0/16", "eth1"),
                 other("172.17.0.0/16", "nm0"),
-                other("10.8.0.0/24", "a route of another table"),
+                other("10.8.0.0/24", "a route by tun0 in table 77"),
             ],
             egress_mtu: 1450,
         };
@@ -380,7 +419,7 @@ mod tests {
         };
         says(&subnet("172.19.4.0/24"), Code::AddressTaken, &["172.19.0.0/16", "eth1"]);
         says(&subnet("172.18.0.0/16"), Code::AddressTaken, &["172.18.0.0/24", "network used"]);
-        says(&subnet("10.8.0.128/25"), Code::AddressTaken, &["a route of another table"]);
+        says(&subnet("10.8.0.128/25"), Code::AddressTaken, &["a route by tun0 in table 77"]);
         says(&subnet("10.9.0.0/31"), Code::Invalid, &["10.9.0.0/31", "/30"]);
         says(&subnet("10.9.0.0/32"), Code::Invalid, &["10.9.0.0/32"]);
         says(&subnet("fd01::/65"), Code::Invalid, &["/64"]);

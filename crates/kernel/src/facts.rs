@@ -74,20 +74,23 @@ impl Kernel {
         self.ask("ip route show table all", move |worker| {
             let route = worker.route(&Place::Host)?;
             let (addresses, paths) = (route.addresses()?, route.paths()?);
-            let by_link = addresses.into_iter().map(|(index, address)| (Some(index), address));
-            let routes = paths.iter().filter_map(|p| Some((p.oif.filter(|_| p.table == MAIN), p.to?)));
+            let by_link = addresses.into_iter().map(|(index, address)| (MAIN, Some(index), address));
+            let routes = paths.iter().filter_map(|p| Some((p.table, p.oif, p.to?)));
             let mut names = BTreeMap::new();
             let mut prefixes: Vec<(IpNetwork, String)> = Vec::new();
-            for (index, prefix) in by_link.chain(routes).filter(|(_, p)| p.prefix() > 0 && !is_link_local(p)) {
+            for (table, index, prefix) in by_link.chain(routes).filter(|(.., p)| p.prefix() > 0 && !is_link_local(p)) {
                 let whole = IpNetwork::new(prefix.network(), prefix.prefix()).unwrap_or(prefix);
-                let told = index.is_none() && prefixes.iter().any(|(p, _)| *p == prefix);
+                let is_main = table == MAIN && index.is_some();
+                let told = !is_main && prefixes.iter().any(|(p, _)| *p == prefix);
                 if known.contains(&whole) || told {
                     continue;
                 }
-                let owner = match index {
+                let by = index.map(|index| name(route, &mut names, index)).transpose()?;
+                let owner = match by {
+                    Some(dev) if is_main => dev,
                     // A VPN's, say.
-                    None => "a route of another table".into(),
-                    Some(index) => name(route, &mut names, index)?,
+                    Some(dev) => format!("a route by {dev} in table {table}"),
+                    None => format!("a route in table {table}"),
                 };
                 prefixes.push((prefix, owner));
             }
