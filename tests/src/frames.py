@@ -80,9 +80,9 @@ def option(kind, hardware):
     return struct.pack("!BB", kind, 1) + mac(hardware)
 
 
-def router_advert(src, dst="ff02::1"):
+def router_advert(src, dst="ff02::1", dev="eth0"):
     prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 1800, 1800, 0) + six("2001:db8:bad::")
-    return icmp6(src, dst, 134, struct.pack("!BBHII", 64, 0, 1800, RESERVED, 0) + option(1, own_mac()) + prefix)
+    return icmp6(src, dst, 134, struct.pack("!BBHII", 64, 0, 1800, RESERVED, 0) + option(1, own_mac(dev)) + prefix)
 
 
 def neighbour(kind, src, dst, target, options=b""):

@@ -21,6 +21,7 @@
 //! | [`vantage`] | asking from a namespace: connect, bind, serve, hammer |
 //! | [`cli`] | `netmode …` and what it answered |
 //! | [`machine`] | everything that a refused request must leave as it was |
+//! | [`frames`] | frames as an attacker builds them, and who sees them |
 //! | [`registry`] | a registry with TLS and a password |
 //! | [`skip`] | tests that this machine cannot run |
 //! | `bin/probe` | the instrument inside |
@@ -30,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod frames;
 pub mod lab;
 pub mod machine;
 pub mod registry;

@@ -1,12 +1,11 @@
 //! Attackers, by the rows of the threat list (docs/security.md): what is sent, and that nothing comes of it. He is root
 //! in his own network namespace, with every capability there, and has raw sockets.
 
+use netmode_tests::frames::{FRAMES, python, watched};
 use netmode_tests::lab::address::*;
 use netmode_tests::vantage::At;
 use netmode_tests::{Lab, Options, eventually, tcp, udp};
 use serde_json::Value;
-
-const FRAMES: &str = include_str!("../src/frames.py");
 
 /// The neighbour, the gateway and the attacker.
 const VICTIM: &str = "172.17.0.2";
@@ -42,10 +41,6 @@ fn friendly(lab: &Lab) {
     eventually("link-local addresses work", 5.0, || lab.inside("attacker").run(&ping).status == 0);
 }
 
-fn python(at: &At<'_>, script: &str) -> String {
-    at.run(&["python3", "-c", &format!("{FRAMES}\n{script}")]).success().stdout
-}
-
 /// Packets that the guard has dropped so far, in rules whose text has the word.
 fn drops(lab: &Lab, table: &str, word: &str) -> u64 {
     let text = lab.sh(&format!("nft list table {table} 2>/dev/null || :"));
@@ -55,20 +50,8 @@ fn drops(lab: &Lab, table: &str, word: &str) -> u64 {
 
 /// Sends while the victim and the host's bridge watch; gives what the two have seen of it, by kind.
 fn attack(lab: &Lab, script: &str) -> [Value; 2] {
-    lab.sh("rm -f /tmp/*.begun /tmp/*.end");
-    let watch = |at: At<'_>, dev: &str, name: &str| {
-        let seen = python(&at, &format!("watch('{dev}', '{name}')"));
-        serde_json::from_str::<Value>(&seen).expect("JSON")
-    };
-    std::thread::scope(|scope| {
-        let victim = scope.spawn(|| watch(lab.inside("victim"), "eth0", "victim"));
-        let host = scope.spawn(|| watch(lab.at("host"), "nm0", "host"));
-        eventually("both watch", 10.0, || ["victim", "host"].iter().all(|n| lab.has_file(&format!("/tmp/{n}.begun"))));
-        let out = lab.inside("attacker").run(&["python3", "-c", &format!("{FRAMES}\n{script}")]);
-        lab.sh("touch /tmp/victim.end /tmp/host.end");
-        out.success();
-        [victim, host].map(|t| t.join().expect("a watcher"))
-    })
+    let watchers = vec![(lab.inside("victim"), "eth0", "victim"), (lab.at("host"), "nm0", "host")];
+    watched(lab, &lab.inside("attacker"), script, watchers).try_into().expect("two")
 }
 
 fn nothing() -> [Value; 2] {

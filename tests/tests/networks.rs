@@ -358,15 +358,3 @@ fn a_task_that_left_its_first_network_starts_on_the_next_with_what_that_one_has(
     lab.netmode(&["network", "rm", "app"]).success();
     assert_eq!(lab.netmode(&["network", "prune", "-f"]).success().stdout.trim(), "data");
 }
-
-#[test]
-fn an_uplink_that_lives_on_router_advertisements_keeps_listening() {
-    let lab = Lab::with()
-        .first("sysctl -qw net.ipv6.conf.all.forwarding=0; sysctl -qw net.ipv6.conf.uplink0.accept_ra=1")
-        .start();
-    let accept = || lab.sh("cat /proc/sys/net/ipv6/conf/uplink0/accept_ra").trim().to_owned();
-    assert_eq!(accept(), "1", "no network has IPv6: nothing is touched");
-    create(&lab, &["--ipv6", "six"]);
-    assert_eq!(accept(), "2");
-    assert_eq!(lab.sh("cat /proc/sys/net/ipv6/conf/all/forwarding").trim(), "1");
-}

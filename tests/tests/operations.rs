@@ -25,6 +25,13 @@ fn furnished(lab: &Lab) {
     lab.task("quiet", &["--mode", "none"], &["sleep", "1000"]);
     lab.task("broad", &["--mode", "host"], &["sleep", "1000"]);
     lab.netmode(&["run", "--name", "ended", "--rootfs", "/", "true"]).success();
+    lab.netmode(&["network", "create", "--ipv6", "app"]).success();
+    lab.netmode(&["network", "create", "--internal", "inner"]).success();
+    let flags = ["--network", "app", "--network", "inner", "--net-rate", "in=10mbit,out=10mbit", "-p", "8085:80"];
+    lab.task("fast", &flags, &["sleep", "1000"]);
+    lab.sh("cd /srv && umoci init --layout l && umoci new --image l:web && mkdir -p /tmp/r/bin && \
+            cp /bin/busybox /tmp/r/bin && umoci insert --image l:web /tmp/r / && rm -r /tmp/r");
+    lab.netmode(&["run", "-d", "--name", "image", "oci:/srv/l:web", "/bin/busybox", "sleep", "1000"]).success();
     lab.sh("ip netns add guest");
     lab.netmode(&["attach", "--netns", "/run/netns/guest", "--owner", "guest", "-p", "8090:80"]).success();
 }
@@ -90,9 +97,11 @@ fn a_reset_that_keeps_records_lets_the_tasks_start_again() {
     assert_eq!(guest(Machine::now(&lab).part("mounts")), mounts);
     lab.start_agent();
     let names = lab.netmode(&["ps", "-a", "--format", "{{.Name}} {{.State}}"]).stdout;
-    assert_eq!(names.lines().count(), 4, "{names}");
+    assert_eq!(names.lines().count(), 6, "{names}");
     assert!(names.lines().all(|l| l.ends_with(" STOPPED")), "{names}");
-    lab.netmode(&["start", "web"]).success();
+    lab.netmode(&["start", "web", "fast", "image"]).success();
+    let joined = lab.inspect("fast")["networks"].as_array().map(Vec::len);
+    assert_eq!(joined, Some(2), "on its networks");
     lab.ready("web");
     eventually("it serves again", 5.0, || lab.at("client").who(tcp("192.0.2.1:8080")).is_ok());
 }
