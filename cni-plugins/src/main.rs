@@ -1,56 +1,69 @@
-//! `netmode-cni`: the CNI executable.
+//! `netmode-cni`: the CNI executable. It reads a call, and answers VERSION itself.
 //!
-//! This release answers VERSION (CNI 1.1.0, "VERSION: probe plugin version support"). Every other command is
-//! refused with error 100, so that a runtime never takes a container for attached that is not.
+//! It answers to several names: the one it is called by is the plugin's `type`. This release understands calls and
+//! refuses wrong ones as the specification says (CNI 1.1.0); what would change something is refused with error 100, so
+//! that a runtime never takes a container for attached that is not.
 #![forbid(unsafe_code)]
 
-use serde_json::{Value, json};
-use std::io::Read;
+mod about;
+mod input;
+
+use netmode_model::cni::{Call, CniCode, CniError, Config, Verb, Version};
+use serde_json::Value;
+use std::io::Write;
 use std::process::ExitCode;
 
-/// Versions of the specification whose VERSION answer this is.
-const SUPPORTED: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-
-/// First of the codes that plugins may give a meaning of their own.
-const NOT_IN_THIS_RELEASE: u32 = 100;
-
 fn main() -> ExitCode {
-    let command = std::env::var("CNI_COMMAND").unwrap_or_default();
-    let mut input = String::new();
-    let version = match std::io::stdin().take(1 << 20).read_to_string(&mut input) {
-        Ok(_) => version_of(&input),
-        Err(_) => "1.1.0".into(),
-    };
-    let (answer, code) = answer(&command, &version);
-    println!("{answer}");
-    code
-}
-
-/// The version that the caller speaks.
-fn version_of(input: &str) -> String {
-    let config: Value = serde_json::from_str(input).unwrap_or_default();
-    config.get("cniVersion").and_then(Value::as_str).unwrap_or("1.1.0").to_owned()
-}
-
-fn answer(command: &str, version: &str) -> (Value, ExitCode) {
-    match command {
-        "VERSION" => (json!({"cniVersion": version, "supportedVersions": SUPPORTED}), ExitCode::SUCCESS),
-        other => {
-            let msg = format!("{other:?} is not in this release of netmode; use another plugin until the next one");
-            (json!({"cniVersion": version, "code": NOT_IN_THIS_RELEASE, "msg": msg}), ExitCode::FAILURE)
+    let name = about::name(std::env::args_os().next());
+    if std::env::var_os("CNI_COMMAND").is_none_or(|command| command.is_empty()) {
+        // Whoever calls without a command wants to know who this is (the reference's convention).
+        about::tell(&name);
+        return ExitCode::SUCCESS;
+    }
+    let call = Call::read(|variable| std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned()));
+    match call {
+        Ok(Call { verb: Verb::Version, .. }) => {
+            // Nobody waits for what may come later: the answer is as good without it.
+            print(&Version::answer(Config::version_of(&input::at_hand())), ExitCode::SUCCESS)
         }
+        Ok(call) => match input::all() {
+            Ok(text) => {
+                let version = Config::version_of(&text).unwrap_or(Version::NEWEST);
+                answer(&name, &call, &text).map_or_else(|error| refuse(&error, version), |()| ExitCode::SUCCESS)
+            }
+            Err(error) => refuse(&error, Version::NEWEST),
+        },
+        Err(error) => refuse(&error, Config::version_of(&input::at_hand()).unwrap_or(Version::NEWEST)),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Serves a call.
+fn answer(name: &str, call: &Call, text: &[u8]) -> Result<(), CniError> {
+    let config = Config::read(text)?;
+    let since = match call.verb {
+        Verb::Check => Version::V040,
+        Verb::Gc | Verb::Status => Version::V110,
+        _ => Version::V010,
+    };
+    if config.version < since {
+        let (verb, has) = (call.verb.as_str(), config.version.as_str());
+        let text = format!("{verb} is there from version {} on, the configuration has {has}", since.as_str());
+        return Err(CniError::new(CniCode::Version, text));
+    }
+    let verb = call.verb.as_str();
+    let message =
+        format!("{verb} of {name:?} is not in this release of netmode; use another plugin until the next one");
+    Err(CniError::new(CniCode::NotInThisRelease, message))
+}
 
-    #[test]
-    fn version_is_answered_and_the_rest_refused() {
-        let (version, _) = answer("VERSION", &version_of(r#"{"cniVersion":"0.4.0"}"#));
-        assert_eq!(version["cniVersion"], "0.4.0");
-        let (refusal, _) = answer("ADD", &version_of(""));
-        assert_eq!(refusal["code"], NOT_IN_THIS_RELEASE);
+fn refuse(error: &CniError, version: Version) -> ExitCode {
+    print(&error.document(version), ExitCode::FAILURE)
+}
+
+/// One document, and nothing else; a caller that has gone is no reason to panic.
+fn print(document: &Value, code: ExitCode) -> ExitCode {
+    match std::io::stdout().write_all(format!("{document}\n").as_bytes()) {
+        Ok(()) => code,
+        Err(_) => ExitCode::FAILURE,
     }
 }

@@ -3,7 +3,6 @@
 
 use netmode_tests::frames::{FRAMES, python, watched};
 use netmode_tests::lab::address::*;
-use netmode_tests::vantage::At;
 use netmode_tests::{Lab, Options, eventually, tcp, udp};
 use serde_json::Value;
 

@@ -46,7 +46,8 @@ fn a_template_that_cannot_be_is_told_with_the_fields() {
     agent.run(&["ps", "--format", "json", "-q"]).fails(1, "--format and -q exclude each other");
     agent.run(&["port", "web-1", "--format", "json"]).fails(1, "are for \"netmode port ls\"");
     let error = agent.run(&["network", "ls", "--format", "{{.X}}"]);
-    error.fails(1, "the fields are .ID, .Name, .Bridge, .Subnets, .MTU, .Note, .CreatedAt, the functions");
+    let fields = ".ID, .Name, .Bridge, .Subnets, .MTU, .Note, .Internal, .IPv6, .Driver, .Scope, .CreatedAt, .Labels";
+    error.fails(1, &format!("the fields are {fields}, the functions"));
     assert_eq!(agent.lines(), Vec::<String>::new(), "nobody is asked for what cannot be printed");
 }
 

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod cni;
 pub mod error;
 pub mod foreign;
 pub mod id;
