@@ -1,7 +1,6 @@
 //! Reset on a crowded machine: all of ours goes, however the agent fares, and what others have is textually as before.
 
 use netmode_model::error::Code;
-use netmode_tests::lab::CONFIG;
 use netmode_tests::lab::address::*;
 use netmode_tests::machine::Machine;
 use netmode_tests::{Lab, eventually, tcp};
@@ -72,12 +71,11 @@ const PICTURE: &[(&str, &str)] = &[
     ("policy rules", "ip rule; ip -6 rule"),
     ("pins", "ls /run/netns"),
     ("mounts", "cut -d' ' -f4-6 /proc/self/mountinfo | sort"),
-    ("cgroups", "find /sys/fs/cgroup -type d"),
-    ("processes", "ps -eo comm= | grep -v -x -e sh -e ps -e grep -e sort | sort"),
+    ("cgroups", "find /sys/fs/cgroup -mindepth 2 -type d ! -path '*/netmode'"),
+    ("processes", "ps -eo comm= | grep -v -x -e sh -e ps -e grep -e sort -e sed | sort"),
     ("sysctls", "cd /proc/sys/net && grep -rs . ipv4 ipv6 | grep -v -e nf_conntrack_count -e _key | sort"),
     ("files", "find /etc /srv -xdev -type f -exec sha256sum {} +"),
-    // The lock is of nobody once its holder has ended.
-    ("our files", "find /run/netmode /var/lib/netmode /run/runc ! -type d ! -name 'lock-*' 2>/dev/null | sort"),
+    ("our files", "find /run/netmode /var/lib/netmode /run/runc -type f ! -name 'lock-*' 2>/dev/null | sort"),
 ];
 
 type Picture = BTreeSet<String>;
@@ -99,38 +97,59 @@ fn as_before(lab: &Lab, before: &Picture, after: &str) {
         std::thread::sleep(std::time::Duration::from_millis(50));
         now = picture(lab);
     }
-    let (gone, new): (Vec<_>, Vec<_>) = (before.difference(&now).collect(), now.difference(before).collect());
-    panic!("after {after}: gone {gone:#?} new {new:#?}");
+    assert_same(before, &now, after);
 }
 
-/// A machine with others on it, their picture, and then an agent.
-fn crowded() -> (Lab, Picture) {
+#[track_caller]
+fn assert_same(before: &Picture, now: &Picture, after: &str) {
+    let (gone, new): (Vec<_>, Vec<_>) = (before.difference(now).collect(), now.difference(before).collect());
+    assert!(gone.is_empty() && new.is_empty(), "after {after}: gone {gone:#?} new {new:#?}");
+}
+
+/// A machine with others on it, and their picture.
+fn others() -> (Lab, Picture) {
     let lab = Lab::with().no_agent().start();
     lab.sh(THEIRS);
     // Consoles of the harness are part of the picture.
     lab.at("client");
     eventually("the client's console", 3.0, || lab.at("client").run(&["true"]).status == 0);
     lab.spawn(&["sleep", "4000"], "/run/lab/theirs.log");
+    Machine::settled(&lab);
     let before = picture(&lab);
+    (lab, before)
+}
+
+/// The same with an agent.
+fn crowded() -> (Lab, Picture) {
+    let (lab, before) = others();
     lab.start_agent();
     (lab, before)
+}
+
+/// A task that ends when it is told to: without an init the kernel spares a first process SIGTERM.
+fn idle(lab: &Lab, name: &str, flags: &[&str]) {
+    lab.task(name, &[&["--init"], flags].concat(), &["sleep", "1000"]);
+}
+
+/// The same with a server.
+fn serve(lab: &Lab, name: &str, flags: &[&str]) {
+    lab.serve(name, &[&["--init"], flags].concat(), &["tcp/80"]);
 }
 
 /// Everything at once.
 fn furnished(lab: &Lab) {
     lab.netmode(&["network", "create", "--subnet", "10.9.0.0/24", "-o", "mtu=1400", "app"]).success();
     lab.netmode(&["network", "create", "--ipv6", "six"]).success();
-    lab.serve("web", &["-p", "8080:80", "-p", "9000-9009:9000-9009"], &["tcp/80"]);
-    lab.task("mate", &[], &["sleep", "1000"]);
+    serve(lab, "web", &["-p", "8080:80", "-p", "9000-9009:9000-9009"]);
+    idle(lab, "mate", &[]);
     let both = ["--network", "app", "--network", "six", "--net-rate", "in=20mbit,out=10mbit", "-p", "8085:80"];
-    lab.serve("fast", &both, &["tcp/80"]);
-    lab.serve("on6", &["--network", "six", "-p", "8086:80"], &["tcp/80"]);
-    lab.task("host", &["--mode", "host", "-p", "7000"], &["sleep", "1000"]);
-    lab.task("none", &["--mode", "none"], &["sleep", "1000"]);
-    lab.task("always", &["--restart", "always"], &["sleep", "1000"]);
-    let volume = ["run", "-d", "--name", "image", "-v", "/srv/data:/data", "oci:/srv/l:web", "/bin/busybox"];
+    serve(lab, "fast", &both);
+    serve(lab, "on6", &["--network", "six", "-p", "8086:80"]);
+    idle(lab, "host", &["--mode", "host", "-p", "7000"]);
+    idle(lab, "none", &["--mode", "none"]);
+    idle(lab, "always", &["--restart", "always"]);
+    let volume = ["run", "-d", "--init", "--name", "image", "-v", "/srv/data:/data", "oci:/srv/l:web", "/bin/busybox"];
     lab.netmode(&[&volume[..], &["sleep", "1000"]].concat()).success();
-    lab.spawn(&["netmode", "exec", "mate", "sleep", "1000"], "/run/lab/exec.log");
     for to in [format!("{HOST}:8080"), format!("{HOST}:8085"), format!("[{HOST6}]:8086")] {
         eventually("published", 5.0, || lab.at("client").who(tcp(&to)).is_ok());
     }
@@ -165,6 +184,15 @@ fn on_a_crowded_machine_all_of_ours_goes_and_all_of_others_stays() {
     assert_eq!(lab.netmode(&["network", "ls", "--format", "{{.Name}}", "--filter", "name=app"]).stdout, "");
     reset(&lab, &[]);
     as_before(&lab, &before, "a reset with nothing to do");
+}
+
+/// Empty directories and a socket without a listener do no harm, and are ours all the same.
+#[test]
+fn a_reset_leaves_no_socket_and_no_empty_cgroup() {
+    let lab = Lab::start();
+    idle(&lab, "mate", &[]);
+    reset(&lab, &[]);
+    assert_eq!(lab.sh("find /sys/fs/cgroup -type d -name '*netmode*'; find /run/netmode -type s"), "");
 }
 
 /// What of the networks and images outlives an agent.
@@ -203,7 +231,7 @@ fn with_its_records_kept_everything_comes_back_as_it_was() {
     }
     assert_eq!(rates(&lab), rated, "as fast as before, and no faster");
     assert!(lab.address("fast").starts_with("10.9.0."), "{}", lab.address("fast"));
-    assert_eq!(lab.inside("fast").sh("cat /sys/class/net/eth0/mtu 2>/dev/null || ip link show eth0").trim(), "1400");
+    assert!(lab.inside("fast").sh("ip link show eth0").contains(" mtu 1400 "), "with the MTU of its network");
     assert_eq!(lab.netmode(&["exec", "image", "/bin/busybox", "cat", "/data/precious"]).success().stdout, "precious\n");
     reset(&lab, &[]);
     as_before(&lab, &before, "a reset after all");
@@ -272,7 +300,7 @@ fn without_yes_and_without_a_terminal_nobody_has_agreed() {
 #[test]
 fn what_cannot_be_removed_is_said_and_the_reset_repeated() {
     let (lab, before) = crowded();
-    lab.serve("web", &["-p", "8080:80"], &["tcp/80"]);
+    serve(&lab, "web", &["-p", "8080:80"]);
     lab.sh("mkdir -p /var/lib/netmode/tasks/inner; mount -t tmpfs theirs /var/lib/netmode/tasks/inner");
     lab.sh("echo mine >/var/lib/netmode/tasks/inner/mine");
     let pid = lab.agent_pid();
@@ -293,7 +321,7 @@ fn strangers_on_our_bridge_and_in_our_group_stay() {
     let group = lab.sh("ip -j link show master nm0 | jq -r '.[0].group'").trim().to_owned();
     assert_ne!(group, "default", "our ports have a group of their own");
     // A virtual machine's port on our bridge, and somebody who uses the same number.
-    lab.sh("ip tuntap add tap0 mode tap; ip link set tap0 master nm0 up; ip link add nm99 type dummy");
+    lab.sh("ip tuntap add tap0 mode tap; ip link set tap0 master nm0 up; ip link add nm99 type bridge");
     lab.sh(&format!("ip link set nm99 group {group}; ip link set tap0 alias netmode"));
     lab.sh("ip route add 198.18.5.0/24 dev nm99 table 28269; ip link set nm99 up; ip route add 198.18.6.0/24 dev nm99");
     reset(&lab, &[]);
@@ -334,27 +362,44 @@ fn an_uplink_that_somebody_set_meanwhile_is_left_alone() {
     assert_eq!(lab.sh(&format!("sysctl -n {look}")), "0\n0\n0\n");
 }
 
-/// An agent beside the first, with everything of its own.
-const SECOND: &str = "
-instance = \"second\"
-[bridge]
-name = \"nmsecond\"
-pools = [\"10.20.0.0/16\"]
-[firewall]
-mark = 0x10000000
-rule_pref = 95
-";
+/// An agent in the namespace `theirs`, with its own directories, and what is asked of it.
+const SECOND: [&str; 2] = ["--socket", "/run/second.sock"];
+
+fn second_agent(lab: &Lab) -> u32 {
+    lab.write(
+        "/etc/netmode/second.toml",
+        "instance = \"second\"\n[bridge]\nname = \"nmsecond\"\npools = [\"10.20.0.0/16\"]\n",
+    );
+    let enter = ["nsenter", "--net=/run/netns/theirs", "netmoded", "--config", "/etc/netmode/second.toml"];
+    let dirs = ["--run-dir", "/run/second", "--state-dir", "/var/lib/second"];
+    let pid = lab.spawn(&[&enter[..], &SECOND, &dirs].concat(), "/run/lab/second.log");
+    eventually("the second agent answers", 10.0, || lab.netmode(&[&SECOND[..], &["ps"]].concat()).status == 0);
+    let run = ["run", "-d", "--init", "--name", "web", "-p", "8080:80", "--rootfs", "/"];
+    lab.netmode(&[&SECOND[..], &run, &["probe", "serve", "--tag", "second", "tcp/80"]].concat()).success();
+    pid
+}
 
 #[test]
 fn a_reset_leaves_another_agent_and_what_is_its() {
-    let (lab, _) = crowded();
-    lab.write("/etc/netmode/second.toml", SECOND);
-    let dirs = ["--run-dir", "/run/second", "--state-dir", "/var/lib/second", "--socket", "/run/second.sock"];
-    let argv = [&["netmoded", "--config", "/etc/netmode/second.toml"][..], &dirs].concat();
-    let second = lab.spawn(&argv, "/run/lab/second.log");
-    eventually("it answers, or refuses to be the second of a namespace", 10.0, || {
-        lab.run(&["netmode", "--socket", "/run/second.sock", "ps"]).status == 0 || lab.reap(second, 0).is_some()
-    });
-    let _ = CONFIG;
-    panic!("{}", lab.read("/run/lab/second.log"));
+    let (lab, before) = others();
+    let second = second_agent(&lab);
+    let answers = |to: &str| lab.at("host").who_patiently(tcp(to)).is_ok_and(|seen| seen.tag == "second");
+    eventually("it serves", 5.0, || answers("198.51.100.2:8080"));
+    // Its namespace is not the host's: there is its picture, too.
+    let script = "nft -a -s list ruleset; ip addr | sed 's: tentative::'; ip rule; ip route";
+    let inside = || -> Picture {
+        let out = lab.run(&["nsenter", "--net=/run/netns/theirs", "sh", "-c", script]).success();
+        out.stdout.lines().map(str::to_owned).collect()
+    };
+    let (with, within) = (picture(&lab), inside());
+    lab.start_agent();
+    furnished(&lab);
+    reset(&lab, &[]);
+    as_before(&lab, &with, "a reset of the first agent");
+    assert_same(&within, &inside(), "a reset of the first agent, for the second");
+    assert!(answers("198.51.100.2:8080"), "{}", lab.read("/run/lab/second.log"));
+    lab.netmode(&[&SECOND[..], &["system", "reset", "--yes", "-q"]].concat()).success();
+    assert_eq!(lab.reap(second, 5000), Some(0), "{}", lab.read("/run/lab/second.log"));
+    lab.sh("rm -rf /run/second* /var/lib/second /etc/netmode/second.toml");
+    as_before(&lab, &before, "a reset of both");
 }

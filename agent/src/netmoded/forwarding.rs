@@ -206,7 +206,20 @@ impl Forwarding {
             wanted.extend(self.listening()?.into_iter().map(|key| (key, "2")));
         }
         wanted.push((key(family).to_owned(), "1"));
+        self.note(&self.along(family)?)?;
         self.change(wanted)
+    }
+
+    /// What the kernel sets along with a family's forwarding, where that is not what is there: each with the value that it
+    /// has when forwarding is switched off again (`inet_forward_change`, net/ipv4/devinet.c; `addrconf_forward_change`,
+    /// net/ipv6/addrconf.c). Noted before forwarding itself, so that it is put back after it.
+    fn along(&self, family: Family) -> Result<Vec<(String, &'static str)>, OpError> {
+        let ip = if family == Family::V4 { "ipv4" } else { "ipv6" };
+        let links = self.kernel.observe(Scope::default())?.links.into_iter().map(|link| link.name.to_string());
+        let each = links.chain(["default".into()]).map(|link| (format!("net/{ip}/conf/{link}/forwarding"), "0"));
+        let redirects = (family == Family::V4).then(|| ("net/ipv4/conf/all/accept_redirects".to_owned(), "1"));
+        let differs = |(key, off): &(String, &str)| self.kernel.variable(key).is_ok_and(|value| value != *off);
+        Ok(redirects.into_iter().chain(each).filter(differs).collect())
     }
 
     fn change(&self, wanted: Vec<(String, &str)>) -> Result<(), OpError> {

@@ -115,10 +115,11 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
     let netns = netmode_kernel::own_inode().context("cannot read the agent's own network namespace")?;
     let path = args.socket.clone().unwrap_or_else(|| args.run_dir.join("netmode.sock"));
     let lock = socket::lock(&args.run_dir, netns, &path)?;
-    let listener = match activation.take_listener().context("cannot use the socket that was handed over")? {
-        Some(listener) => listener,
-        None => socket::listen(&path, &config.api.group)?,
-    };
+    let (listener, own_socket) =
+        match activation.take_listener().context("cannot use the socket that was handed over")? {
+            Some(listener) => (listener, None),
+            None => (socket::listen(&path, &config.api.group)?, Some(path)),
+        };
     let legacy = Legacy::find(&mut activation, &args.run_dir, netns).context("cannot keep sockets for a successor")?;
     let kernel = Arc::new(Kernel::open(KernelConfig::default(), &legacy.inherited)?);
     let started = startup::start(&config, &kernel, &legacy, &args.run_dir, &args.state_dir)?;
@@ -155,7 +156,13 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         ending: reset::Ending::default(),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(serve(agent, listener));
+    let ended = runtime.block_on(serve(agent.clone(), listener));
+    // A reset leaves nothing; a socket of systemd's is systemd's.
+    if agent.ending.begun()
+        && let Some(path) = own_socket
+    {
+        let _ = std::fs::remove_file(path);
+    }
     // Requests that wait for a container would keep the runtime from ending.
     runtime.shutdown_background();
     drop(lock);

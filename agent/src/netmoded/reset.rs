@@ -155,6 +155,7 @@ fn clear(agent: &Agent, how: ResetRequest) -> Vec<String> {
         left
     }));
     agent.kernel.put_pins_away();
+    agent.containers.put_cgroups_away();
     if !how.keep_records {
         for network in agent.engine.networks() {
             failures.extend(agent.store.remove(Kind::Network, &network.name).err().map(text));

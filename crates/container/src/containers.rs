@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,7 @@ impl Containers {
     }
 
     /// The programs that are driven, and where each was found; a missing one says which package has it.
-    pub fn programs(&self) -> Vec<(String, Result<std::path::PathBuf, ContainerError>)> {
+    pub fn programs(&self) -> Vec<(String, Result<PathBuf, ContainerError>)> {
         let config = self.config();
         let names = [&config.runtime, &config.conmon, &config.skopeo, &config.umoci];
         names.into_iter().map(|name| (name.clone(), crate::program::find(name).map_err(Into::into))).collect()
@@ -294,6 +295,13 @@ impl Containers {
         if errors.is_empty() { Ok(false) } else { Err(ContainerError::Remove { id, errors }) }
     }
 
+    /// Takes away the control groups that those of containers were in, if nobody has one in them.
+    pub fn put_cgroups_away(&self) {
+        for group in cgroups() {
+            let _ = fs::remove_dir(group);
+        }
+    }
+
     fn delete(&self, id: Id) -> Result<(), ContainerError> {
         let output = self.runtime().call(self.layout(), &["delete", "--force", &id.to_string()])?;
         if output.status.success() { Ok(()) } else { Err(runtime::classify("delete", id, &output.text())) }
@@ -338,12 +346,17 @@ impl Containers {
     }
 }
 
-/// Control groups that the runtime left behind, one per hierarchy of version 1 or the one of version 2.
+/// The control group that those of containers are in, one per hierarchy of version 1 or the one of version 2.
+fn cgroups() -> impl Iterator<Item = PathBuf> {
+    let root = PathBuf::from("/sys/fs/cgroup");
+    let hierarchies: Vec<_> = fs::read_dir(&root).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    std::iter::once(root).chain(hierarchies).map(|hierarchy| hierarchy.join("netmode"))
+}
+
+/// Control groups that the runtime left behind.
 fn remove_cgroups(id: Id) {
-    let root = std::path::PathBuf::from("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(&root).into_iter().flatten().flatten().map(|e| e.path());
-    for hierarchy in std::iter::once(root.clone()).chain(hierarchies) {
-        let _ = fs::remove_dir(hierarchy.join("netmode").join(id.to_string()));
+    for group in cgroups() {
+        let _ = fs::remove_dir(group.join(id.to_string()));
     }
 }
 
