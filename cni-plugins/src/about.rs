@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Name of our own plugin.
-const OWN: &str = "netmode";
+pub const OWN: &str = "netmode";
 
 /// Release of the reference plugins whose keys, defaults and results the reference's names have here. nerdctl and Nomad
 /// read it, and leave out what an older one could not do.

@@ -1,12 +1,14 @@
-//! `netmode-cni`: the CNI executable. It reads a call, and answers VERSION itself.
+//! `netmode-cni`: the CNI executable. It reads a call, has the agent serve it, and prints the answer.
 //!
-//! It answers to several names: the one it is called by is the plugin's `type`. This release understands calls and
-//! refuses wrong ones as the specification says (CNI 1.1.0); what would change something is refused with error 100, so
-//! that a runtime never takes a container for attached that is not.
+//! It answers to several names: the one it is called by is the plugin's `type`. This release serves the plugin `netmode`
+//! (ADD, DEL, STATUS, VERSION). Under another name it understands calls, and refuses wrong ones as the specification
+//! says (CNI 1.1.0); what would change something is refused with error 100, so that a runtime never takes a container
+//! for attached that is not.
 #![forbid(unsafe_code)]
 
 mod about;
 mod input;
+mod serve;
 
 use netmode_model::cni::{Call, CniCode, CniError, Config, Verb, Version};
 use serde_json::Value;
@@ -29,7 +31,11 @@ fn main() -> ExitCode {
         Ok(call) => match input::all() {
             Ok(text) => {
                 let version = Config::version_of(&text).unwrap_or(Version::NEWEST);
-                answer(&name, &call, &text).map_or_else(|error| refuse(&error, version), |()| ExitCode::SUCCESS)
+                match answer(&name, &call, &text) {
+                    Ok(Some(result)) => print(&result, ExitCode::SUCCESS),
+                    Ok(None) => ExitCode::SUCCESS,
+                    Err(error) => refuse(&error, version),
+                }
             }
             Err(error) => refuse(&error, Version::NEWEST),
         },
@@ -38,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 /// Serves a call.
-fn answer(name: &str, call: &Call, text: &[u8]) -> Result<(), CniError> {
+fn answer(name: &str, call: &Call, text: &[u8]) -> Result<Option<Value>, CniError> {
     let config = Config::read(text)?;
     let since = match call.verb {
         Verb::Check => Version::V040,
@@ -49,6 +55,9 @@ fn answer(name: &str, call: &Call, text: &[u8]) -> Result<(), CniError> {
         let (verb, has) = (call.verb.as_str(), config.version.as_str());
         let text = format!("{verb} is there from version {} on, the configuration has {has}", since.as_str());
         return Err(CniError::new(CniCode::Version, text));
+    }
+    if name == about::OWN {
+        return serve::serve(call, &config);
     }
     let verb = call.verb.as_str();
     let message =

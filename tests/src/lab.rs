@@ -224,6 +224,14 @@ impl Lab {
         without_prefix(&self.inspect(task)["networks"][0]["ipv6Addresses"][0])
     }
 
+    /// The address of a task on one of its networks; `key` is `ipv4Addresses` or `ipv6Addresses`.
+    pub fn address_on(&self, task: &str, network: &str, key: &str) -> String {
+        let view = self.inspect(task);
+        let mut all = view["networks"].as_array().into_iter().flatten();
+        let found = all.find(|n| n["name"] == network).unwrap_or_else(|| panic!("{task} is not on {network}: {view}"));
+        without_prefix(&found[key][0])
+    }
+
     /// The host port of a task's only mapping of `proto` (or of the first one).
     pub fn host_port(&self, task: &str, proto: &str) -> u16 {
         let view = self.inspect(task);

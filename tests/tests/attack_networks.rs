@@ -3,13 +3,6 @@
 use netmode_tests::frames::{python, watched};
 use netmode_tests::{Lab, eventually, tcp};
 
-fn address_on(lab: &Lab, task: &str, network: &str, key: &str) -> String {
-    let view = lab.inspect(task);
-    let found = view["networks"].as_array().into_iter().flatten().find(|n| n["name"] == network).cloned();
-    let text = found.as_ref().and_then(|n| n[key][0].as_str()).and_then(|a| a.split('/').next());
-    text.unwrap_or_else(|| panic!("{task} has no {key} on {network}: {view}")).to_owned()
-}
-
 /// `icc=off` is a wall of its own (isolated ports, and a rule for what takes the way over the gateway): it stands where
 /// the source guard is switched off.
 #[test]
@@ -61,7 +54,7 @@ fn s17_a_container_on_two_networks_is_no_way_between_them() {
     lab.serve("both", &["--network", "one", "--network", "two"], &["tcp/80"]);
     lab.serve("accomplice", &["--network", "one"], &["tcp/80"]);
     let on =
-        |task: &str, network: &str| ["ipv4Addresses", "ipv6Addresses"].map(|key| address_on(&lab, task, network, key));
+        |task: &str, network: &str| ["ipv4Addresses", "ipv6Addresses"].map(|key| lab.address_on(task, network, key));
     let ([target4, target6], [router4, router6]) = (on("target", "two"), on("both", "one"));
     assert!(lab.inside("both").who(tcp(format!("{target4}:80"))).is_ok());
     lab.inside("both").sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding");

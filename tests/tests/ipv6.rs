@@ -21,10 +21,7 @@ fn assert_closed(lab: &Lab, from: &str, targets: &[netmode_tests::Target]) {
 
 /// First IPv6 address of a task on a network.
 fn address_on(lab: &Lab, task: &str, network: &str) -> String {
-    let view = lab.inspect(task);
-    let found = view["networks"].as_array().into_iter().flatten().find(|n| n["name"] == network).cloned();
-    let text = found.as_ref().and_then(|n| n["ipv6Addresses"][0].as_str());
-    text.and_then(|a| a.split('/').next()).unwrap_or_else(|| panic!("{task} on {network}: {view}")).to_owned()
+    lab.address_on(task, network, "ipv6Addresses")
 }
 
 fn create(lab: &Lab, words: &[&str]) {

@@ -10,16 +10,6 @@ fn create(lab: &Lab, words: &[&str]) {
     lab.netmode(&[&["network", "create"], words].concat()).success();
 }
 
-/// Address of a task on a network.
-fn address_on(lab: &Lab, task: &str, network: &str, key: &str) -> String {
-    let view = lab.inspect(task);
-    let all = view["networks"].as_array().cloned().unwrap_or_default();
-    let found =
-        all.iter().find(|n| n["name"] == network).unwrap_or_else(|| panic!("{task} is not on {network}: {view}"));
-    let text = found[key][0].as_str().unwrap_or_else(|| panic!("{task} has no {key} on {network}: {view}"));
-    text.split('/').next().unwrap_or(text).into()
-}
-
 fn refused(answer: &Result<netmode_tests::Seen, Failure>) -> bool {
     matches!(answer, Err(Failure::Timeout | Failure::Unreachable))
 }
@@ -60,8 +50,8 @@ fn a_network_has_what_was_asked_for() {
     assert_eq!(keys(&given), keys(&shown("bridge")), "the shape is docker's, as for the default one");
 
     lab.serve("web", &["--network", "given", "-p", "8080:80"], &["tcp/80", "udp/80"]);
-    assert_eq!(address_on(&lab, "web", "given", "ipv4Addresses"), "10.9.4.0", "of the range");
-    assert_eq!(address_on(&lab, "web", "given", "ipv6Addresses"), "fd09::2");
+    assert_eq!(lab.address_on("web", "given", "ipv4Addresses"), "10.9.4.0", "of the range");
+    assert_eq!(lab.address_on("web", "given", "ipv6Addresses"), "fd09::2");
     assert_eq!(lab.inspect("web")["networks"][0]["mtu"], 1400);
     assert!(lab.netmode(&["exec", "web", "ip", "link", "show", "eth0"]).success().stdout.contains("mtu 1400"));
     let bridge = given["Options"]["com.docker.network.bridge.name"].as_str().unwrap_or_default().to_owned();
@@ -87,8 +77,7 @@ fn the_paths_of_the_default_bridge_hold_on_a_network_of_ones_own() {
     }
     assert!(lab.at("host").who(tcp("127.0.0.1:8080")).is_ok());
     assert!(lab.at("host").who(tcp("[::1]:8080")).is_ok());
-    let (four, six) =
-        (address_on(&lab, "web", "app", "ipv4Addresses"), address_on(&lab, "web", "app", "ipv6Addresses"));
+    let (four, six) = (lab.address_on("web", "app", "ipv4Addresses"), lab.address_on("web", "app", "ipv6Addresses"));
     assert!(lab.inside("mate").who(tcp(format!("{four}:80"))).is_ok());
     assert!(lab.inside("mate").who(tcp(format!("[{six}]:80"))).is_ok());
     lab.at("far").serve("far", &["tcp/9000"]);
@@ -134,8 +123,8 @@ fn s17_networks_do_not_reach_each_other_unless_a_container_is_on_both() {
     }
     // A container on both is reached from both, and carries nothing over.
     lab.netmode(&["network", "connect", "two", "a1"]).success();
-    assert!(lab.inside("b1").who(tcp(format!("{}:80", address_on(&lab, "a1", "two", "ipv4Addresses")))).is_ok());
-    let across = format!("{}:80", address_on(&lab, "a2", "one", "ipv4Addresses"));
+    assert!(lab.inside("b1").who(tcp(format!("{}:80", lab.address_on("a1", "two", "ipv4Addresses")))).is_ok());
+    let across = format!("{}:80", lab.address_on("a2", "one", "ipv4Addresses"));
     assert!(lab.inside("b1").who(tcp(&across)).is_err());
 }
 
@@ -188,7 +177,7 @@ fn several_networks_in_the_order_in_which_they_were_named() {
     lab.netmode(&["network", "disconnect", "front", "web"]).success();
     assert!(route().contains("dev eth2"), "the way out goes to the next one: {}", route());
     lab.netmode(&["network", "connect", "--ip", "172.18.0.77", "front", "web"]).success();
-    assert_eq!(address_on(&lab, "web", "front", "ipv4Addresses"), "172.18.0.77");
+    assert_eq!(lab.address_on("web", "front", "ipv4Addresses"), "172.18.0.77");
     assert!(lab.netmode(&["exec", "web", "cat", "/etc/hosts"]).success().stdout.contains("172.18.0.77"));
     assert!(lab.at("host").who(tcp("172.18.0.77:80")).is_ok());
 
@@ -203,7 +192,7 @@ fn several_networks_in_the_order_in_which_they_were_named() {
     create(&lab, &["--subnet", "172.18.0.0/24", "front"]);
     lab.netmode(&["start", "web"]).success();
     lab.ready("web");
-    assert_eq!(address_on(&lab, "web", "front", "ipv4Addresses"), "172.18.0.77");
+    assert_eq!(lab.address_on("web", "front", "ipv4Addresses"), "172.18.0.77");
     // Out of everything, and in again.
     for name in ["data", "back", "front"] {
         lab.netmode(&["network", "disconnect", name, "web"]).success();
@@ -346,7 +335,7 @@ fn a_task_that_left_its_first_network_starts_on_the_next_with_what_that_one_has(
         lab.netmode(&["start", "web"]).success();
     };
     again();
-    assert_eq!(address_on(&lab, "web", "data", "ipv4Addresses"), "10.8.0.8", "the address that was asked for there");
+    assert_eq!(lab.address_on("web", "data", "ipv4Addresses"), "10.8.0.8", "the address that was asked for there");
     assert!(lab.at("client").who(tcp(format!("{HOST}:8080"))).is_err(), "an internal network publishes nothing");
     lab.netmode(&["network", "connect", "app", "web"]).success();
     lab.netmode(&["network", "disconnect", "data", "web"]).success();

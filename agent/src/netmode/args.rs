@@ -401,7 +401,7 @@ pub(crate) struct AttachArgs {
     /// The namespace: /run/netns/NAME, /proc/PID/ns/net
     #[arg(long, value_name = "PATH")]
     pub(crate) netns: PathBuf,
-    /// awsvpc, bridge, host, none or default
+    /// awsvpc, bridge, host, none, default, or the name of a network
     #[arg(long, visible_aliases = ["network", "net"], default_value = "default")]
     pub(crate) mode: String,
     /// Who asks, for `detach`; the last part of the path where none is given

@@ -9,7 +9,8 @@ use netmode_model::api::{
     AttachRequest, ContainerSpec, ExecRequest, NetOptions, NetnsRef, NetworkRef, RunRequest, UpdateRequest,
 };
 use netmode_model::image::PullPolicy;
-use netmode_model::{Code, ConnectRequest, IfName, Name, NetworkRequest};
+use netmode_model::mode::UnknownMode;
+use netmode_model::{Code, ConnectRequest, IfName, Name, NetworkRequest, RequestedMode};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -238,14 +239,21 @@ pub(crate) fn attach(args: &AttachArgs) -> Result<AttachRequest> {
         net_rate: args.net_rate.clone(),
         ..NetArgs::default()
     };
+    let given = args.mode.parse().map_err(|e: UnknownMode| Failure::new(Code::UnknownMode, e.to_string()))?;
+    let (mode, network) = match given {
+        NetworkRef::Mode(mode) => (mode, None),
+        NetworkRef::Named(name) => (RequestedMode::Bridge, Some(name)),
+        NetworkRef::Container(_) | NetworkRef::Netns(_) => {
+            let text = format!("{:?} is no network to attach a namespace to; see \"netmode network ls\"", args.mode);
+            return Err(Failure::new(Code::Conflict, text));
+        }
+    };
     Ok(AttachRequest {
         owner: owner(args.owner.as_deref(), &args.netns)?,
         netns: NetnsRef::Fd(0),
         interface: Some(interface),
-        mode: args
-            .mode
-            .parse()
-            .map_err(|e: netmode_model::mode::UnknownMode| Failure::new(Code::UnknownMode, e.to_string()))?,
+        mode,
+        network,
         net: net(&net_args)?,
     })
 }

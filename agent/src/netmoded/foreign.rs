@@ -3,7 +3,7 @@
 use crate::agent::Agent;
 use crate::clock;
 use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
-use netmode_engine::{Attach, Endpoint};
+use netmode_engine::{Attach, AttachError, Endpoint, modes};
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{AttachReply, AttachRequest, NetnsRef};
 use netmode_model::{ApiError, Code, DEFAULT_NETWORK, IfName, NetnsName};
@@ -11,6 +11,9 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
+
+/// Longest owner, in bytes: that of CNI is the name of a network and the id of a container, 255 each.
+const LONGEST_OWNER: usize = 520;
 
 /// What an attachment is found again by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,8 +32,10 @@ impl Key {
     /// # Errors
     /// An owner that cannot be.
     pub fn new(uid: u32, owner: String, interface: Option<IfName>) -> Result<Self, ApiError> {
-        if !(1..=255).contains(&owner.len()) || owner.chars().any(char::is_control) {
-            let text = "the owner of an attachment is 1 to 255 characters without control characters; give another one";
+        if !(1..=LONGEST_OWNER).contains(&owner.len()) || owner.chars().any(char::is_control) {
+            let text = format!(
+                "the owner of an attachment is 1 to {LONGEST_OWNER} characters without control characters; give another one"
+            );
             return Err(ApiError::new(Code::Invalid, text));
         }
         let interface = interface.or_else(|| "eth0".parse().ok());
@@ -88,6 +93,7 @@ pub fn attach(
     if let Some(endpoint) = agent.engine.find(|e| key.fits(e)) {
         return Ok(reply(&endpoint));
     }
+    let network = network(agent, &request)?;
     wait_for_the_last(agent, &key);
     let netns = open(&request.netns, handed)?;
     owned_by(&netns, key.uid)?;
@@ -101,7 +107,7 @@ pub fn attach(
         netns: NetnsUse::Foreign(name.clone()),
         interface: key.interface,
         requested: request.mode,
-        network: DEFAULT_NETWORK.into(),
+        network,
         default_route: true,
         net: request.net,
         now: clock::now(),
@@ -110,6 +116,17 @@ pub fn attach(
         agent.kernel.finish(&[netmode_model::Final::NetnsDrop { netns: name }]);
     }
     Ok(reply(&attached?))
+}
+
+/// Name of the network of a request.
+fn network(agent: &Agent, request: &AttachRequest) -> Result<String, ApiError> {
+    let Some(wanted) = &request.network else { return Ok(DEFAULT_NETWORK.into()) };
+    if !modes::needs(request.mode.effective()).link {
+        let text = format!("the network {wanted} is for bridge mode; leave it out, or choose that mode");
+        return Err(ApiError::new(Code::Conflict, text));
+    }
+    let found = agent.engine.network(wanted).map(|network| network.name);
+    found.ok_or_else(|| AttachError::NoSuchNetwork(wanted.clone()).into())
 }
 
 fn open(netns: &NetnsRef, handed: Option<OwnedFd>) -> Result<NetnsFd, ApiError> {

@@ -322,6 +322,7 @@ fn a_descriptor_comes_with_the_first_bytes() {
         owner: "test".into(),
         netns: api::NetnsRef::Fd(0),
         interface: None,
+        network: None,
         mode: Default::default(),
         net: Default::default(),
     };

@@ -26,6 +26,11 @@ impl Protocol {
         }
     }
 
+    /// The protocol of a word, if it is one of the three.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Tcp, Self::Udp, Self::Sctp].into_iter().find(|protocol| protocol.to_string() == word)
+    }
+
     /// The protocol of a number, if it is one of the three.
     pub const fn from_number(n: u8) -> Option<Self> {
         match n {
@@ -261,12 +266,8 @@ impl FromStr for PortSpec {
     type Err = BadPort;
     fn from_str(s: &str) -> Result<Self, BadPort> {
         let (mapping, protocol) = s.split_once('/').unwrap_or((s, "tcp"));
-        let protocol = match protocol {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            "sctp" => Protocol::Sctp,
-            other => return Err(BadPort::Protocol(other.chars().take(64).collect())),
-        };
+        let unknown = || BadPort::Protocol(protocol.chars().take(64).collect());
+        let protocol = Protocol::from_word(protocol).ok_or_else(unknown)?;
         let (host, ports) = split_address(mapping)?;
         let (host_ports, container) = ports.split_once(':').unwrap_or(("", ports));
         if container.is_empty() {

@@ -66,9 +66,7 @@ fn networks_of_ones_own_work_beside_each_and_go_without_a_trace() {
         lab.serve("a", &["--network", "four", "-p", "8084:80"], &["tcp/80"]);
         lab.serve("b", &["--network", "six", "-p", "8086:80"], &["tcp/80"]);
         lab.serve("mate", &["--network", "six"], &["tcp/80"]);
-        let mate = lab.inspect("mate")["networks"][0].take();
-        let address = |key: &str| mate[key][0].as_str().and_then(|a| a.split('/').next()).unwrap_or("?").to_owned();
-        let (mate4, mate6) = (format!("{}:80", address("ipv4Addresses")), format!("[{}]:80", address("ipv6Addresses")));
+        let (mate4, mate6) = (format!("{}:80", lab.address("mate")), format!("[{}]:80", lab.address6("mate")));
         let ways = [
             ("client", format!("{HOST}:8084")),
             ("client", format!("{HOST}:8086")),

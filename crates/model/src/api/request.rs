@@ -209,6 +209,10 @@ pub struct AttachRequest {
     /// The mode.
     #[serde(default)]
     pub mode: RequestedMode,
+    /// In bridge mode a network that somebody made, by name or the beginning of its id; the default one where none is
+    /// given.
+    #[serde(default)]
+    pub network: Option<String>,
     /// Options of the network.
     #[serde(default)]
     pub net: NetOptions,

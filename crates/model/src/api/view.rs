@@ -224,6 +224,10 @@ pub struct NetworkView {
     /// Next hop of the default route.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub gateway: Option<IpAddr>,
+    /// Next hop of the default route of IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub ipv6_gateway: Option<IpAddr>,
     /// The network's prefix.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub subnet: Option<IpNetwork>,

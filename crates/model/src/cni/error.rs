@@ -32,6 +32,8 @@ pub enum CniCode {
     NotAvailableAndLimited = 51,
     /// What is not in this release.
     NotInThisRelease = 100,
+    /// The agent refused; the message is its own.
+    Refused = 101,
 }
 
 /// An error as it is printed on standard output.

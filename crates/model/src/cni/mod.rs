@@ -7,9 +7,13 @@
 mod call;
 mod config;
 mod error;
+mod result;
 mod version;
+mod wish;
 
 pub use call::{Call, Verb};
 pub use config::{Config, field};
 pub use error::{CniCode, CniError};
+pub use result::result;
 pub use version::Version;
+pub use wish::{owner, request};

@@ -156,6 +156,7 @@ impl Agent {
             netns: NetnsRef::Fd(0),
             interface: None,
             mode: RequestedMode::Bridge,
+            network: None,
             net: NetOptions { ports, ..NetOptions::default() },
         };
         let file = File::open(format!("/run/netns/{netns}"))?;

@@ -1,0 +1,161 @@
+//! CNI: the plugin `netmode`, as a runtime calls it.
+
+use netmode_tests::cli::Output;
+use netmode_tests::lab::address::*;
+use netmode_tests::machine::Machine;
+use netmode_tests::{Lab, eventually, tcp};
+use serde_json::{Value, json};
+
+/// A lab with a namespace to attach.
+fn lab() -> Lab {
+    let lab = Lab::start();
+    lab.sh("ip netns add c1");
+    lab.at("far").serve("far", &["tcp/9000"]);
+    lab
+}
+
+fn config(keys: &Value) -> String {
+    let mut config = json!({"cniVersion": "1.1.0", "name": "n1", "type": "netmode"});
+    config.as_object_mut().expect("keys").extend(keys.as_object().expect("keys").clone());
+    config.to_string()
+}
+
+fn call(lab: &Lab, verb: &str, netns: &str, keys: &Value) -> Output {
+    let env = [
+        ("CNI_COMMAND", verb),
+        ("CNI_CONTAINERID", "c1"),
+        ("CNI_NETNS", netns),
+        ("CNI_IFNAME", "eth0"),
+        ("CNI_PATH", "/opt/cni/bin"),
+        ("CNI_ARGS", ""),
+    ];
+    lab.at("host").run_with(&["netmode-cni"], &config(keys), &env)
+}
+
+const NETNS: &str = "/run/netns/c1";
+
+#[track_caller]
+fn assert_refused(out: &Output, code: u32, words: &[&str]) {
+    let document: Value = serde_json::from_str(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
+    assert_eq!((out.status, &document["code"]), (1, &code.into()), "{out:?}");
+    for word in words {
+        assert!(document["msg"].as_str().is_some_and(|m| m.contains(word)), "{word:?} in {document}");
+    }
+}
+
+#[test]
+fn c1_d1_an_attachment_works_and_goes_without_a_trace() {
+    let lab = lab();
+    let before = Machine::settled(&lab);
+    let ports = json!({"runtimeConfig": {"portMappings": [{"HostPort": 8081, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]}});
+    let added = call(&lab, "ADD", NETNS, &ports).success();
+    assert_eq!(added.stderr, "");
+    let result = added.json();
+    assert_eq!(result["interfaces"][0]["name"], "eth0");
+    assert_eq!(result["interfaces"][0]["sandbox"], NETNS);
+    assert_eq!(result["ips"][0]["address"], "172.17.0.2/16", "{result}");
+    assert_eq!(result["ips"][0]["gateway"], GATEWAY);
+    let inside = lab.sh("ip -n c1 -br addr show eth0; ip -n c1 route show default");
+    assert!(inside.contains("172.17.0.2/16") && inside.contains(GATEWAY), "{inside}");
+    let pod = lab.spawn(&["ip", "netns", "exec", "c1", "probe", "serve", "--tag", "pod", "tcp/80"], "/run/lab/pod.log");
+    eventually("the published port answers", 5.0, || {
+        lab.at("client").seen_as(tcp(format!("{HOST}:8081"))).as_deref() == Ok(CLIENT)
+    });
+    let ask = format!("{{\"who\":{{\"proto\":\"tcp\",\"to\":\"{FAR}:9000\",\"from\":null,\"wait_ms\":3000}}}}");
+    assert!(lab.sh(&format!("ip netns exec c1 probe once '{ask}'")).contains("far"), "it reaches outside");
+
+    assert_eq!(call(&lab, "DEL", NETNS, &ports).success().stdout, "");
+    lab.sh(&format!("kill {pod}"));
+    assert!(lab.reap(pod, 5000).is_some());
+    before.assert_unchanged(&lab, "ADD and DEL");
+    for netns in [NETNS, "", "/run/netns/gone"] {
+        assert_eq!(call(&lab, "DEL", netns, &json!({})).success().stdout, "", "DEL again, {netns:?}");
+    }
+}
+
+#[test]
+fn d2_d9_a_removal_needs_no_namespace_and_no_capability() {
+    let lab = lab();
+    let before = Machine::settled(&lab);
+    let ports =
+        json!({"runtimeConfig": {"portMappings": [{"hostPort": 8081, "containerPort": 80, "protocol": "tcp"}]}});
+    call(&lab, "ADD", NETNS, &ports).success();
+    lab.restart_agent("KILL");
+    call(&lab, "DEL", "", &json!({})).success();
+    before.assert_unchanged(&lab, "DEL with nothing but the key");
+}
+
+#[test]
+fn g_every_version_gets_its_shape() {
+    let lab = lab();
+    for (version, key) in
+        [("", "ip4"), ("0.2.0", "ip4"), ("0.3.1", "ips"), ("0.4.0", "ips"), ("1.0.0", "ips"), ("1.1.0", "ips")]
+    {
+        let of = json!({"cniVersion": version, "dns": {"nameservers": ["10.0.0.53"]}});
+        let result = call(&lab, "ADD", NETNS, &of).success().json();
+        assert_eq!(result["cniVersion"], if version.is_empty() { "0.1.0" } else { version });
+        assert!(result.get(key).is_some() && result["dns"]["nameservers"][0] == "10.0.0.53", "{version}: {result}");
+        assert_eq!(result["ips"][0].get("version").is_some(), version.starts_with("0.") && key == "ips", "{result}");
+        call(&lab, "DEL", NETNS, &of).success();
+    }
+}
+
+#[test]
+fn a_network_of_ones_own_and_a_pinned_address() {
+    let lab = lab();
+    lab.netmode(&["network", "create", "--subnet", "10.9.0.0/24", "--subnet", "fd09::/64", "app"]).success();
+    let keys =
+        json!({"network": "app", "runtimeConfig": {"ips": ["10.9.0.77/24", "fd09::77"], "mac": "02:00:00:00:00:77"}});
+    let result = call(&lab, "ADD", NETNS, &keys).success().json();
+    let addresses: Vec<&Value> = result["ips"].as_array().expect("a list").iter().map(|ip| &ip["address"]).collect();
+    assert_eq!(addresses, ["10.9.0.77/24", "fd09::77/64"]);
+    assert_eq!(result["ips"][1]["gateway"], "fd09::1", "{result}");
+    assert_eq!(result["interfaces"][0]["mac"], "02:00:00:00:00:77");
+    assert!(lab.sh("ip -n c1 -6 route show default").contains("fd09::1"));
+    lab.netmode(&["network", "rm", "app"]).refused(1, &["app", "cni/n1/c1"]);
+    call(&lab, "DEL", NETNS, &keys).success();
+    eventually("nobody is on it", 3.0, || lab.netmode(&["network", "rm", "app"]).status == 0);
+    // The command line takes the name of a network as well.
+    lab.netmode(&["network", "create", "--subnet", "10.8.0.0/24", "other"]).success();
+    lab.netmode(&["attach", "--netns", NETNS, "--network", "other"]).success();
+    assert!(lab.sh("ip -n c1 -br addr show eth0").contains("10.8.0.2/24"));
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_its_code_and_changes_nothing() {
+    let lab = lab();
+    lab.serve("web", &["-p", "8080:80"], &["tcp/80"]);
+    lab.sh("touch /run/plain");
+    let before = Machine::settled(&lab);
+    let port =
+        |n: u16| json!({"runtimeConfig": {"portMappings": [{"hostPort": n, "containerPort": 80, "protocol": "tcp"}]}});
+    for (keys, code, words) in [
+        (json!({"mode": "awsvpc"}), 2, &["mode", "awsvpc"][..]),
+        (json!({"ipam": {"type": "host-local"}}), 2, &["ipam", "host-local"]),
+        (json!({"mode": "bogus"}), 7, &["mode", "bogus"]),
+        (json!({"network": "nosuch"}), 7, &["nosuch"]),
+        (json!({"mode": "none", "network": "bridge"}), 101, &["bridge"]),
+        (json!({"runtimeConfig": {"ips": ["172.17.0.2"]}}), 101, &["172.17.0.2", "web"]),
+        (json!({"runtimeConfig": {"ips": ["10.1.2.3"]}}), 7, &["10.1.2.3"]),
+        (port(8080), 101, &["8080", "web"]),
+        (port(0), 7, &["hostPort"]),
+    ] {
+        assert_refused(&call(&lab, "ADD", NETNS, &keys), code, words);
+    }
+    for netns in ["/run/netns/gone", "/run/plain", "/proc/self/ns/net", "/proc/self/ns/pid"] {
+        assert_refused(&call(&lab, "ADD", netns, &json!({})), 8, &[]);
+    }
+    before.assert_unchanged(&lab, "refusals");
+}
+
+#[test]
+fn without_the_agent_the_runtime_is_told_to_come_again() {
+    let lab = lab();
+    assert_eq!(call(&lab, "STATUS", "", &json!({})).success().stdout, "");
+    lab.end_agent("KILL");
+    assert_refused(&call(&lab, "ADD", NETNS, &json!({})), 11, &["systemctl start netmode"]);
+    assert_refused(&call(&lab, "DEL", NETNS, &json!({})), 11, &["systemctl start netmode"]);
+    assert_refused(&call(&lab, "STATUS", "", &json!({})), 50, &["systemctl start netmode"]);
+    lab.start_agent();
+    call(&lab, "ADD", NETNS, &json!({})).success();
+}
