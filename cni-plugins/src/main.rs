@@ -1,7 +1,7 @@
 //! `netmode-cni`: the CNI executable. It reads a call, has the agent serve it, and prints the answer.
 //!
-//! It answers to several names: the one it is called by is the plugin's `type`. This release serves the plugin `netmode`
-//! (ADD, DEL, STATUS, VERSION). Under another name it understands calls, and refuses wrong ones as the specification
+//! It answers to several names: the one it is called by is the plugin's `type`. This release serves the plugin `netmode`.
+//! Under another name it understands calls, and refuses wrong ones as the specification
 //! says (CNI 1.1.0); what would change something is refused with error 100, so that a runtime never takes a container
 //! for attached that is not.
 #![forbid(unsafe_code)]

@@ -31,10 +31,17 @@ pub fn serve(call: &Call, config: &Config) -> Result<Option<Value>, CniError> {
         Verb::Status => {
             agent.version().map(|_| None).map_err(|e| CniError { code: CniCode::NotAvailable, ..refused(&e) })
         }
-        Verb::Check | Verb::Gc | Verb::Version => {
-            let text = format!("{} of netmode is not in this release", call.verb.as_str());
-            Err(CniError::new(CniCode::NotInThisRelease, text))
+        Verb::Check => {
+            let request = cni::check(call, config)?;
+            let netns = open(call.netns.as_deref().unwrap_or_default())?;
+            agent.check_netns(&request, netns.as_fd()).map(|()| None).map_err(|e| refused(&e))
         }
+        Verb::Gc => {
+            let Some(request) = cni::collect(config)? else { return Ok(None) };
+            agent.collect(&request).map(|()| None).map_err(|e| refused(&e))
+        }
+        // Answered without the agent.
+        Verb::Version => Ok(None),
     }
 }
 

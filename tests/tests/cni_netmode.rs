@@ -159,3 +159,76 @@ fn without_the_agent_the_runtime_is_told_to_come_again() {
     lab.start_agent();
     call(&lab, "ADD", NETNS, &json!({})).success();
 }
+
+#[test]
+fn e2_e6_a_check_finds_what_is_missing_and_changes_nothing() {
+    let lab = lab();
+    let result = call(&lab, "ADD", NETNS, &json!({})).success().json();
+    let check = |netns: &str| call(&lab, "CHECK", netns, &json!({ "prevResult": result }));
+    let port = lab.sh("ip -br link show master nm0 | cut -d@ -f1").trim().to_owned();
+    assert_refused(&call(&lab, "CHECK", NETNS, &json!({})), 7, &["prevResult"]);
+    assert_refused(&check("/run/netns/gone"), 8, &[]);
+    // What the agent mends by itself has to stay broken for a moment.
+    let damages = [
+        ("ip -n c1 addr flush dev eth0".to_owned(), "addr add"),
+        ("ip -n c1 link set eth0 down".to_owned(), "link set"),
+        ("ip -n c1 route del default".to_owned(), "route add"),
+        ("ip -n c1 link del eth0".to_owned(), "link add"),
+    ];
+    for restarted in [false, true] {
+        if restarted {
+            lab.restart_agent("KILL");
+        }
+        let before = Machine::settled(&lab);
+        assert_eq!(check(NETNS).success().stdout, "", "right after, and after a restart: {restarted}");
+        before.assert_unchanged(&lab, "a check");
+    }
+    for (damage, missing) in damages {
+        lab.sh(&damage);
+        let out = check(NETNS);
+        assert_ne!(out.status, 0, "{damage}");
+        assert_refused(&out, 101, &["eth0", "cni/n1/c1", missing]);
+        call(&lab, "DEL", NETNS, &json!({})).success();
+        lab.sh("ip netns del c1; ip netns add c1");
+        call(&lab, "ADD", NETNS, &json!({})).success();
+    }
+    assert!(port.starts_with("nm"), "{port}");
+    lab.sh("ip netns add other");
+    assert_refused(&check("/run/netns/other"), 101, &["not as it should be", "ip -n NETNS"]);
+    call(&lab, "DEL", NETNS, &json!({})).success();
+    assert_refused(&check(NETNS), 7, &["no attachment", "cni/n1/c1"]);
+}
+
+#[test]
+fn f5_f6_what_no_runtime_knows_is_collected_and_nothing_else() {
+    let lab = lab();
+    let add = |container: &str, network: &str| {
+        lab.sh(&format!("ip netns add {network}-{container}"));
+        let netns = format!("/run/netns/{network}-{container}");
+        let env = [
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_CONTAINERID", container),
+            ("CNI_NETNS", netns.as_str()),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_PATH", "/opt/cni/bin"),
+        ];
+        lab.at("host").run_with(&["netmode-cni"], &config(&json!({ "name": network })), &env).success();
+    };
+    for (container, network) in [("a", "n1"), ("b", "n1"), ("a", "n2"), ("a", "n1x")] {
+        add(container, network);
+    }
+    lab.sh("ip netns add mine");
+    lab.netmode(&["attach", "--netns", "/run/netns/mine"]).success();
+    let standing = || lab.sh("ip -br link show master nm0 | wc -l").trim().parse::<usize>().expect("a number");
+    assert_eq!(standing(), 5);
+    let gc = |keys: &Value| assert_eq!(call(&lab, "GC", "", keys).success().stdout, "");
+    gc(&json!({}));
+    assert_eq!(standing(), 5, "a runtime that lists nothing means nothing");
+    gc(&json!({"cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}]}));
+    eventually("b of n1 goes alone", 3.0, || standing() == 4);
+    assert!(lab.sh("ip -n n1-a -br link; ip -n n2-a -br link; ip -n n1x-a -br link").matches("eth0").count() == 3);
+    gc(&json!({"cni.dev/valid-attachments": []}));
+    eventually("a of n1 as well", 3.0, || standing() == 3);
+    assert_refused(&call(&lab, "GC", "", &json!({"cni.dev/valid-attachments": [7]})), 7, &["valid-attachments"]);
+    assert_eq!(standing(), 3);
+}

@@ -2,11 +2,12 @@
 
 use crate::agent::Agent;
 use crate::clock;
+use netmode_engine::converge::{self, Present};
 use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
-use netmode_engine::{Attach, AttachError, Endpoint, modes};
+use netmode_engine::{Attach, AttachError, Endpoint, Observe, bridge, modes, ruleset};
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{AttachReply, AttachRequest, NetnsRef};
-use netmode_model::{ApiError, Code, DEFAULT_NETWORK, IfName, NetnsName};
+use netmode_model::{ApiError, Code, DEFAULT_NETWORK, Final, Id, IfName, NetnsName, Op};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -97,9 +98,7 @@ pub fn attach(
     wait_for_the_last(agent, &key);
     let netns = open(&request.netns, handed)?;
     owned_by(&netns, key.uid)?;
-    let failed = |e: String| ApiError::new(Code::Unavailable, e);
-    let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
-    let name: NetnsName = format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()))?;
+    let (id, name) = fresh_name()?;
     agent.kernel.register(&name, netns);
     let attached = agent.attach(&Attach {
         id,
@@ -113,7 +112,7 @@ pub fn attach(
         now: clock::now(),
     });
     if attached.is_err() {
-        agent.kernel.finish(&[netmode_model::Final::NetnsDrop { netns: name }]);
+        agent.kernel.finish(&[Final::NetnsDrop { netns: name }]);
     }
     Ok(reply(&attached?))
 }
@@ -127,6 +126,14 @@ fn network(agent: &Agent, request: &AttachRequest) -> Result<String, ApiError> {
     }
     let found = agent.engine.network(wanted).map(|network| network.name);
     found.ok_or_else(|| AttachError::NoSuchNetwork(wanted.clone()).into())
+}
+
+/// A fresh id, and the name that a namespace is registered by with it.
+fn fresh_name() -> Result<(Id, NetnsName), ApiError> {
+    let failed = |e: String| ApiError::new(Code::Unavailable, e);
+    let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
+    let name = format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()))?;
+    Ok((id, name))
 }
 
 fn open(netns: &NetnsRef, handed: Option<OwnedFd>) -> Result<NetnsFd, ApiError> {
@@ -164,6 +171,59 @@ fn owned_by(netns: &NetnsFd, uid: u32) -> Result<(), ApiError> {
 /// The link of a detach just before is deleted behind its reply, and its name must be free again.
 fn wait_for_the_last(agent: &Agent, key: &Key) {
     agent.until(|| !agent.engine.is_leaving(|e| key.fits(e)));
+}
+
+/// Looks whether an attachment is as it should be: its namespace, handed over anew, and all that it stands on.
+///
+/// # Errors
+/// There is none, or what is missing first, as a command.
+pub fn check(agent: &Agent, key: &Key, netns: &NetnsRef, handed: Option<OwnedFd>) -> Result<(), ApiError> {
+    let netns = open(netns, handed)?;
+    owned_by(&netns, key.uid)?;
+    let Some(endpoint) = agent.engine.find(|e| key.fits(e)) else {
+        let text = format!("no attachment {} of {}; attach it anew", key.interface, key.owner);
+        return Err(ApiError::new(Code::NotFound, text));
+    };
+    // Under a name of its own for the while: that it is the endpoint's own is what is being asked.
+    let (_, name) = fresh_name()?;
+    agent.kernel.register(&name, netns);
+    let seen = agent.linux.observe(std::slice::from_ref(&name));
+    agent.kernel.finish(&[Final::NetnsDrop { netns: name.clone() }]);
+    let mut seen = seen.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))?;
+    // No pin has its name, and yet it was looked into.
+    seen.netns.insert(name.clone());
+    let settings = agent.engine.settings();
+    let tables = ruleset::rulesets(settings).into_iter().map(Op::TableAdd);
+    let network = endpoint.link.as_ref().and_then(|link| agent.engine.network(&link.network));
+    let below = network.iter().flat_map(|network| bridge::network_up(network, settings));
+    let looked_at = Endpoint { netns: NetnsUse::Foreign(name.clone()), ..endpoint };
+    let own = converge::expected(&looked_at, settings, &seen);
+    let wanted: Vec<Op> = tables.chain(bridge::host_up(settings)).chain(below).chain(own).collect();
+    let present = Present::new(&seen);
+    // Variables are not read back.
+    match wanted.iter().find(|op| !matches!(op, Op::Sysctl { .. }) && !present.holds(op)) {
+        None => Ok(()),
+        Some(op) => {
+            // The name is gone by now.
+            let missing = op.to_string().replace(name.as_str(), "NETNS");
+            let text = format!("{} of {} is not as it should be; missing: {missing}", key.interface, key.owner);
+            Err(ApiError::new(Code::WrongState, text))
+        }
+    }
+}
+
+/// Detaches what the owners that begin so have, but for what is listed. A user's request is about his own alone.
+pub fn collect(agent: &Agent, uid: u32, prefix: &str, keep: &[Key]) {
+    let about = |e: &Endpoint| {
+        let owner = &e.owner;
+        let his = uid == 0 || owner.uid == uid;
+        his && owner.kind == OwnerKind::Netns && owner.name.starts_with(prefix)
+    };
+    let stale = agent.engine.endpoints().into_iter().filter(|e| about(e) && !keep.iter().any(|key| key.fits(e)));
+    for endpoint in stale {
+        tracing::info!(owner = endpoint.owner.name, "no runtime knows it any more: detached");
+        agent.detach(endpoint.id);
+    }
 }
 
 /// Detaches what the key names; nothing is no error.

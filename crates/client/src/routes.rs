@@ -285,6 +285,28 @@ impl Client {
         Pending::send_with_fd(&self.way(Some(self.quick)), &request, netns)?.answer()
     }
 
+    /// Looks whether an attachment is as it should be; its namespace is handed over as a descriptor.
+    ///
+    /// # Errors
+    /// As [`Client::version`]; what is missing is a refusal.
+    #[cfg(feature = "fd")]
+    pub fn check_netns(
+        &self,
+        request: &netmode_model::api::CheckRequest,
+        netns: std::os::fd::BorrowedFd<'_>,
+    ) -> Result<(), ClientError> {
+        let request = Request::new("POST", "/v1/endpoints/check").json(request)?;
+        Pending::<()>::send_with_fd(&self.way(Some(self.quick)), &request, netns)?.done()
+    }
+
+    /// Takes attachments away unless they are listed.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn collect(&self, request: &netmode_model::api::CollectRequest) -> Result<(), ClientError> {
+        self.act(&Request::new("POST", "/v1/endpoints/collect").json(request)?, self.quick)
+    }
+
     /// Takes an attachment back; one that is not there is done already, the agent decides.
     ///
     /// # Errors

@@ -7,9 +7,10 @@ use crate::foreign::{self, Key};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use netmode_model::api::{AttachReply, AttachRequest, NetnsRef};
+use netmode_model::api::{AttachReply, AttachRequest, CheckRequest, CollectRequest, NetnsRef};
 use netmode_model::{ApiError, Code};
 use serde::Deserialize;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Options of DELETE /v1/endpoints.
@@ -22,6 +23,18 @@ pub struct DetachQuery {
     interface: Option<netmode_model::IfName>,
 }
 
+/// The descriptor that came with a request. Whoever is not root can name a namespace by no other means.
+fn handed(peer: &Peer, netns: &NetnsRef) -> Result<Option<OwnedFd>, Failed> {
+    match netns {
+        NetnsRef::Fd(n) => Ok(peer.take(*n)),
+        NetnsRef::Path(_) if peer.uid == 0 => Ok(None),
+        NetnsRef::Path(_) => {
+            let text = format!("a namespace by path is for root: user {} must hand it over as a descriptor", peer.uid);
+            Err(Failed(ApiError::new(Code::Forbidden, text)))
+        }
+    }
+}
+
 #[utoipa::path(post, path = "/v1/endpoints", request_body = AttachRequest, responses((status = 201, body = AttachReply), (status = "default", body = ApiError)))]
 /// Attaches a namespace.
 pub async fn attach(
@@ -29,17 +42,36 @@ pub async fn attach(
     ConnectInfo(peer): ConnectInfo<Peer>,
     Body(request): Body<AttachRequest>,
 ) -> Answer<(StatusCode, Json<AttachReply>)> {
-    if matches!(request.netns, NetnsRef::Path(_)) && peer.uid != 0 {
-        let text = format!("a namespace by path is for root: user {} must hand it over as a descriptor", peer.uid);
-        return Err(Failed(ApiError::new(Code::Forbidden, text)));
-    }
+    let handed = handed(&peer, &request.netns)?;
     let key = Key::new(peer.uid, request.owner.clone(), request.interface.clone())?;
-    let handed = match request.netns {
-        NetnsRef::Fd(n) => peer.take(n),
-        NetnsRef::Path(_) => None,
-    };
     let reply = blocking(move || foreign::attach(&agent, key, request, handed)).await??;
     Ok((StatusCode::CREATED, Json(reply)))
+}
+
+#[utoipa::path(post, path = "/v1/endpoints/check", request_body = CheckRequest, responses((status = 204), (status = "default", body = ApiError)))]
+/// Looks whether an attachment is as it should be.
+pub async fn check(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Body(request): Body<CheckRequest>,
+) -> Answer<StatusCode> {
+    let handed = handed(&peer, &request.netns)?;
+    let key = Key::new(peer.uid, request.attachment.owner, request.attachment.interface)?;
+    blocking(move || foreign::check(&agent, &key, &request.netns, handed)).await??;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[utoipa::path(post, path = "/v1/endpoints/collect", request_body = CollectRequest, responses((status = 204), (status = "default", body = ApiError)))]
+/// Detaches what the owners that begin so have, but for what is listed.
+pub async fn collect(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Body(request): Body<CollectRequest>,
+) -> Answer<StatusCode> {
+    let keys = request.keep.into_iter().map(|key| Key::new(peer.uid, key.owner, key.interface));
+    let keep = keys.collect::<Result<Vec<_>, _>>()?;
+    blocking(move || foreign::collect(&agent, peer.uid, &request.prefix, &keep)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[utoipa::path(delete, path = "/v1/endpoints", params(("owner" = String, Query, description = "Who asked for it"), ("interface" = Option<String>, Query, description = "The link inside; eth0 where none is given")), responses((status = 204), (status = "default", body = ApiError)))]

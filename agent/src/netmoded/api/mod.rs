@@ -54,6 +54,8 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/registries/login", post(images::login))
         .route("/v1/endpoints", post(endpoints::attach))
         .route("/v1/endpoints", delete(endpoints::detach))
+        .route("/v1/endpoints/check", post(endpoints::check))
+        .route("/v1/endpoints/collect", post(endpoints::collect))
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::no_such_method)
         .layer(axum::middleware::from_fn_with_state(agent.clone(), access::check))

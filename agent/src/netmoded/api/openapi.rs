@@ -43,6 +43,8 @@ use utoipa::OpenApi;
         images::login,
         endpoints::attach,
         endpoints::detach,
+        endpoints::check,
+        endpoints::collect,
         system::info,
         system::log_filter,
         system::reset_plan,

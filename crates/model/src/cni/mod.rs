@@ -16,4 +16,4 @@ pub use config::{Config, field};
 pub use error::{CniCode, CniError};
 pub use result::result;
 pub use version::Version;
-pub use wish::{owner, request};
+pub use wish::{check, collect, owner, request};

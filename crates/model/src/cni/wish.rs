@@ -1,7 +1,7 @@
 //! The plugin `netmode`: what a call wishes for, as a request to the agent.
 
 use super::{Call, CniCode, CniError, Config, field};
-use crate::api::{AttachRequest, NetOptions, NetnsRef};
+use crate::api::{AttachRequest, AttachmentKey, CheckRequest, CollectRequest, NetOptions, NetnsRef};
 use crate::link::Mac;
 use crate::mode::RequestedMode;
 use crate::port::{HostAddr, PortRange, PortSpec, Protocol};
@@ -13,7 +13,46 @@ const NOT_YET: [&str; 3] = ["subnet", "securityGroups", "parent"];
 
 /// Who an attachment belongs to: with the link inside the key by which it is found again (CNI: network, container, link).
 pub fn owner(network: &str, container: &str) -> String {
-    format!("cni/{network}/{container}")
+    prefix(network) + container
+}
+
+/// How the owners of a network's attachments begin.
+fn prefix(network: &str) -> String {
+    format!("cni/{network}/")
+}
+
+/// What CHECK asks the agent for; the namespace is handed over as the first descriptor.
+///
+/// # Errors
+/// The runtime has to say what ADD answered (specification, "CHECK"), and the link's name must be one.
+pub fn check(call: &Call, config: &Config) -> Result<CheckRequest, CniError> {
+    if config.get("prevResult").is_none() {
+        let text = "prevResult is missing: CHECK needs the result of ADD";
+        return Err(CniError::new(CniCode::InvalidConfig, text));
+    }
+    Ok(CheckRequest { attachment: attachment(&config.name, &call.container, &call.ifname)?, netns: NetnsRef::Fd(0) })
+}
+
+/// What GC asks the agent for; nothing where the runtime does not say what is valid (absent is not the same as empty).
+///
+/// # Errors
+/// A list that cannot be.
+pub fn collect(config: &Config) -> Result<Option<CollectRequest>, CniError> {
+    let listed = ["cni.dev/valid-attachments", "cni.dev/attachments"].into_iter().find_map(|key| config.get(key));
+    let Some(value) = listed else { return Ok(None) };
+    let bad = || invalid("cni.dev/valid-attachments", value, "a list of containerID and ifname is expected");
+    let keep = value.as_array().ok_or_else(bad)?.iter().map(|valid| {
+        let word = |key: &str| field(valid.as_object()?, key)?.as_str();
+        let (container, ifname) = word("containerID").zip(word("ifname")).ok_or_else(bad)?;
+        attachment(&config.name, container, ifname)
+    });
+    let keep = keep.collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(CollectRequest { prefix: prefix(&config.name), keep }))
+}
+
+fn attachment(network: &str, container: &str, ifname: &str) -> Result<AttachmentKey, CniError> {
+    let interface = ifname.parse().map_err(|e| CniError::new(CniCode::Environment, format!("CNI_IFNAME: {e}")))?;
+    Ok(AttachmentKey { owner: owner(network, container), interface: Some(interface) })
 }
 
 /// What ADD asks the agent for; the namespace is handed over as the first descriptor.
@@ -43,15 +82,8 @@ pub fn request(call: &Call, config: &Config) -> Result<AttachRequest, CniError> 
         }
     }
     net.mac_address = mac(&runtime)?.or(mac(&args)?).or(arguments.mac);
-    let interface = call.ifname.parse().map_err(|e| CniError::new(CniCode::Environment, format!("CNI_IFNAME: {e}")))?;
-    Ok(AttachRequest {
-        owner: owner(&config.name, &call.container),
-        netns: NetnsRef::Fd(0),
-        interface: Some(interface),
-        mode,
-        network: text(config, "network")?,
-        net,
-    })
+    let AttachmentKey { owner, interface } = attachment(&config.name, &call.container, &call.ifname)?;
+    Ok(AttachRequest { owner, netns: NetnsRef::Fd(0), interface, mode, network: text(config, "network")?, net })
 }
 
 fn unsupported(key: &str, value: &Value) -> CniError {
