@@ -1,19 +1,33 @@
 //! `netmode-cni`: the CNI executable. It reads a call, has the agent serve it, and prints the answer.
 //!
-//! It answers to several names: the one it is called by is the plugin's `type`. This release serves the plugin `netmode`.
-//! Under another name it understands calls, and refuses wrong ones as the specification
-//! says (CNI 1.1.0); what would change something is refused with error 100, so that a runtime never takes a container
-//! for attached that is not.
+//! It answers to several names: the one it is called by is the plugin's `type`. It understands calls, and refuses wrong
+//! ones as the specification says (CNI 1.1.0); whether there is a plugin of that name, and what it does, the agent knows.
 #![forbid(unsafe_code)]
 
 mod about;
+mod agent;
 mod input;
+mod ipam;
 mod serve;
 
 use netmode_model::cni::{Call, CniCode, CniError, Config, Verb, Version};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::io::Write;
 use std::process::ExitCode;
+
+/// Why a call is refused.
+enum Failure {
+    /// By us.
+    Ours(CniError),
+    /// By the IPAM plugin; its error is passed on.
+    Theirs(Map<String, Value>),
+}
+
+impl From<CniError> for Failure {
+    fn from(error: CniError) -> Self {
+        Self::Ours(error)
+    }
+}
 
 fn main() -> ExitCode {
     let name = about::name(std::env::args_os().next());
@@ -37,14 +51,14 @@ fn main() -> ExitCode {
                     Err(error) => refuse(&error, version),
                 }
             }
-            Err(error) => refuse(&error, Version::NEWEST),
+            Err(error) => refuse(&error.into(), Version::NEWEST),
         },
-        Err(error) => refuse(&error, Config::version_of(&input::at_hand()).unwrap_or(Version::NEWEST)),
+        Err(error) => refuse(&error.into(), Config::version_of(&input::at_hand()).unwrap_or(Version::NEWEST)),
     }
 }
 
 /// Serves a call.
-fn answer(name: &str, call: &Call, text: &[u8]) -> Result<Option<Value>, CniError> {
+fn answer(name: &str, call: &Call, text: &[u8]) -> Result<Option<Value>, Failure> {
     let config = Config::read(text)?;
     let since = match call.verb {
         Verb::Check => Version::V040,
@@ -54,19 +68,21 @@ fn answer(name: &str, call: &Call, text: &[u8]) -> Result<Option<Value>, CniErro
     if config.version < since {
         let (verb, has) = (call.verb.as_str(), config.version.as_str());
         let text = format!("{verb} is there from version {} on, the configuration has {has}", since.as_str());
-        return Err(CniError::new(CniCode::Version, text));
+        return Err(CniError::new(CniCode::Version, text).into());
     }
-    if name == about::OWN {
-        return serve::serve(call, &config);
-    }
-    let verb = call.verb.as_str();
-    let message =
-        format!("{verb} of {name:?} is not in this release of netmode; use another plugin until the next one");
-    Err(CniError::new(CniCode::NotInThisRelease, message))
+    serve::serve(name, call, &config, text)
 }
 
-fn refuse(error: &CniError, version: Version) -> ExitCode {
-    print(&error.document(version), ExitCode::FAILURE)
+fn refuse(failure: &Failure, version: Version) -> ExitCode {
+    let document = match failure {
+        Failure::Ours(error) => error.document(version),
+        Failure::Theirs(error) => {
+            let mut error = error.clone();
+            error.insert("cniVersion".into(), version.as_str().into());
+            Value::Object(error)
+        }
+    };
+    print(&document, ExitCode::FAILURE)
 }
 
 /// One document, and nothing else; a caller that has gone is no reason to panic.

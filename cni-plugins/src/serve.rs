@@ -1,83 +1,75 @@
-//! The plugin `netmode`: a call becomes a request to the agent, its reply a result.
+//! A call, served: by the agent, and by an IPAM plugin where the configuration names one.
 
-use netmode_client::{Client, ClientError, DEFAULT_SOCKET};
-use netmode_model::Code;
-use netmode_model::cni::{self, Call, CniCode, CniError, Config, Verb};
+use crate::agent::Agent;
+use crate::ipam::Ipam;
+use crate::{Failure, about};
+use netmode_model::cni::{Call, CniCode, CniError, Config, Verb};
 use serde_json::Value;
-use std::fs::{File, OpenOptions};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::time::Duration;
 
-/// Who does not answer so long is taken for dead; the runtime calls again.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// An attachment may wait for one that is being taken away.
-const ANSWER: Duration = Duration::from_secs(30);
+/// Plugins that make a link, and have its addresses given by another plugin.
+const WITH_ADDRESSES: [&str; 7] = [about::OWN, "bridge", "macvlan", "ipvlan", "vlan", "ptp", "host-device"];
 
 /// Serves a call; what it answers is printed, if anything.
 ///
 /// # Errors
-/// See [`CniError`].
-pub fn serve(call: &Call, config: &Config) -> Result<Option<Value>, CniError> {
-    let agent = Client::new(socket(config)?).with_timeouts(PATIENCE, ANSWER);
+/// See [`Failure`].
+pub fn serve(plugin: &str, call: &Call, config: &Config, text: &[u8]) -> Result<Option<Value>, Failure> {
+    let agent = Agent::of(call, config)?;
+    let ipam = if WITH_ADDRESSES.contains(&plugin) { Ipam::of(call, config, text) } else { Ok(None) };
     match call.verb {
-        Verb::Add => add(&agent, call, config).map(Some),
-        Verb::Del => {
-            let owner = cni::owner(&config.name, &call.container);
-            agent.detach(&owner, &call.ifname).map(|()| None).map_err(|e| refused(&e))
+        Verb::Add => add(plugin, &agent, call, config, ipam?),
+        Verb::Status => ready(plugin, &agent, ipam.map_err(unavailable)?).map(|()| None),
+        // Whatever fails, the rest is done; the first failure is told in the end.
+        Verb::Del | Verb::Gc | Verb::Check => {
+            let own = agent.serve(plugin, None).map(drop).map_err(Failure::from);
+            let theirs = match ipam {
+                Ok(Some(ipam)) => ipam.serve(&agent).map(drop),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+            own.and(theirs).map(|()| None)
         }
-        Verb::Status => {
-            agent.version().map(|_| None).map_err(|e| CniError { code: CniCode::NotAvailable, ..refused(&e) })
-        }
-        Verb::Check => {
-            let request = cni::check(call, config)?;
-            let netns = open(call.netns.as_deref().unwrap_or_default())?;
-            agent.check_netns(&request, netns.as_fd()).map(|()| None).map_err(|e| refused(&e))
-        }
-        Verb::Gc => {
-            let Some(request) = cni::collect(config)? else { return Ok(None) };
-            agent.collect(&request).map(|()| None).map_err(|e| refused(&e))
-        }
-        // Answered without the agent.
         Verb::Version => Ok(None),
     }
 }
 
-/// The agent's socket: of the configuration, of the environment, or where it usually is.
-fn socket(config: &Config) -> Result<PathBuf, CniError> {
-    match config.get("socket") {
-        Some(Value::String(path)) => Ok(path.into()),
-        Some(other) => Err(CniError::new(CniCode::InvalidConfig, format!("socket {other}: a path is expected"))),
-        None => Ok(std::env::var_os("NETMODE_SOCKET").map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from)),
+fn add(
+    plugin: &str,
+    agent: &Agent<'_>,
+    call: &Call,
+    config: &Config,
+    ipam: Option<Ipam<'_>>,
+) -> Result<Option<Value>, Failure> {
+    let Some(ipam) = ipam else { return Ok(agent.serve(plugin, None)?) };
+    let undo = Call { verb: Verb::Del, ..call.clone() };
+    let undo = Agent::of(&undo, config)?;
+    if ipam.is_foreign() {
+        // Taking back after a refusal would take from the attachment that is in the way.
+        agent.may(plugin)?;
     }
-}
-
-fn add(agent: &Client, call: &Call, config: &Config) -> Result<Value, CniError> {
-    let request = cni::request(call, config)?;
-    let path = call.netns.clone().unwrap_or_default();
-    let netns = open(&path)?;
-    let reply = agent.attach_netns(&request, netns.as_fd()).map_err(|e| refused(&e))?;
-    cni::result(&reply, &path, config.get("dns"), config.version)
-}
-
-/// Opened here and now: in the agent's eyes the path may be another one.
-fn open(path: &str) -> Result<File, CniError> {
-    // Not to wait for a writer, should it be a fifo.
-    let opened = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
-    opened
-        .map_err(|error| CniError::new(CniCode::InvalidNetns, format!("CNI_NETNS {path:?} cannot be opened: {error}")))
-}
-
-fn refused(error: &ClientError) -> CniError {
-    let code = match error.code() {
-        Code::AgentUnreachable | Code::Unavailable => CniCode::TryAgain,
-        Code::BadNetns => CniCode::InvalidNetns,
-        Code::Invalid | Code::InvalidPort | Code::AddressOutside | Code::NotFound | Code::UnsupportedInMode => {
-            CniCode::InvalidConfig
+    let given = match ipam.serve(agent) {
+        Ok(given) => given.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
+        Err(failure) => {
+            // Ours gives all or nothing.
+            if ipam.is_foreign() {
+                ipam.take_back(&undo);
+            }
+            return Err(failure);
         }
-        _ => CniCode::Refused,
     };
-    CniError::new(code, error.to_string()).with_details(format!("netmode code {}", error.code()))
+    let made = agent.serve(plugin, Some(given));
+    if made.is_err() {
+        ipam.take_back(&undo);
+    }
+    Ok(made?)
+}
+
+/// STATUS: whether ADD could be.
+fn ready(plugin: &str, agent: &Agent<'_>, ipam: Option<Ipam<'_>>) -> Result<(), Failure> {
+    agent.serve(plugin, None)?;
+    ipam.map_or(Ok(()), |ipam| ipam.serve(agent).map(drop))
+}
+
+fn unavailable(error: CniError) -> CniError {
+    CniError { code: CniCode::NotAvailable, ..error }
 }

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod cni;
 pub mod frames;
 pub mod lab;
 pub mod machine;

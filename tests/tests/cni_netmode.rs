@@ -131,7 +131,7 @@ fn what_cannot_be_is_refused_by_its_code_and_changes_nothing() {
         |n: u16| json!({"runtimeConfig": {"portMappings": [{"hostPort": n, "containerPort": 80, "protocol": "tcp"}]}});
     for (keys, code, words) in [
         (json!({"mode": "awsvpc"}), 2, &["mode", "awsvpc"][..]),
-        (json!({"ipam": {"type": "host-local"}}), 2, &["ipam", "host-local"]),
+        (json!({"ipam": {"type": "nosuch"}}), 7, &["nosuch", "CNI_PATH"]),
         (json!({"mode": "bogus"}), 7, &["mode", "bogus"]),
         (json!({"network": "nosuch"}), 7, &["nosuch"]),
         (json!({"mode": "none", "network": "bridge"}), 101, &["bridge"]),

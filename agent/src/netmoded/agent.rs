@@ -1,6 +1,7 @@
 //! The agent: what all requests share.
 
 use crate::beside::Beside;
+use crate::cni::Ipam;
 use crate::config::Config;
 use crate::foreign::Busy;
 use crate::forwarding::Forwarding;
@@ -41,6 +42,8 @@ pub struct Agent {
     pub containers: Arc<Containers>,
     /// Tasks.
     pub tasks: Registry,
+    /// Addresses that the IPAM plugin `host-local` has given out.
+    pub ipam: Ipam,
     /// Namespaces of others that are being attached or detached.
     pub busy: Busy,
     /// Read while a task that uses an image is entered, written while images are removed.

@@ -116,7 +116,8 @@ fn is_on(agent: &Agent) -> bool {
 }
 
 fn bridges(agent: &Agent) -> Vec<IfName> {
-    agent.engine.networks().into_iter().map(|network| network.bridge).collect()
+    let own = agent.engine.networks().into_iter().map(|network| network.bridge);
+    own.chain(agent.engine.open_links()).collect()
 }
 
 fn look(agent: &Agent, wanted: bool) -> Result<beside::Beside, OpError> {

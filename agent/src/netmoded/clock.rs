@@ -38,3 +38,11 @@ pub fn fresh_id() -> std::io::Result<Id> {
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     Ok(Id::from_bytes(bytes))
 }
+
+/// The id of this boot (random(4)): no network namespace outlives one.
+///
+/// # Errors
+/// The kernel does not tell it.
+pub fn boot_id() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}

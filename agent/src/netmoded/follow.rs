@@ -205,7 +205,8 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
         let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
         let seen = agent.linux.observe(&endpoint::namespaces(&endpoints))?;
         let closed = agent.forwarding.elements()?;
-        let desired = Desired { settings: agent.engine.settings(), networks: &networks, endpoints: &endpoints, closed };
+        let (settings, attachments) = (agent.engine.settings(), agent.engine.attachment_elements());
+        let desired = Desired { settings, networks: &networks, endpoints: &endpoints, closed, attachments };
         desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)
     });
     match steps.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))? {

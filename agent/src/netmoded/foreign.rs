@@ -60,12 +60,12 @@ pub struct Busy {
 }
 
 /// A key that is held; dropped, the next one goes on.
-struct Turn<'a>(&'a Busy, (String, IfName));
+pub struct Turn<'a>(&'a Busy, (String, IfName));
 
 impl Busy {
-    fn turn(&self, key: &Key) -> Turn<'_> {
-        // Not by user: two users may mean the same link of the same namespace.
-        let key = (key.owner.clone(), key.interface.clone());
+    /// Waits for the turn of a link of an owner. Not by user: two users may mean the same link of the same namespace.
+    pub fn turn(&self, owner: &str, interface: &IfName) -> Turn<'_> {
+        let key = (owner.to_owned(), interface.clone());
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keys = self.freed.wait_while(keys, |k| k.contains(&key)).unwrap_or_else(PoisonError::into_inner);
         keys.insert(key.clone());
@@ -90,10 +90,41 @@ pub fn attach(
     request: AttachRequest,
     handed: Option<OwnedFd>,
 ) -> Result<AttachReply, ApiError> {
-    let _turn = agent.busy.turn(&key);
-    if let Some(endpoint) = agent.engine.find(|e| key.fits(e)) {
-        return Ok(reply(&endpoint));
+    let _turn = agent.busy.turn(&key.owner, &key.interface);
+    match agent.engine.find(|e| key.fits(e)) {
+        Some(endpoint) => Ok(reply(&endpoint)),
+        None => make(agent, key, request, handed),
     }
+}
+
+/// Attaches a namespace; that the key has an attachment already is an error.
+///
+/// # Errors
+/// Why not; nothing has changed.
+pub fn attach_anew(
+    agent: &Agent,
+    key: Key,
+    request: AttachRequest,
+    handed: Option<OwnedFd>,
+) -> Result<AttachReply, ApiError> {
+    let _turn = agent.busy.turn(&key.owner, &key.interface);
+    must_be_new(agent, &key)?;
+    make(agent, key, request, handed)
+}
+
+/// Whether a key has no attachment.
+///
+/// # Errors
+/// It has one.
+pub fn must_be_new(agent: &Agent, key: &Key) -> Result<(), ApiError> {
+    if agent.engine.find(|e| key.fits(e)).is_none() {
+        return Ok(());
+    }
+    let text = format!("{} of {} is attached already; detach it first", key.interface, key.owner);
+    Err(ApiError::new(Code::WrongState, text))
+}
+
+fn make(agent: &Agent, key: Key, request: AttachRequest, handed: Option<OwnedFd>) -> Result<AttachReply, ApiError> {
     let network = network(agent, &request)?;
     wait_for_the_last(agent, &key);
     let netns = open(&request.netns, handed)?;
@@ -130,10 +161,14 @@ fn network(agent: &Agent, request: &AttachRequest) -> Result<String, ApiError> {
 
 /// A fresh id, and the name that a namespace is registered by with it.
 fn fresh_name() -> Result<(Id, NetnsName), ApiError> {
-    let failed = |e: String| ApiError::new(Code::Unavailable, e);
-    let id = clock::fresh_id().map_err(|e| failed(e.to_string()))?;
-    let name = format!("nm-{}", id.short()).parse().map_err(|_| failed("no name for a namespace".into()))?;
+    let id = clock::fresh_id().map_err(|e| fresh_failure(&e.to_string()))?;
+    let name = format!("nm-{}", id.short()).parse().map_err(|_| fresh_failure("no name for a namespace"))?;
     Ok((id, name))
+}
+
+/// There is nothing fresh to be had.
+pub fn fresh_failure(why: &str) -> ApiError {
+    ApiError::new(Code::Unavailable, why)
 }
 
 fn open(netns: &NetnsRef, handed: Option<OwnedFd>) -> Result<NetnsFd, ApiError> {
@@ -228,7 +263,7 @@ pub fn collect(agent: &Agent, uid: u32, prefix: &str, keep: &[Key]) {
 
 /// Detaches what the key names; nothing is no error.
 pub fn detach(agent: &Agent, key: &Key) {
-    let _turn = agent.busy.turn(key);
+    let _turn = agent.busy.turn(&key.owner, &key.interface);
     if let Some(endpoint) = agent.engine.find(|e| key.fits(e)) {
         agent.detach(endpoint.id);
     }

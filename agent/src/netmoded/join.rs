@@ -1,12 +1,14 @@
 //! Where the engine meets the kernel: the engine's traits, carried out by Linux.
 
+use ipnetwork::IpNetwork;
 use netmode_engine::settings::DOOMED;
-use netmode_engine::{Apply, Hold, HoldFailure, Kept, Observe, Sockets};
+use netmode_engine::{Apply, Hold, HoldFailure, Host, Kept, Observe, Sockets};
 use netmode_kernel::hold::{self, Held, HoldError, Inherited};
 use netmode_kernel::keep::Keeper;
 use netmode_kernel::{Kernel, Scope};
 use netmode_model::op::OpError;
-use netmode_model::{Final, HostAddr, Inverse, NetnsName, Observed, Op, Place, PortRange, Protocol};
+use netmode_model::state::LinkState;
+use netmode_model::{Final, HostAddr, IfName, Inverse, NetnsName, Observed, Op, Place, PortRange, Protocol};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -97,6 +99,24 @@ impl Apply for Linux {
             let _ = self.behind.send(step);
         }
         self.kernel.finish(&now)
+    }
+}
+
+impl Host for Linux {
+    fn link(&self, dev: &IfName) -> Result<Option<LinkState>, OpError> {
+        self.kernel.link(&Place::Host, dev)
+    }
+
+    fn links(&self) -> Result<Vec<LinkState>, OpError> {
+        Ok(self.kernel.observe(Scope::default())?.links)
+    }
+
+    fn addresses(&self, index: u32) -> Result<Vec<IpNetwork>, OpError> {
+        self.kernel.addresses_of(index)
+    }
+
+    fn egress(&self) -> Result<Option<IfName>, OpError> {
+        self.kernel.egress()
     }
 }
 

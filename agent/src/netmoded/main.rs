@@ -8,6 +8,7 @@ mod api;
 mod attach;
 mod beside;
 mod clock;
+mod cni;
 mod connect;
 mod doctor;
 mod exposed;
@@ -141,6 +142,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         kernel,
         containers,
         tasks: registry::Registry::default(),
+        ipam: cni::Ipam::new(clock::boot_id().context("cannot read the id of this boot")?),
         busy: foreign::Busy::default(),
         images: tokio::sync::RwLock::default(),
         relays: relay::Relays::default(),

@@ -19,6 +19,8 @@ pub struct Desired<'a> {
     pub endpoints: &'a [Endpoint],
     /// What keeps strangers out.
     pub closed: Vec<Element>,
+    /// What CNI's attachments need.
+    pub attachments: Vec<(TableName, Element)>,
 }
 
 impl Desired<'_> {
@@ -95,7 +97,7 @@ impl Desired<'_> {
         let networks = self.networks.iter().flat_map(bridge::network_elements);
         let closed = self.closed.iter().cloned();
         let inet = networks.chain(closed).map(|e| (TableName::inet(&self.settings.table), e));
-        inet.chain(self.endpoints.iter().flat_map(of_endpoint)).collect()
+        inet.chain(self.endpoints.iter().flat_map(of_endpoint)).chain(self.attachments.iter().cloned()).collect()
     }
 
     /// Leaves the tables as they are if they are right; else makes them anew in one transaction, so that no packet sees

@@ -64,6 +64,10 @@ pub fn plan(agent: &Agent, how: ResetRequest) -> Vec<String> {
         lines.extend(steps.ops.iter().map(ToString::to_string));
         lines.extend(steps.then.iter().map(ToString::to_string));
     }
+    for guest in agent.engine.attachments() {
+        lines.extend(guest.undo.iter().rev().map(ToString::to_string));
+        lines.extend(guest.behind.iter().map(|dev| format!("ip link del dev {dev}")));
+    }
     lines.extend(beside::removal(agent));
     lines.extend(down(agent, &agent.engine.networks()).iter().rev().map(ToString::to_string));
     lines.extend(agent.forwarding.restoration().iter().map(ToString::to_string));
@@ -95,7 +99,7 @@ fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
 fn ours(agent: &Agent) -> Vec<PathBuf> {
     let of = |dir: &Path, names: &[&str]| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
     let mut all = of(&agent.state_dir, &["tasks", "networks", "containers", "images"]);
-    all.extend(of(&agent.run_dir, &["endpoints", "c", "exits", "runtime"]));
+    all.extend(of(&agent.run_dir, &["endpoints", "attachments", "c", "exits", "runtime"]));
     all.retain(|dir| dir.is_dir());
     all
 }
@@ -138,7 +142,9 @@ fn clear(agent: &Agent, how: ResetRequest) -> Vec<String> {
     for endpoint in agent.engine.endpoints() {
         agent.detach(endpoint.id);
     }
-    let mut failures = Vec::new();
+    let guests = agent.engine.attachments();
+    let mut failures: Vec<String> =
+        guests.iter().flat_map(|guest| agent.engine.remove_attachment(&guest.key, false)).map(text).collect();
     // Tasks took theirs along; what stays for them is neither mounted nor running.
     let take = |id| if how.keep_records { agent.containers.put_away(id) } else { agent.containers.remove(id) };
     match agent.containers.list() {

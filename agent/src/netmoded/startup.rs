@@ -11,6 +11,7 @@ use crate::join::Linux;
 use crate::legacy::Legacy;
 use crate::reconcile::{Desired, Table};
 use netmode_agent::settings;
+use netmode_engine::cni::{self, Attachment};
 use netmode_engine::converge::Present;
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
 use netmode_engine::settings::HostFacts;
@@ -19,7 +20,7 @@ use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes}
 use netmode_kernel::Kernel;
 use netmode_model::nft::Family;
 use netmode_model::op::OpError;
-use netmode_model::{Id, Inverse, NetnsName, Observed, Op, Place};
+use netmode_model::{Id, IfName, Inverse, NetnsName, Observed, Op, Place};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -65,7 +66,11 @@ pub fn start(
         Forwarding::open(kernel.clone(), linux.clone(), settings.table.clone(), run_dir, config.firewall.forward);
     let with_v6 = networks.iter().any(|n| n.v6.is_some());
     let closed = forwarding.elements()?;
-    let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing, closed };
+    let guests = store::list::<Attachment>(&*store, Kind::Attachment, cni::VERSION.into())?;
+    told(&guests.set_aside);
+    let whole = guests.records.iter().filter(|guest| guest.ready);
+    let attachments = whole.flat_map(|guest| guest.elements(&settings.table)).collect();
+    let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing, closed, attachments };
     let steps = desired.restore(kernel, &linux, &seen, Table::Always)?;
     forwarding.switch_on(Family::V4)?;
     if with_v6 {
@@ -79,6 +84,9 @@ pub fn start(
     orphans(&engine, &linux, &seen, &standing);
     for endpoint in standing {
         adopt(&engine, endpoint);
+    }
+    for guest in guests.records {
+        adopt_guest(&engine, &linux, guest);
     }
     // Sockets of endpoints that are no more.
     legacy.inherited.clear();
@@ -170,6 +178,22 @@ fn orphans(engine: &Engine, linux: &Linux, seen: &Observed, standing: &[Endpoint
 fn adopt(engine: &Engine, endpoint: Endpoint) {
     let owner = endpoint.owner.name.clone();
     for (port, why) in engine.adopt(endpoint) {
+        tracing::error!(owner, %port, why, "a published port was lost while no agent held it; its mapping stays");
+    }
+}
+
+/// Takes an attachment of a CNI plugin over. Of one that was being made when the agent ended, what is on the host is taken
+/// back here; the record stays until DEL, which has the namespace.
+fn adopt_guest(engine: &Engine, linux: &Linux, mut guest: Attachment) {
+    let owner = guest.key.owner();
+    if !guest.ready {
+        linux.undo(guest.undo.clone());
+        let drop_link = |dev: &IfName| Inverse::Op(Op::LinkDel { at: Place::Host, dev: dev.clone() });
+        linux.undo(guest.behind.iter().map(drop_link).collect());
+        (guest.ports, guest.shared) = (Vec::new(), Vec::new());
+        tracing::info!(owner, plugin = guest.key.plugin, "removed what was not whole");
+    }
+    for (port, why) in engine.adopt_attachment(guest) {
         tracing::error!(owner, %port, why, "a published port was lost while no agent held it; its mapping stays");
     }
 }

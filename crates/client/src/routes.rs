@@ -285,26 +285,21 @@ impl Client {
         Pending::send_with_fd(&self.way(Some(self.quick)), &request, netns)?.answer()
     }
 
-    /// Looks whether an attachment is as it should be; its namespace is handed over as a descriptor.
+    /// Has a call of a CNI plugin served; its namespace, where there is one, is handed over as a descriptor.
     ///
     /// # Errors
-    /// As [`Client::version`]; what is missing is a refusal.
+    /// As [`Client::version`]. What the plugin refuses is part of the answer.
     #[cfg(feature = "fd")]
-    pub fn check_netns(
+    pub fn cni(
         &self,
-        request: &netmode_model::api::CheckRequest,
-        netns: std::os::fd::BorrowedFd<'_>,
-    ) -> Result<(), ClientError> {
-        let request = Request::new("POST", "/v1/endpoints/check").json(request)?;
-        Pending::<()>::send_with_fd(&self.way(Some(self.quick)), &request, netns)?.done()
-    }
-
-    /// Takes attachments away unless they are listed.
-    ///
-    /// # Errors
-    /// As [`Client::version`].
-    pub fn collect(&self, request: &netmode_model::api::CollectRequest) -> Result<(), ClientError> {
-        self.act(&Request::new("POST", "/v1/endpoints/collect").json(request)?, self.quick)
+        request: &netmode_model::cni::CniRequest,
+        netns: Option<std::os::fd::BorrowedFd<'_>>,
+    ) -> Result<netmode_model::cni::CniReply, ClientError> {
+        let (request, way) = (Request::new("POST", "/v1/endpoints/cni").json(request)?, self.way(Some(self.quick)));
+        match netns {
+            Some(netns) => Pending::send_with_fd(&way, &request, netns)?.answer(),
+            None => Pending::send(&way, &request)?.answer(),
+        }
     }
 
     /// Takes an attachment back; one that is not there is done already, the agent decides.

@@ -1,5 +1,6 @@
 //! The engine: carries a request through reserve → plan → intent → apply → ready, and back.
 
+use crate::cni::Attachments;
 use crate::endpoint::{self, Endpoint, NetnsUse, Owner, Progress};
 use crate::error::AttachError;
 use crate::leases::Leases;
@@ -71,6 +72,8 @@ pub struct Engine {
     pub(crate) changing: RwLock<()>,
     /// Endpoints that were detached and whose link has not been seen gone, by the link on the host.
     pub(crate) leaving: Mutex<HashMap<IfName, Endpoint>>,
+    /// What CNI's reference plugins have made.
+    pub(crate) cni: Attachments,
 }
 
 /// What a request has reserved: given back unless it is [kept](Reserved::keep).
@@ -99,6 +102,7 @@ impl Engine {
             live: Mutex::default(),
             changing: RwLock::default(),
             leaving: Mutex::default(),
+            cni: Attachments::default(),
         }
     }
 
@@ -258,6 +262,7 @@ impl Engine {
 
     /// A link of the host is gone: what it stood for is free again. Tells whether it was ours.
     pub fn link_gone(&self, dev: &IfName) -> bool {
+        self.forget_leaving(dev);
         let gone = lock(&self.leaving).remove(dev);
         if let Some(record) = &gone {
             self.leases().release_link(record);
@@ -461,7 +466,7 @@ fn mapping(spec: &PortSpec, host_ports: PortRange) -> Published {
 }
 
 /// Narrows the mapping to the port that stands in the way.
-fn not_held(published: Published, failure: HoldFailure) -> AttachError {
+pub(crate) fn not_held(published: Published, failure: HoldFailure) -> AttachError {
     let port = match &failure {
         HoldFailure::Taken { port, .. } => PortRange::single(*port),
         _ => None,

@@ -7,7 +7,7 @@ use crate::settings::Settings;
 use crate::source_guard;
 use ipnetwork::IpNetwork;
 use netmode_model::nft::{Datum, Element, Family, Span, TableName};
-use netmode_model::op::{MAIN_TABLE, PolicyRule, Prohibit, Route};
+use netmode_model::op::{PolicyRule, Prohibit, Route};
 use netmode_model::{Final, HostAddr, IfName, Op, Place, PortRange, Published};
 use std::net::IpAddr;
 
@@ -110,8 +110,7 @@ pub fn guard(family: Family, settings: &Settings) -> [PolicyRule; 3] {
 
 /// The ways to a network, for whom the guard lets in.
 fn ways(net: &Network, settings: &Settings) -> Vec<Route> {
-    let way =
-        |to| Route { at: Place::Host, to: Some(to), via: None, dev: net.bridge.clone(), table: settings.way_table };
+    let way = |to| Route { table: settings.way_table, ..Route::main(Place::Host, Some(to), None, net.bridge.clone()) };
     net.prefixes().into_iter().map(way).collect()
 }
 
@@ -142,7 +141,7 @@ pub fn inner_variables(has_v6: bool, fresh: bool, settings: &Settings) -> Vec<(S
 pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Settings) -> Vec<Op> {
     let mut ops = vec![Op::VethAdd {
         dev: link.host_dev.clone(),
-        bridge: link.bridge.clone(),
+        bridge: Some(link.bridge.clone()),
         peer_at: at.clone(),
         peer: link.interface.clone(),
         peer_mac: link.mac,
@@ -159,11 +158,7 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
     ops.extend(link.addrs.iter().map(|addr| Op::AddrAdd { at: at.clone(), dev: dev(), addr: *addr }));
     ops.push(Op::LinkUp { at: at.clone(), dev: dev() });
     ops.extend(rates(link, at).into_iter().filter(|op| matches!(op, Op::RateSet { .. })));
-    ops.extend(
-        link.gateways.iter().map(|via| {
-            Op::RouteAdd(Route { at: at.clone(), to: None, via: Some(*via), dev: dev(), table: MAIN_TABLE })
-        }),
-    );
+    ops.extend(link.gateways.iter().map(|via| Op::RouteAdd(Route::main(at.clone(), None, Some(*via), dev()))));
     ops.extend(
         endpoint_elements(ep, link, settings).into_iter().map(|(table, element)| Op::ElementAdd { table, element }),
     );
@@ -184,9 +179,10 @@ pub fn rates(link: &EndpointLink, at: &Place) -> [Op; 2] {
 
 /// The elements of an endpoint in all tables.
 pub fn endpoint_elements(ep: &Endpoint, link: &EndpointLink, settings: &Settings) -> Vec<(TableName, Element)> {
-    let published =
-        published(&ep.ports, link, settings.outward).into_iter().map(|e| (TableName::inet(&settings.table), e));
-    let guard = if settings.source_guard { source_guard::elements(link) } else { vec![] };
+    let published = published(&ep.ports, |v4| link.addr(v4), settings.outward).into_iter();
+    let published = published.map(|e| (TableName::inet(&settings.table), e));
+    let guard = settings.source_guard.then(|| source_guard::elements(&link.host_dev, link.mac, &link.addrs));
+    let guard = guard.unwrap_or_default();
     published.chain(guard.into_iter().map(|e| (TableName::bridge(&settings.table), e))).collect()
 }
 
@@ -217,12 +213,13 @@ fn add(settings: &Settings, element: Element) -> Op {
     Op::ElementAdd { table: TableName::inet(&settings.table), element }
 }
 
-/// The elements of an endpoint's published ports. Containers' own connections get host ports of the range `outward`.
-pub fn published(ports: &[Published], link: &EndpointLink, outward: PortRange) -> Vec<Element> {
+/// The elements of published ports that lead to one address of each family (`addr` is asked whether of IPv4).
+/// Containers' own connections get host ports of the range `outward`.
+pub fn published(ports: &[Published], addr: impl Fn(bool) -> Option<IpAddr>, outward: PortRange) -> Vec<Element> {
     let mut elements = Vec::new();
     for p in ports.iter().filter(|p| !by_agent(p.host)) {
         let families = [(p.host.has_v4(), true), (p.host.has_v6(), false)];
-        for ip in families.iter().filter(|(wanted, _)| *wanted).filter_map(|(_, v4)| link.addr(*v4)) {
+        for ip in families.iter().filter(|(wanted, _)| *wanted).filter_map(|(_, v4)| addr(*v4)) {
             publish_to(p, ip, &mut elements);
             elements.extend(shadow(p, Family::of(ip), outward));
         }

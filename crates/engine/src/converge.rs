@@ -58,13 +58,20 @@ impl<'a> Present<'a> {
                 self.link(&Place::Host, dev).is_some_and(|l| l.mac == Some(*mac) && l.kind.as_deref() == Some("bridge"))
             }
             Op::VethAdd { dev, bridge, peer_at, peer, peer_mac, .. } => {
-                let host = self.link(&Place::Host, dev).is_some_and(|l| l.master.as_ref() == Some(bridge));
+                let host = self.link(&Place::Host, dev).is_some_and(|l| l.master == *bridge);
                 host && self.link(peer_at, peer).is_some_and(|l| l.mac == Some(*peer_mac))
             }
             Op::PortUp { dev, hairpin, isolated, alias } => self.link(&Place::Host, dev).is_some_and(|l| {
                 let flags = l.hairpin == Some(*hairpin) && l.isolated == Some(*isolated);
                 l.up && flags && l.alias.as_ref() == Some(alias)
             }),
+            Op::UpperAdd { at, dev, mac, .. } => {
+                self.link(at, dev).is_some_and(|l| mac.is_none_or(|mac| l.mac == Some(mac)))
+            }
+            Op::LinkMove { to, name, .. } => self.link(to, name).is_some(),
+            Op::LinkFlag { at, dev, flag, on } => self.link(at, dev).is_some_and(|l| l.flags.contains(flag) == *on),
+            Op::LinkQueue { at, dev, length } => self.link(at, dev).is_some_and(|l| l.queue == *length),
+            Op::LinkGroup { dev, group } => self.link(&Place::Host, dev).is_some_and(|l| l.group == *group),
             Op::LinkDel { at, dev } => self.link(at, dev).is_none(),
             Op::LinkUp { at, dev } => self.link(at, dev).is_some_and(|l| l.up),
             Op::LinkDown { at, dev } => self.link(at, dev).is_none_or(|l| !l.up),
@@ -124,6 +131,8 @@ mod tests {
             hairpin: None,
             isolated: None,
             rate: None,
+            flags: vec![],
+            queue: 1000,
         }
     }
 

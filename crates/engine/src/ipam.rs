@@ -153,6 +153,15 @@ pub fn canonical(prefix: IpNetwork) -> IpNetwork {
     }
 }
 
+/// The first address of a prefix that a host can have: the usual one of a gateway.
+pub fn first_host(prefix: IpNetwork) -> Option<IpAddr> {
+    match canonical(prefix) {
+        IpNetwork::V4(p) if p.prefix() <= 30 => u32::from(p.ip()).checked_add(1).map(|ip| IpAddr::V4(ip.into())),
+        IpNetwork::V6(p) if p.prefix() <= 126 => u128::from(p.ip()).checked_add(1).map(|ip| IpAddr::V6(ip.into())),
+        _ => None,
+    }
+}
+
 /// Whether two prefixes share an address.
 pub fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
     a.is_ipv4() == b.is_ipv4() && (a.contains(b.network()) || b.contains(a.network()))

@@ -86,6 +86,12 @@ impl Leases {
         }
     }
 
+    /// Forgets whom an id belongs to.
+    pub(crate) fn forget(&mut self, id: Id) {
+        self.names.remove(&id);
+        self.namespaces.remove(&id);
+    }
+
     fn kind(&self, id: Id) -> OwnerKind {
         if self.namespaces.contains(&id) { OwnerKind::Netns } else { OwnerKind::Task }
     }
@@ -161,8 +167,7 @@ impl Leases {
         {
             lan.release(endpoint.id, link);
         }
-        self.names.remove(&endpoint.id);
-        self.namespaces.remove(&endpoint.id);
+        self.forget(endpoint.id);
     }
 
     /// Takes what a recorded endpoint has. Records were checked against each other when they were made.

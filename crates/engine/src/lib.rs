@@ -10,6 +10,7 @@
 pub mod attach;
 pub mod beside;
 pub mod bridge;
+pub mod cni;
 pub mod converge;
 pub mod endpoint;
 pub mod error;
@@ -34,5 +35,5 @@ pub use endpoint::{Endpoint, NetnsUse, Owner};
 pub use error::AttachError;
 pub use network::Network;
 pub use networks::NetworkError;
-pub use outside::{Apply, Hold, HoldFailure, Kept, Observe, Sockets};
+pub use outside::{Apply, Hold, HoldFailure, Host, Kept, Observe, Sockets};
 pub use settings::Settings;

@@ -5,7 +5,7 @@ use crate::bridge;
 use crate::endpoint::{Endpoint, EndpointLink};
 use crate::error::AttachError;
 use crate::modes;
-use netmode_model::op::{MAIN_TABLE, OpError, Route};
+use netmode_model::op::{OpError, Route};
 use netmode_model::{Id, Inverse, NetRate, Op, Place};
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -49,7 +49,7 @@ impl Engine {
         self.change_link(id, change, |link, at| {
             let route = |via: &IpAddr| {
                 let (to, dev) = (None, link.interface.clone());
-                Op::RouteAdd(Route { at: at.clone(), to, via: Some(*via), dev, table: MAIN_TABLE })
+                Op::RouteAdd(Route::main(at.clone(), to, Some(*via), dev))
             };
             link.gateways.iter().map(route).collect()
         })

@@ -1,8 +1,10 @@
 //! What the engine asks of the world. The agent joins these to the kernel; tests join them to a
 //! [`crate::recorder::Recorder`].
 
+use ipnetwork::IpNetwork;
 use netmode_model::op::OpError;
-use netmode_model::{Final, HostAddr, Inverse, NetnsName, Observed, Op, PortRange, Protocol};
+use netmode_model::state::LinkState;
+use netmode_model::{Final, HostAddr, IfName, Inverse, NetnsName, Observed, Op, PortRange, Protocol};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Carries out operations.
@@ -27,6 +29,33 @@ pub trait Observe: Send + Sync {
     /// # Errors
     /// The kernel refused a dump.
     fn observe(&self, namespaces: &[NetnsName]) -> Result<Observed, OpError>;
+}
+
+/// Single facts of the host, for plans that depend on what somebody else has made.
+pub trait Host: Send + Sync {
+    /// A link of the host.
+    ///
+    /// # Errors
+    /// The kernel refused the question.
+    fn link(&self, dev: &IfName) -> Result<Option<LinkState>, OpError>;
+
+    /// Every link of the host: a walk, for what cannot be asked by name.
+    ///
+    /// # Errors
+    /// The kernel refused the dump.
+    fn links(&self) -> Result<Vec<LinkState>, OpError>;
+
+    /// Addresses of a link of the host, by its number.
+    ///
+    /// # Errors
+    /// The kernel refused the dump.
+    fn addresses(&self, index: u32) -> Result<Vec<IpNetwork>, OpError>;
+
+    /// The link that the host's default route leaves by.
+    ///
+    /// # Errors
+    /// The kernel refused the dump.
+    fn egress(&self) -> Result<Option<IfName>, OpError>;
 }
 
 /// Holds ports against everybody else: the executor of reservations.

@@ -4,7 +4,7 @@
 //! look-ups, however many ports are published.
 
 use crate::settings::Settings;
-use ipnetwork::Ipv4Network;
+use ipnetwork::{IpNetwork, Ipv4Network};
 use netmode_model::nft::*;
 use netmode_model::{PortRange, Protocol};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,6 +16,38 @@ pub const SAME_BRIDGE: &str = "same_bridge";
 
 /// Names of those of our bridges that lead nowhere else.
 pub const INTERNAL: &str = "internal";
+
+/// Names of the links of CNI's networks, open to everybody who has a route to them.
+pub const OPEN: &str = "open";
+/// Names of those links between which no connection begins.
+pub const APART: &str = "apart";
+
+/// Sets of CNI's attachments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guests {
+    /// Addresses that others see the host's address of.
+    Masquerade,
+    /// Pairs of prefixes, from and to, between which they are seen themselves.
+    Plain,
+    /// Addresses behind published ports that neighbours and the host's loopback reach under the gateway's address.
+    Hairpin,
+    /// Addresses behind published ports that everybody reaches under the host's address.
+    Behind,
+}
+
+/// Name of a set of CNI's attachments.
+pub fn guests(set: Guests, family: Family) -> &'static str {
+    match (set, family) {
+        (Guests::Masquerade, Family::V4) => "guest_masq4",
+        (Guests::Masquerade, Family::V6) => "guest_masq6",
+        (Guests::Plain, Family::V4) => "guest_plain4",
+        (Guests::Plain, Family::V6) => "guest_plain6",
+        (Guests::Hairpin, Family::V4) => "guest_hairpin4",
+        (Guests::Hairpin, Family::V6) => "guest_hairpin6",
+        (Guests::Behind, Family::V4) => "guest_behind4",
+        (Guests::Behind, Family::V6) => "guest_behind6",
+    }
+}
 
 /// Name of the set of links between which this host forwards nothing of a family: those that were there before the
 /// agent switched forwarding on.
@@ -120,7 +152,10 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
                 ChainKind::Filter,
                 Hook::Postrouting,
                 110,
-                vec![rule([Match::New, Match::Snat, iif_ours(false)], jump("no_shadow"))],
+                vec![
+                    rule([Match::New, Match::Snat, iif_ours(false)], jump("no_shadow")),
+                    rule([Match::New, Match::Snat, is_in(&[Field::Iifname], OPEN)], jump("no_shadow")),
+                ],
             ),
         ],
     }
@@ -139,11 +174,17 @@ fn sets() -> Vec<Set> {
         set(BRIDGES, vec![Type::IfName], vec![], false),
         set(SAME_BRIDGE, vec![Type::IfName, Type::IfName], vec![], false),
         set(INTERNAL, vec![Type::IfName], vec![], false),
+        set(OPEN, vec![Type::IfName], vec![], false),
+        set(APART, vec![Type::IfName], vec![], false),
     ];
     for family in [Family::V4, Family::V6] {
         sets.push(set(closed(family), vec![Type::IfName], vec![], false));
         sets.push(set(subnets(family), vec![address(family)], vec![], true));
         sets.push(set(home(family), vec![address(family), Type::IfName], vec![], true));
+        for guest in [Guests::Masquerade, Guests::Hairpin, Guests::Behind] {
+            sets.push(set(guests(guest, family), vec![address(family)], vec![], false));
+        }
+        sets.push(set(guests(Guests::Plain, family), vec![address(family), address(family)], vec![], true));
         for form in FORMS {
             for with_address in [true, false] {
                 let mut key = vec![Type::InetProto, Type::InetService];
@@ -194,6 +235,10 @@ fn oif_ours(negate: bool) -> Match {
     Match::In { fields: vec![Field::Oifname], set: BRIDGES.into(), negate }
 }
 
+fn is_in(fields: &[Field], set: &str) -> Match {
+    Match::In { fields: fields.to_vec(), set: set.into(), negate: false }
+}
+
 fn same_bridge(negate: bool) -> Match {
     Match::In { fields: vec![Field::Iifname, Field::Oifname], set: SAME_BRIDGE.into(), negate }
 }
@@ -210,6 +255,7 @@ fn forward() -> Vec<Rule> {
         rule([internal, same_bridge(true)], Action::Drop),
         rule([oif_ours(false)], jump("to_container")),
         rule([iif_ours(false)], Action::Accept),
+        rule([is_in(&[Field::Iifname], APART), is_in(&[Field::Oifname], APART), same_bridge(true)], Action::Drop),
         strangers(Family::V4),
         strangers(Family::V6),
     ]
@@ -242,7 +288,10 @@ fn loopback_shield(ports: u32) -> Chain {
     let wire = Match::Iif { name: "lo".parse().unwrap_or_else(|_| unreachable!("a constant name")), negate: true };
     let rules = vec![
         rule([wire, Match::Family(Family::V4), loopback(Field::Daddr(Family::V4))], Action::Drop),
-        rule([port, iif_ours(true)], Action::Drop),
+        rule(
+            [port, iif_ours(true), Match::In { fields: vec![Field::Iifname], set: OPEN.into(), negate: true }],
+            Action::Drop,
+        ),
     ];
     hook("loopback_shield", ChainKind::Filter, Hook::Prerouting, -300, rules)
 }
@@ -313,7 +362,37 @@ fn masquerade() -> Chain {
         rule([Match::Dnat, at_home(Family::V4)], jump("outward")),
         rule([Match::Dnat, at_home(Family::V6)], jump("outward")),
     ];
+    let rules = rules.into_iter().chain([Family::V4, Family::V6].into_iter().flat_map(masquerade_guests)).collect();
     hook("postrouting_nat", ChainKind::Nat, Hook::Postrouting, 100, rules)
+}
+
+/// The same for CNI's attachments, as the reference plugins have it: one address at a time, but for what stays within
+/// its prefixes or is for a group.
+fn masquerade_guests(family: Family) -> Vec<Rule> {
+    let from = || is_in(&[Field::Saddr(family)], guests(Guests::Masquerade, family));
+    let to = |set| is_in(&[Field::Daddr(family)], guests(set, family));
+    let pair = [Field::Saddr(family), Field::Daddr(family)];
+    let plain = |negate| Match::In { fields: pair.to_vec(), set: guests(Guests::Plain, family).into(), negate };
+    let group = Match::Prefix { field: Field::Daddr(family), prefix: groups(family), negate: true };
+    let mut rules = vec![
+        rule([Match::Family(family), from(), plain(true), group], jump("outward")),
+        rule([Match::Family(family), Match::Dnat, to(Guests::Hairpin), plain(false)], jump("outward")),
+        rule([Match::Family(family), Match::Dnat, to(Guests::Behind)], jump("outward")),
+    ];
+    if family == Family::V4 {
+        let inside = loopback(Field::Saddr(family));
+        rules.push(rule([Match::Family(family), Match::Dnat, to(Guests::Hairpin), inside], jump("outward")));
+    }
+    rules
+}
+
+/// Addresses of groups (RFC 5771, RFC 4291 §2.7).
+fn groups(family: Family) -> IpNetwork {
+    let (ip, length): (IpAddr, u8) = match family {
+        Family::V4 => (Ipv4Addr::new(224, 0, 0, 0).into(), 4),
+        Family::V6 => (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).into(), 8),
+    };
+    IpNetwork::new(ip, length).unwrap_or_else(|_| unreachable!("a constant prefix"))
 }
 
 /// Translates the source. Without a range the kernel gives a port below 512 for one below 512, and with enough

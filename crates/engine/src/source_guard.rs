@@ -5,10 +5,10 @@
 //! handed to the host or learned from; an endpoint is a few elements of its sets. Ports are known by the group of their
 //! links: one that has no elements, not yet or not any more, may say nothing.
 
-use crate::endpoint::EndpointLink;
 use crate::settings::{DOOMED, Settings};
-use netmode_model::Mac;
+use ipnetwork::IpNetwork;
 use netmode_model::nft::*;
+use netmode_model::{IfName, Mac};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Hardware addresses with the port of each.
@@ -55,16 +55,16 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
 }
 
 /// The elements of an endpoint.
-pub fn elements(link: &EndpointLink) -> Vec<Element> {
-    let port = || Span::One(Datum::Name(link.host_dev.clone()));
+pub fn elements(dev: &IfName, mac: Mac, addrs: &[IpNetwork]) -> Vec<Element> {
+    let port = || Span::One(Datum::Name(dev.clone()));
     let of = |set: &str, datum| Element { set: set.into(), key: vec![port(), Span::One(datum)], data: vec![] };
-    let mut elements = vec![of(PORT_MAC, Datum::Mac(link.mac))];
-    elements.extend(link.addrs.iter().map(|addr| match addr.ip() {
+    let mut elements = vec![of(PORT_MAC, Datum::Mac(mac))];
+    elements.extend(addrs.iter().map(|addr| match addr.ip() {
         IpAddr::V4(ip) => of(PORT_IP4, Datum::V4(ip)),
         IpAddr::V6(ip) => of(PORT_IP6, Datum::V6(ip)),
     }));
-    if link.addr(false).is_some() {
-        elements.push(of(PORT_IP6, Datum::V6(link_local(link.mac))));
+    if addrs.iter().any(IpNetwork::is_ipv6) {
+        elements.push(of(PORT_IP6, Datum::V6(link_local(mac))));
     }
     elements
 }

@@ -18,6 +18,8 @@ pub enum Kind {
     Network,
     /// A task; durable.
     Task,
+    /// What a CNI plugin has made; on tmpfs.
+    Attachment,
 }
 
 /// A record could not be read or written.
@@ -122,7 +124,7 @@ impl FileStore {
     /// A directory cannot be made.
     pub fn open(run_dir: &Path, state_dir: &Path) -> Result<Self, StoreError> {
         let store = Self::at(run_dir, state_dir);
-        for kind in [Kind::Endpoint, Kind::Network, Kind::Task] {
+        for kind in [Kind::Endpoint, Kind::Network, Kind::Task, Kind::Attachment] {
             let dir = store.dir(kind);
             fs::create_dir_all(&dir).map_err(|source| StoreError {
                 what: "make the directory of",
@@ -138,6 +140,7 @@ impl FileStore {
             Kind::Endpoint => self.run_dir.join("endpoints"),
             Kind::Network => self.state_dir.join("networks"),
             Kind::Task => self.state_dir.join("tasks"),
+            Kind::Attachment => self.run_dir.join("attachments"),
         }
     }
 
@@ -146,7 +149,7 @@ impl FileStore {
     }
 
     fn write(&self, kind: Kind, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let durable = kind != Kind::Endpoint;
+        let durable = matches!(kind, Kind::Network | Kind::Task);
         let fresh = path.with_extension("new");
         let mut file = File::create(&fresh)?;
         file.write_all(bytes)?;

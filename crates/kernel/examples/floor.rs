@@ -6,7 +6,7 @@
 use netmode_kernel::hold::{Inherited, hold_range};
 use netmode_kernel::{Kernel, KernelConfig, Scope};
 use netmode_model::nft::*;
-use netmode_model::op::{MAIN_TABLE, Route};
+use netmode_model::op::Route;
 use netmode_model::{Final, HostAddr, IfName, Mac, NetnsName, Op, Place, PortRange, Protocol};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -53,7 +53,7 @@ fn endpoint(n: u32) -> Vec<Op> {
         Op::NetnsAdd { netns: netns(n), variables: vec![] },
         Op::VethAdd {
             dev: host.clone(),
-            bridge: dev("nm0"),
+            bridge: Some(dev("nm0")),
             peer_at: at.clone(),
             peer: eth0.clone(),
             peer_mac: Mac::from_ipv4(ip),
@@ -65,7 +65,7 @@ fn endpoint(n: u32) -> Vec<Op> {
         Op::Sysctl { at: at.clone(), key: "net/ipv6/conf/eth0/disable_ipv6".into(), value: "1".into() },
         Op::LinkUp { at: at.clone(), dev: eth0.clone() },
         Op::AddrAdd { at: at.clone(), dev: eth0.clone(), addr: format!("{ip}/16").parse().unwrap() },
-        Op::RouteAdd(Route { at, to: None, via: Some("10.5.0.1".parse().unwrap()), dev: eth0, table: MAIN_TABLE }),
+        Op::RouteAdd(Route::main(at, None, Some("10.5.0.1".parse().unwrap()), eth0)),
         element(n as u16 + 1),
     ]
 }

@@ -1,8 +1,9 @@
 //! One operation at a time, with what takes it back.
 
 use crate::netns::Worker;
-use crate::route::{RouteSocket, Veth};
+use crate::route::{RouteSocket, UpperLink, Veth};
 use crate::wire::Refused;
+use netmode_model::state::LinkState;
 use netmode_model::{IfName, Inverse, Op, Place, Rate};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
@@ -24,6 +25,26 @@ pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused
         Op::VethAdd { .. } => add_veth(worker, op)?,
         Op::PortUp { dev, hairpin, isolated, alias } => {
             worker.route(&Place::Host)?.port_up(dev, *hairpin, *isolated, alias)?;
+        }
+        Op::UpperAdd { .. } => add_upper(worker, op)?,
+        Op::LinkMove { from, dev, to, name } => move_link(worker, from, dev, to, name)?,
+        Op::LinkFlag { at, dev, flag, on } => {
+            let route = worker.route(at)?;
+            let before = link_state(route, at, dev)?.flags.contains(flag);
+            route.set_flag(dev, *flag, *on)?;
+            return Ok(Inverse::Op(Op::LinkFlag { at: at.clone(), dev: dev.clone(), flag: *flag, on: before }));
+        }
+        Op::LinkQueue { at, dev, length } => {
+            let route = worker.route(at)?;
+            let before = link_state(route, at, dev)?.queue;
+            route.set_queue(dev, *length)?;
+            return Ok(Inverse::Op(Op::LinkQueue { at: at.clone(), dev: dev.clone(), length: before }));
+        }
+        Op::LinkGroup { dev, group } => {
+            let route = worker.route(&Place::Host)?;
+            let before = link_state(route, &Place::Host, dev)?;
+            route.set_group(before.index, *group)?;
+            return Ok(Inverse::Op(Op::LinkGroup { dev: dev.clone(), group: before.group }));
         }
         Op::LinkDel { at, dev } => worker.route(at)?.delete_link(dev)?,
         Op::LinkUp { at, dev } | Op::LinkDown { at, dev } => {
@@ -80,9 +101,27 @@ fn add_veth(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
         Place::Netns(name) => Some(worker.registry.get(name)?),
     };
     let route = worker.route(&Place::Host)?;
-    let bridge = route.link(bridge)?.index;
+    let bridge = bridge.as_ref().map(|bridge| route.link(bridge)).transpose()?.map(|bridge| bridge.index);
     let peer_at = entry.as_ref().map(|entry| entry.fd.as_fd());
     route.add_veth(&Veth { dev, bridge, group: *group, mtu: *mtu, peer, peer_mac: *peer_mac, peer_at })
+}
+
+fn add_upper(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
+    let Op::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac } = op else { return Ok(()) };
+    let there = if at == lower_at { None } else { Some(worker.descriptor(at)?) };
+    let at = there.as_ref().map(AsFd::as_fd);
+    worker.route(lower_at)?.add_upper(&UpperLink { dev, kind: *kind, lower, mtu: *mtu, mac: *mac, at })
+}
+
+fn move_link(worker: &mut Worker, from: &Place, dev: &IfName, to: &Place, name: &IfName) -> Result<(), Refused> {
+    let there = worker.descriptor(to)?;
+    worker.route(from)?.move_link(dev, there.as_fd(), name)
+}
+
+/// A link; ENODEV if it is not there.
+fn link_state(route: &mut RouteSocket, at: &Place, dev: &IfName) -> Result<LinkState, Refused> {
+    let found = route.link_state(at, dev)?;
+    found.ok_or_else(|| Refused::new(Errno::ENODEV, format!("there is no link {dev}")))
 }
 
 fn set_rate(route: &mut RouteSocket, at: &Place, dev: &IfName, op: &Op) -> Result<Inverse, Refused> {

@@ -6,7 +6,7 @@ use crate::wire::Refused;
 use ipnetwork::IpNetwork;
 use netmode_model::op::OpError;
 use netmode_model::state::LinkState;
-use netmode_model::{IfName, Place, PortRange};
+use netmode_model::{IfName, NetnsName, Observed, Place, PortRange};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -124,6 +124,37 @@ impl Kernel {
         })
     }
 
+    /// Links, addresses and routes of one namespace.
+    ///
+    /// # Errors
+    /// An unknown namespace (ENOENT), or a dump that the kernel refused.
+    pub fn look(&self, netns: &NetnsName) -> Result<Observed, OpError> {
+        let at = Place::Netns(netns.clone());
+        let facts = self.ask("ip -details address", move |worker| worker.route(&at)?.facts(&at))?;
+        let (links, addrs, routes) = (facts.links, facts.addrs, facts.routes);
+        Ok(Observed { links, addrs, routes, netns: [netns.clone()].into(), ..Observed::default() })
+    }
+
+    /// Addresses of one link of the host.
+    ///
+    /// # Errors
+    /// A dump that the kernel refused.
+    pub fn addresses_of(&self, index: u32) -> Result<Vec<IpNetwork>, OpError> {
+        let all = self.ask("ip address", |worker| worker.route(&Place::Host)?.addresses())?;
+        Ok(all.into_iter().filter(|(at, _)| *at == index).map(|(_, address)| address).collect())
+    }
+
+    /// The link that the host's default route leaves by.
+    ///
+    /// # Errors
+    /// A dump that the kernel refused.
+    pub fn egress(&self) -> Result<Option<IfName>, OpError> {
+        self.ask("ip route show default", |worker| {
+            let route = worker.route(&Place::Host)?;
+            egress(&route.paths()?).map_or(Ok(None), |index| route.name_of(index))
+        })
+    }
+
     /// Name of a link of the host, if it is there.
     ///
     /// # Errors
@@ -142,6 +173,15 @@ impl Kernel {
     pub fn variable(&self, key: &str) -> Result<String, OpError> {
         let path = key.to_owned();
         self.ask(&format!("sysctl {key}"), move |worker| worker.variables(&Place::Host)?.read(&path))
+    }
+
+    /// The value of a network variable of a place.
+    ///
+    /// # Errors
+    /// ENOENT if there is none of that name, or no such namespace.
+    pub fn variable_at(&self, at: &Place, key: &str) -> Result<String, OpError> {
+        let (path, place) = (key.to_owned(), at.clone());
+        self.ask(&format!("sysctl {key}"), move |worker| worker.variables(&place)?.read(&path))
     }
 
     /// Ports that the kernel gives to outgoing connections (`ip_local_port_range`).

@@ -366,6 +366,11 @@ impl Kernel {
     pub fn register(&self, netns: &NetnsName, fd: NetnsFd) {
         self.registry.register(netns, fd);
     }
+
+    /// Has a second name stand for a registered namespace.
+    pub fn alias(&self, netns: &NetnsName, name: &NetnsName) {
+        self.registry.alias(netns, name);
+    }
 }
 
 /// The error of a transaction by the operation that caused it.

@@ -35,13 +35,13 @@ pub enum Op {
         /// `IFLA_GROUP`: by it other firewalls know our traffic, however many bridges there are.
         group: u32,
     },
-    /// A veth pair: the host's end a port of a bridge and down, the other end born inside a namespace
+    /// A veth pair: the host's end a port of a bridge, or of none, and down, the other end born inside a namespace
     /// with its final name, address and MTU. That end cannot be created up (the kernel answers ENOTCONN).
     VethAdd {
         /// The host's end.
         dev: IfName,
-        /// The bridge.
-        bridge: IfName,
+        /// The bridge, if it is a port of one.
+        bridge: Option<IfName>,
         /// Namespace of the other end.
         peer_at: Place,
         /// Name of the other end.
@@ -51,6 +51,61 @@ pub enum Op {
         /// Bytes, of both ends.
         mtu: u32,
         /// `IFLA_GROUP` of the host's end.
+        group: u32,
+    },
+    /// An upper device: a link on top of another, born in its namespace.
+    UpperAdd {
+        /// Where.
+        at: Place,
+        /// Its name.
+        dev: IfName,
+        /// What it is.
+        kind: Upper,
+        /// Where the lower device is.
+        lower_at: Place,
+        /// The lower device.
+        lower: IfName,
+        /// Bytes; the kernel's choice where none are given.
+        mtu: Option<u32>,
+        /// Hardware address; the kernel's choice where none is given.
+        mac: Option<Mac>,
+    },
+    /// Moves a link to another namespace, under another name.
+    LinkMove {
+        /// Where it is.
+        from: Place,
+        /// Its name there.
+        dev: IfName,
+        /// Where it shall be.
+        to: Place,
+        /// Its name there.
+        name: IfName,
+    },
+    /// Switches a flag of a link.
+    LinkFlag {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+        /// Which.
+        flag: LinkFlag,
+        /// On or off.
+        on: bool,
+    },
+    /// Sets the length of a link's queue.
+    LinkQueue {
+        /// Where.
+        at: Place,
+        /// The link.
+        dev: IfName,
+        /// Packets.
+        length: u32,
+    },
+    /// Gives a link of the host another `IFLA_GROUP`.
+    LinkGroup {
+        /// The link.
+        dev: IfName,
+        /// The group.
         group: u32,
     },
     /// Flags of a bridge port; labels the link and brings it up in the same message.
@@ -183,6 +238,54 @@ pub enum Op {
     },
 }
 
+/// What an upper device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Upper {
+    /// A hardware address of its own on the lower device.
+    Macvlan(MacvlanMode),
+    /// The lower device's hardware address, addresses of its own.
+    Ipvlan(IpvlanMode),
+    /// Frames with an 802.1Q tag.
+    Vlan(u16),
+}
+
+/// Who of a lower device's macvlans reaches whom (`MACVLAN_MODE_*`, linux/if_link.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MacvlanMode {
+    /// Each other.
+    Bridge,
+    /// Nobody.
+    Private,
+    /// Each other by the switch outside (IEEE 802.1Qbg).
+    Vepa,
+    /// One alone, with the lower device's own address.
+    Passthru,
+}
+
+/// What an ipvlan hands packets on by (`IPVLAN_MODE_*`, linux/if_link.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpvlanMode {
+    /// Frames.
+    L2,
+    /// Routes.
+    L3,
+    /// Routes, and the lower device's netfilter hooks see them.
+    L3s,
+}
+
+/// A flag of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkFlag {
+    /// `IFF_PROMISC`: it takes frames for everybody.
+    Promisc,
+    /// `IFF_ALLMULTI`: it takes frames for every group.
+    Allmulti,
+}
+
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Route {
@@ -196,6 +299,44 @@ pub struct Route {
     pub dev: IfName,
     /// Number of the routing table; [`MAIN_TABLE`] mostly.
     pub table: u32,
+    /// What few routes have.
+    #[serde(default, skip_serializing_if = "RouteOptions::is_plain")]
+    pub options: RouteOptions,
+}
+
+/// What few routes have (ip-route(8)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteOptions {
+    /// The next hop is on the link, whatever the addresses say (`RTNH_F_ONLINK`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub onlink: bool,
+    /// Metric; the lowest is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    /// MTU of the path, in bytes (`RTAX_MTU`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// What TCP says that it takes, in bytes (`RTAX_ADVMSS`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advmss: Option<u32>,
+    /// `rtm_scope`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<u8>,
+}
+
+impl RouteOptions {
+    /// Whether there are none.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Route {
+    /// A route of the main table without options.
+    pub fn main(at: Place, to: Option<IpNetwork>, via: Option<IpAddr>, dev: IfName) -> Self {
+        Self { at, to, via, dev, table: MAIN_TABLE, options: RouteOptions::default() }
+    }
 }
 
 /// A policy routing rule (RFC-less Linux feature, ip-rule(8)): for what matches, a routing table is asked; one that has
@@ -331,6 +472,10 @@ impl Op {
         match self {
             Self::NetnsAdd { netns, .. } => Inverse::NetnsDrop { netns: netns.clone() },
             Self::BridgeAdd { dev, .. } | Self::VethAdd { dev, .. } => del(&Place::Host, dev),
+            Self::UpperAdd { at, dev, .. } => del(at, dev),
+            Self::LinkMove { from, dev, to, name } => {
+                Inverse::Op(Self::LinkMove { from: to.clone(), dev: name.clone(), to: from.clone(), name: dev.clone() })
+            }
             Self::LinkUp { at, dev } => Inverse::Op(Self::LinkDown { at: at.clone(), dev: dev.clone() }),
             Self::LinkDown { at, dev } => Inverse::Op(Self::LinkUp { at: at.clone(), dev: dev.clone() }),
             Self::AddrAdd { at, dev, addr } => {
@@ -355,7 +500,8 @@ impl Op {
             // A port goes with its link. What was there before a sysctl, an MTU, a rate or a hardware address only the
             // executor has seen, and a deleted link or table cannot be made again from its name.
             Self::PortUp { .. } | Self::Sysctl { .. } | Self::LinkMtu { .. } | Self::LinkMac { .. } => Inverse::Nothing,
-            Self::RateSet { .. } | Self::RateDel { .. } => Inverse::Nothing,
+            Self::RateSet { .. } | Self::RateDel { .. } | Self::LinkFlag { .. } => Inverse::Nothing,
+            Self::LinkQueue { .. } | Self::LinkGroup { .. } => Inverse::Nothing,
             Self::LinkDel { .. } | Self::TableDel { .. } => Inverse::Nothing,
         }
     }

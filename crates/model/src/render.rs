@@ -2,7 +2,9 @@
 
 use crate::link::Place;
 use crate::nft::*;
-use crate::op::{Final, Inverse, MAIN_TABLE, Op, Plan, PolicyRule, Prohibit, Route};
+use crate::op::{
+    Final, Inverse, IpvlanMode, LinkFlag, MAIN_TABLE, MacvlanMode, Op, Plan, PolicyRule, Prohibit, Route, Upper,
+};
 use crate::rate::LATENCY_MS;
 use std::fmt::{self, Display, Formatter, Write};
 use std::net::IpAddr;
@@ -57,10 +59,9 @@ impl Display for Op {
                 quoted(alias)
             ),
             Self::VethAdd { dev, bridge, peer_at, peer, peer_mac, mtu, group } => {
-                write!(
-                    f,
-                    "ip link add name {dev} mtu {mtu} group {group} master {bridge} type veth peer name {peer} address {peer_mac} mtu {mtu}"
-                )?;
+                write!(f, "ip link add name {dev} mtu {mtu} group {group} ")?;
+                bridge.iter().try_for_each(|bridge| write!(f, "master {bridge} "))?;
+                write!(f, "type veth peer name {peer} address {peer_mac} mtu {mtu}")?;
                 match peer_at {
                     Place::Host => Ok(()),
                     Place::Netns(netns) => write!(f, " netns {netns}"),
@@ -73,6 +74,18 @@ impl Display for Op {
                 on_off(*hairpin),
                 on_off(*isolated)
             ),
+            Self::UpperAdd { .. } | Self::LinkMove { .. } => self.render_placed(f),
+            Self::LinkFlag { at, dev, flag, on } => {
+                let flag = match flag {
+                    LinkFlag::Promisc => "promisc",
+                    LinkFlag::Allmulti => "allmulticast",
+                };
+                write!(f, "{} link set dev {dev} {flag} {}", ip_command(at), on_off(*on))
+            }
+            Self::LinkQueue { at, dev, length } => {
+                write!(f, "{} link set dev {dev} txqueuelen {length}", ip_command(at))
+            }
+            Self::LinkGroup { dev, group } => write!(f, "ip link set dev {dev} group {group}"),
             Self::LinkDel { at, dev } => write!(f, "{} link del dev {dev}", ip_command(at)),
             Self::LinkUp { at, dev } => write!(f, "{} link set dev {dev} up", ip_command(at)),
             Self::LinkDown { at, dev } => write!(f, "{} link set dev {dev} down", ip_command(at)),
@@ -106,6 +119,61 @@ impl Display for Op {
     }
 }
 
+impl Op {
+    /// What is born in, or moved to, another namespace than the command is given in.
+    fn render_placed(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let place = |f: &mut Formatter<'_>, at: &Place| match at {
+            // By the process that is there from the machine's start.
+            Place::Host => f.write_str(" netns 1"),
+            Place::Netns(netns) => write!(f, " netns {netns}"),
+        };
+        match self {
+            Self::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac } => {
+                write!(f, "{} link add name {dev} link {lower}", ip_command(lower_at))?;
+                mtu.iter().try_for_each(|mtu| write!(f, " mtu {mtu}"))?;
+                mac.iter().try_for_each(|mac| write!(f, " address {mac}"))?;
+                if at != lower_at {
+                    place(f, at)?;
+                }
+                write!(f, " {kind}")
+            }
+            Self::LinkMove { from, dev, to, name } => {
+                write!(f, "{} link set dev {dev}", ip_command(from))?;
+                place(f, to)?;
+                if name == dev { Ok(()) } else { write!(f, " name {name}") }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Display for Upper {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Macvlan(mode) => write!(
+                f,
+                "type macvlan mode {}",
+                match mode {
+                    MacvlanMode::Bridge => "bridge",
+                    MacvlanMode::Private => "private",
+                    MacvlanMode::Vepa => "vepa",
+                    MacvlanMode::Passthru => "passthru",
+                }
+            ),
+            Self::Ipvlan(mode) => write!(
+                f,
+                "type ipvlan mode {}",
+                match mode {
+                    IpvlanMode::L2 => "l2",
+                    IpvlanMode::L3 => "l3",
+                    IpvlanMode::L3s => "l3s",
+                }
+            ),
+            Self::Vlan(id) => write!(f, "type vlan id {id}"),
+        }
+    }
+}
+
 fn sysctl(f: &mut Formatter<'_>, at: &Place, key: &str, value: &str) -> fmt::Result {
     // sysctl(8) takes slashes, which leaves dots in link names alone.
     match at {
@@ -131,7 +199,15 @@ impl Route {
         }
         // Without it the route would look like one made at boot.
         write!(f, " dev {} proto static", self.dev)?;
-        if self.table == MAIN_TABLE { Ok(()) } else { write!(f, " table {}", self.table) }
+        if self.table != MAIN_TABLE {
+            write!(f, " table {}", self.table)?;
+        }
+        let options = &self.options;
+        for (word, value) in [("metric", options.priority), ("mtu", options.mtu), ("advmss", options.advmss)] {
+            value.iter().try_for_each(|value| write!(f, " {word} {value}"))?;
+        }
+        options.scope.iter().try_for_each(|scope| write!(f, " scope {scope}"))?;
+        if options.onlink { f.write_str(" onlink") } else { Ok(()) }
     }
 }
 

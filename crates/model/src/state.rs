@@ -2,7 +2,7 @@
 
 use crate::link::{IfName, Mac, NetnsName, Place};
 use crate::nft::{Element, TableName};
-use crate::op::{PolicyRule, Prohibit, Route};
+use crate::op::{LinkFlag, PolicyRule, Prohibit, Route};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +54,10 @@ pub struct LinkState {
     pub isolated: Option<bool>,
     /// Of a token bucket at its root, in bits per second; zero where only that there is one was looked at.
     pub rate: Option<u64>,
+    /// Those that are on.
+    pub flags: Vec<LinkFlag>,
+    /// Length of its queue, in packets.
+    pub queue: u32,
 }
 
 /// Kinds of links that are stacked on a wire and lead where that leads (`IFLA_INFO_KIND`).

@@ -7,7 +7,8 @@ use crate::foreign::{self, Key};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use netmode_model::api::{AttachReply, AttachRequest, CheckRequest, CollectRequest, NetnsRef};
+use netmode_model::api::{AttachReply, AttachRequest, NetnsRef};
+use netmode_model::cni::{CniReply, CniRequest};
 use netmode_model::{ApiError, Code};
 use serde::Deserialize;
 use std::os::fd::OwnedFd;
@@ -48,30 +49,15 @@ pub async fn attach(
     Ok((StatusCode::CREATED, Json(reply)))
 }
 
-#[utoipa::path(post, path = "/v1/endpoints/check", request_body = CheckRequest, responses((status = 204), (status = "default", body = ApiError)))]
-/// Looks whether an attachment is as it should be.
-pub async fn check(
+#[utoipa::path(post, path = "/v1/endpoints/cni", request_body = CniRequest, responses((status = 200, body = CniReply), (status = "default", body = ApiError)))]
+/// Serves a call of a CNI plugin; a refusal is CNI's.
+pub async fn cni(
     State(agent): State<Arc<Agent>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    Body(request): Body<CheckRequest>,
-) -> Answer<StatusCode> {
-    let handed = handed(&peer, &request.netns)?;
-    let key = Key::new(peer.uid, request.attachment.owner, request.attachment.interface)?;
-    blocking(move || foreign::check(&agent, &key, &request.netns, handed)).await??;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-#[utoipa::path(post, path = "/v1/endpoints/collect", request_body = CollectRequest, responses((status = 204), (status = "default", body = ApiError)))]
-/// Detaches what the owners that begin so have, but for what is listed.
-pub async fn collect(
-    State(agent): State<Arc<Agent>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Body(request): Body<CollectRequest>,
-) -> Answer<StatusCode> {
-    let keys = request.keep.into_iter().map(|key| Key::new(peer.uid, key.owner, key.interface));
-    let keep = keys.collect::<Result<Vec<_>, _>>()?;
-    blocking(move || foreign::collect(&agent, peer.uid, &request.prefix, &keep)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Body(request): Body<CniRequest>,
+) -> Answer<Json<CniReply>> {
+    let handed = peer.take(0);
+    Ok(Json(blocking(move || crate::cni::serve(&agent, peer.uid, request, handed)).await?))
 }
 
 #[utoipa::path(delete, path = "/v1/endpoints", params(("owner" = String, Query, description = "Who asked for it"), ("interface" = Option<String>, Query, description = "The link inside; eth0 where none is given")), responses((status = 204), (status = "default", body = ApiError)))]

@@ -142,6 +142,15 @@ impl Worker {
         self.visit(name).route.as_mut().ok_or(Errno::EBADF.into())
     }
 
+    /// A descriptor of a place's namespace.
+    pub(crate) fn descriptor(&self, at: &Place) -> Result<OwnedFd, Refused> {
+        let fd = match at {
+            Place::Host => self.host.try_clone(),
+            Place::Netns(name) => self.registry.get(name)?.fd.try_clone(),
+        };
+        fd.map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)).into())
+    }
+
     /// The network variables of a place; the thread stands there.
     pub(crate) fn variables(&mut self, at: &Place) -> Result<&Variables, Refused> {
         let Place::Netns(name) = at else {

@@ -62,6 +62,14 @@ impl Registry {
         self.insert(name, fd.into(), true);
     }
 
+    /// Gives a namespace that somebody else made another name as well.
+    pub(crate) fn alias(&self, netns: &NetnsName, name: &NetnsName) {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get(netns).filter(|entry| entry.foreign).cloned() {
+            entries.insert(name.clone(), entry);
+        }
+    }
+
     /// Takes the pin away, unless somebody else made it, and closes our descriptor.
     pub(crate) fn remove(&self, name: &NetnsName) -> Result<(), Refused> {
         let entry = self.entries().remove(name);

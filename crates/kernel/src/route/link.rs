@@ -5,11 +5,12 @@ use crate::wire::{Refused, attrs, u32_at};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridgePort, InfoData, InfoPortData, InfoPortKind,
-    InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage,
+    InfoVeth, IpVlanMode, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage, MacVlanMode,
 };
+use netmode_model::op::{IpvlanMode, LinkFlag, MacvlanMode, Upper};
 use netmode_model::{IfName, Mac};
 use nix::errno::Errno;
-use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::{LinkBridge, LinkIpVlan, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The few facts that an operation needs to know of a link.
@@ -23,13 +24,24 @@ pub(crate) struct LinkHead {
 /// A pair of ends.
 pub(crate) struct Veth<'a> {
     pub(crate) dev: &'a IfName,
-    pub(crate) bridge: u32,
+    pub(crate) bridge: Option<u32>,
     pub(crate) group: u32,
     pub(crate) mtu: u32,
     pub(crate) peer: &'a IfName,
     pub(crate) peer_mac: Mac,
     /// Namespace of the peer; the socket's own if none.
     pub(crate) peer_at: Option<BorrowedFd<'a>>,
+}
+
+/// A link on top of another.
+pub(crate) struct UpperLink<'a> {
+    pub(crate) dev: &'a IfName,
+    pub(crate) kind: Upper,
+    pub(crate) lower: &'a IfName,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) mac: Option<Mac>,
+    /// Its namespace; the socket's own if none.
+    pub(crate) at: Option<BorrowedFd<'a>>,
 }
 
 impl RouteSocket {
@@ -80,10 +92,55 @@ impl RouteSocket {
         };
         let link = LinkMessageBuilder::<LinkVeth>::new(veth.dev.as_str(), veth.peer.as_str())
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
-            .controller(veth.bridge)
             .link_group(veth.group)
             .mtu(veth.mtu);
+        let link = match veth.bridge {
+            Some(bridge) => link.controller(bridge),
+            None => link,
+        };
         self.request(Message::NewLink(link.build()), NEW)
+    }
+
+    /// An upper device on a link of the socket's namespace, born in another one or in the same.
+    pub(crate) fn add_upper(&mut self, upper: &UpperLink<'_>) -> Result<(), Refused> {
+        let lower = self.index(upper.lower)?;
+        let name = upper.dev.as_str();
+        let mut message = match upper.kind {
+            Upper::Macvlan(mode) => LinkMacVlan::new(name, lower, macvlan_mode(mode)).build(),
+            Upper::Ipvlan(mode) => LinkIpVlan::new(name, lower, ipvlan_mode(mode)).build(),
+            Upper::Vlan(id) => LinkVlan::new(name, lower, id).build(),
+        };
+        message.attributes.extend(upper.mtu.map(LinkAttribute::Mtu));
+        message.attributes.extend(upper.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
+        message.attributes.extend(upper.at.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
+        self.request(Message::NewLink(message), NEW)
+    }
+
+    /// Moves a link to another namespace under a name.
+    pub(crate) fn move_link(&mut self, dev: &IfName, to: BorrowedFd<'_>, name: &IfName) -> Result<(), Refused> {
+        let index = self.link(dev)?.index;
+        self.last = None;
+        let message = LinkUnspec::new_with_index(index).name(name.to_string()).setns_by_fd(to.as_raw_fd());
+        self.request(Message::SetLink(message.build()), 0)
+    }
+
+    /// Switches a flag.
+    pub(crate) fn set_flag(&mut self, dev: &IfName, flag: LinkFlag, on: bool) -> Result<(), Refused> {
+        let bit = match flag {
+            LinkFlag::Promisc => LinkFlags::Promisc,
+            LinkFlag::Allmulti => LinkFlags::Allmulti,
+        };
+        let mut message = named(dev).build();
+        message.header.change_mask = bit;
+        message.header.flags = if on { bit } else { LinkFlags::empty() };
+        self.request(Message::SetLink(message), 0)
+    }
+
+    /// Sets the length of a link's queue, in packets.
+    pub(crate) fn set_queue(&mut self, dev: &IfName, length: u32) -> Result<(), Refused> {
+        let mut message = named(dev).build();
+        message.attributes.push(LinkAttribute::TxQueueLen(length));
+        self.request(Message::SetLink(message), 0)
     }
 
     /// Port flags need RTM_NEWLINK: RTM_SETLINK ignores them without a word.
@@ -149,4 +206,21 @@ impl RouteSocket {
 
 fn named(dev: &IfName) -> LinkMessageBuilder<LinkUnspec> {
     LinkUnspec::new_with_name(dev.as_str())
+}
+
+fn macvlan_mode(mode: MacvlanMode) -> MacVlanMode {
+    match mode {
+        MacvlanMode::Bridge => MacVlanMode::Bridge,
+        MacvlanMode::Private => MacVlanMode::Private,
+        MacvlanMode::Vepa => MacVlanMode::Vepa,
+        MacvlanMode::Passthru => MacVlanMode::Passthrough,
+    }
+}
+
+fn ipvlan_mode(mode: IpvlanMode) -> IpVlanMode {
+    match mode {
+        IpvlanMode::L2 => IpVlanMode::L2,
+        IpvlanMode::L3 => IpVlanMode::L3,
+        IpvlanMode::L3s => IpVlanMode::L3S,
+    }
 }

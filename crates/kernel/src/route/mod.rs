@@ -8,7 +8,7 @@ mod rate;
 mod rule;
 mod trial;
 
-pub(crate) use link::Veth;
+pub(crate) use link::{UpperLink, Veth};
 pub(crate) use observe::{Path, kind_of};
 
 use crate::wire::{Netlink, Refused};

@@ -7,10 +7,10 @@ use netlink_packet_core::NetlinkMessage;
 use netlink_packet_core::NetlinkPayload::InnerMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-use netmode_model::op::{PolicyRule, Prohibit, Route};
+use netmode_model::op::{LinkFlag, PolicyRule, Prohibit, Route, RouteOptions};
 use netmode_model::state::{AddrState, LinkState};
 use netmode_model::{IfName, Mac, Place};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,7 @@ pub(crate) struct Path {
     /// Absent for several next hops.
     pub(crate) oif: Option<u32>,
     pub(crate) metric: u32,
+    pub(crate) options: RouteOptions,
     pub(crate) six: bool,
     /// `RTN_PROHIBIT`.
     pub(crate) prohibits: bool,
@@ -68,7 +69,8 @@ impl RouteSocket {
         let prohibited = refused.into_iter().filter_map(prohibit).collect();
         let routes = paths.into_iter().filter_map(|path| {
             let dev = (*names.get(&path.oif?)?).clone();
-            Some(Route { at: at.clone(), to: path.to, via: path.via, dev, table: path.table })
+            let (to, via, table, options) = (path.to, path.via, path.table, path.options);
+            Some(Route { at: at.clone(), to, via, dev, table, options })
         });
         let routes = routes.collect();
         let rules = if *at == Place::Host { self.rules()? } else { Vec::new() };
@@ -193,7 +195,11 @@ fn read_link(frame: &Frame<'_>, at: &Place) -> Option<(LinkState, Option<u32>)> 
         hairpin: None,
         isolated: None,
         rate: None,
+        flags: Vec::new(),
+        queue: 0,
     };
+    let on = [(libc::IFF_PROMISC, LinkFlag::Promisc), (libc::IFF_ALLMULTI, LinkFlag::Allmulti)];
+    link.flags.extend(on.into_iter().filter(|(bit, _)| u32_at(body, 8) & *bit as u32 != 0).map(|(_, flag)| flag));
     let mut master = None;
     for (kind, value) in attrs(body.get(16..)?) {
         match kind {
@@ -207,6 +213,7 @@ fn read_link(frame: &Frame<'_>, at: &Place) -> Option<(LinkState, Option<u32>)> 
             // How fast the link does not tell.
             libc::IFLA_QDISC if text_of(value) == super::rate::KIND => link.rate = Some(0),
             libc::IFLA_IFALIAS => link.alias = Some(text_of(value)),
+            libc::IFLA_TXQLEN => link.queue = u32_at(value, 0),
             libc::IFLA_GROUP => link.group = u32_at(value, 0),
             libc::IFLA_LINKINFO => {
                 link.kind = kind_of(value);
@@ -236,7 +243,9 @@ fn read_path(message: &RouteMessage) -> Option<Path> {
         return None;
     }
     let any = if six { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-    let mut path = Path { table: u32::from(header.table), to: None, via: None, oif: None, metric: 0, six, prohibits };
+    let options = RouteOptions { onlink: header.flags.contains(RouteFlags::Onlink), ..RouteOptions::default() };
+    let table = u32::from(header.table);
+    let mut path = Path { table, to: None, via: None, oif: None, metric: 0, options, six, prohibits };
     let mut destination = any;
     for attribute in &message.attributes {
         match attribute {
@@ -245,10 +254,21 @@ fn read_path(message: &RouteMessage) -> Option<Path> {
             RouteAttribute::Oif(index) => path.oif = Some(*index),
             RouteAttribute::Table(table) => path.table = *table,
             RouteAttribute::Priority(metric) => path.metric = *metric,
+            RouteAttribute::Metrics(metrics) => {
+                for metric in metrics {
+                    match metric {
+                        RouteMetric::Mtu(mtu) => path.options.mtu = Some(*mtu),
+                        RouteMetric::Advmss(size) => path.options.advmss = Some(*size),
+                        _ => {}
+                    }
+                }
+            }
             _ => {}
         }
     }
-    // Ours have no metric; IPv6 shows its default one, 1024.
+    // IPv6 shows its default one (`IP6_RT_PRIO_USER`) where none was given.
+    let unsaid = if six { 1024 } else { 0 };
+    path.options.priority = Some(path.metric).filter(|metric| *metric != unsaid);
     let default = header.destination_prefix_length == 0 && path.via.is_some();
     path.to = if default { None } else { IpNetwork::new(destination, header.destination_prefix_length).ok() };
     Some(path)

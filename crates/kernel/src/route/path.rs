@@ -4,8 +4,10 @@ use super::{NEW, RouteSocket};
 use crate::wire::Refused;
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
-use netmode_model::op::{Prohibit, Route};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
+use netmode_model::op::{Prohibit, Route, RouteOptions};
 use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -62,7 +64,7 @@ fn message(route: &Route, index: u32) -> Result<RouteMessage, Refused> {
         if let Some(IpAddr::V6(via)) = route.via {
             builder = builder.gateway(via);
         }
-        return Ok(in_table(builder.build(), route.table));
+        return Ok(finished(builder.build(), route));
     }
     let mut builder = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index);
     if let Some(IpNetwork::V4(to)) = route.to {
@@ -74,7 +76,25 @@ fn message(route: &Route, index: u32) -> Result<RouteMessage, Refused> {
         // but shows and looks up this one as ip(8) makes it.
         _ => builder = builder.scope(RouteScope::Link),
     }
-    Ok(in_table(builder.build(), route.table))
+    Ok(finished(builder.build(), route))
+}
+
+/// With what few routes have.
+fn finished(message: RouteMessage, route: &Route) -> RouteMessage {
+    let RouteOptions { onlink, priority, mtu, advmss, scope } = route.options;
+    let mut message = in_table(message, route.table);
+    if onlink {
+        message.header.flags.insert(RouteFlags::Onlink);
+    }
+    if let Some(scope) = scope {
+        message.header.scope = RouteScope::from(scope);
+    }
+    message.attributes.extend(priority.map(RouteAttribute::Priority));
+    let metrics: Vec<_> = mtu.map(RouteMetric::Mtu).into_iter().chain(advmss.map(RouteMetric::Advmss)).collect();
+    if !metrics.is_empty() {
+        message.attributes.push(RouteAttribute::Metrics(metrics));
+    }
+    message
 }
 
 fn in_table(mut message: RouteMessage, table: u32) -> RouteMessage {

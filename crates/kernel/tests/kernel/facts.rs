@@ -12,12 +12,13 @@ fn facts_of_the_host() {
     let lab = lab!();
     assert_eq!(lab.kernel.egress_mtu(), Ok(None));
     lab.apply(&bridge());
-    let to = |to: Option<&str>, via: &str| netmode_model::op::Route {
-        at: Place::Host,
-        to: to.map(|to| to.parse().unwrap()),
-        via: Some(via.parse().unwrap()),
-        dev: dev("nm0"),
-        table: netmode_model::op::MAIN_TABLE,
+    let to = |to: Option<&str>, via: &str| {
+        netmode_model::op::Route::main(
+            Place::Host,
+            to.map(|to| to.parse().unwrap()),
+            Some(via.parse().unwrap()),
+            dev("nm0"),
+        )
     };
     lab.apply(&[
         Op::LinkMtu { at: Place::Host, dev: dev("nm0"), mtu: 1400 },

@@ -148,20 +148,14 @@ pub fn container(name: &str, n: u8) -> Vec<Op> {
     let host = dev(&format!("v{name}"));
     let route = |via: &str| {
         let via = Some(via.parse().unwrap());
-        Op::RouteAdd(netmode_model::op::Route {
-            at: at(name),
-            to: None,
-            via,
-            dev: dev("eth0"),
-            table: netmode_model::op::MAIN_TABLE,
-        })
+        Op::RouteAdd(netmode_model::op::Route::main(at(name), None, via, dev("eth0")))
     };
     let addr = |addr: String| Op::AddrAdd { at: at(name), dev: dev("eth0"), addr: addr.parse().unwrap() };
     vec![
         Op::NetnsAdd { netns: netns(name), variables: vec![] },
         Op::VethAdd {
             dev: host.clone(),
-            bridge: dev("nm0"),
+            bridge: Some(dev("nm0")),
             peer_at: at(name),
             peer: dev("eth0"),
             peer_mac: mac(n),

@@ -16,13 +16,12 @@ fn everything() -> Vec<Op> {
         Op::RateSet { at: at("c1"), dev: dev("eth0"), rate: "40gbit".parse().unwrap(), burst: 20_000_000 },
         Op::AddrAdd { at: Place::Host, dev: dev("nm0"), addr: "10.9.0.1/32".parse().unwrap() },
         Op::AddrDel { at: Place::Host, dev: dev("nm0"), addr: "10.9.0.1/32".parse().unwrap() },
-        Op::RouteAdd(netmode_model::op::Route {
-            at: Place::Host,
-            to: Some("10.6.0.0/16".parse().unwrap()),
-            via: None,
-            dev: dev("nm0"),
-            table: netmode_model::op::MAIN_TABLE,
-        }),
+        Op::RouteAdd(netmode_model::op::Route::main(
+            Place::Host,
+            Some("10.6.0.0/16".parse().unwrap()),
+            None,
+            dev("nm0"),
+        )),
         Op::Sysctl { at: Place::Host, key: "net/ipv4/ip_forward".into(), value: "1".into() },
         Op::Sysctl { at: Place::Host, key: "net/ipv4/ip_local_port_range".into(), value: "40000 41000".into() },
     ]);

@@ -81,13 +81,7 @@ pub fn network(lab: &Lab) {
     let eth0 = dev("eth0");
     let route = |via: &str| {
         let via = Some(via.parse().unwrap());
-        Op::RouteAdd(netmode_model::op::Route {
-            at: at("lan"),
-            to: None,
-            via,
-            dev: dev("eth0"),
-            table: netmode_model::op::MAIN_TABLE,
-        })
+        Op::RouteAdd(netmode_model::op::Route::main(at("lan"), None, via, dev("eth0")))
     };
     ops.extend([
         Op::BridgeAdd { dev: lan.clone(), mac: mac(0x81), mtu: 1500, alias: "lan".into(), group: 0 },
@@ -98,7 +92,7 @@ pub fn network(lab: &Lab) {
         Op::NetnsAdd { netns: netns("lan"), variables: vec![] },
         Op::VethAdd {
             dev: dev("vlan9"),
-            bridge: lan,
+            bridge: Some(lan),
             peer_at: at("lan"),
             peer: dev("eth0"),
             peer_mac: mac(0x89),

@@ -218,42 +218,6 @@ pub struct AttachRequest {
     pub net: NetOptions,
 }
 
-/// An attachment to look at (CNI CHECK).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct CheckRequest {
-    /// Which.
-    pub attachment: AttachmentKey,
-    /// Its namespace.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub netns: NetnsRef,
-}
-
-/// What an attachment is found again by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct AttachmentKey {
-    /// Who asked for it.
-    pub owner: String,
-    /// The link inside; `eth0` where none is given.
-    #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-    pub interface: Option<IfName>,
-}
-
-/// Attachments to take away unless they are listed (CNI GC).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct CollectRequest {
-    /// How the owners begin whose attachments it is about.
-    pub prefix: String,
-    /// Those that stay.
-    pub keep: Vec<AttachmentKey>,
-}
-
 /// A namespace: a descriptor handed over with the connection, or a path (root only).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,8 @@
 //! A call, as its environment tells it.
 
 use super::{CniCode, CniError};
+use crate::link::IfName;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Longest name of a link, in bytes: `IFNAMSIZ` less its NUL, include/uapi/linux/if.h.
@@ -10,7 +12,9 @@ const LONGEST_LINK: usize = 15;
 const LONGEST: usize = 255;
 
 /// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Verb {
     /// Attach a container.
     Add,
@@ -52,7 +56,9 @@ impl Verb {
 }
 
 /// A call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Call {
     /// What is to be done.
     pub verb: Verb,
@@ -64,7 +70,8 @@ pub struct Call {
     pub ifname: String,
     /// `CNI_ARGS`, `KEY=VALUE;…`.
     pub args: String,
-    /// Directories of `CNI_PATH`, in order.
+    /// Directories of `CNI_PATH`, in order; the caller's alone.
+    #[serde(skip)]
     pub path: Vec<PathBuf>,
 }
 
@@ -95,6 +102,16 @@ impl Call {
         }
         let path = text("CNI_PATH").split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();
         Ok(Self { verb, container, netns: get("CNI_NETNS"), ifname, args: text("CNI_ARGS"), path })
+    }
+}
+
+impl Call {
+    /// `CNI_IFNAME` as the name of a link.
+    ///
+    /// # Errors
+    /// It cannot be one.
+    pub fn link(&self) -> Result<IfName, CniError> {
+        self.ifname.parse().map_err(|e| refused(format!("CNI_IFNAME: {e}")))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The configuration of a call: one plugin's part of a network, as the runtime sends it.
 
 use super::call::word;
-use super::{CniCode, CniError, Version};
+use super::{CniCode, CniError, CniResult, Keys, Version};
 use serde_json::{Map, Value};
 
 /// What every plugin needs of it, and all of it as it came.
@@ -40,6 +40,15 @@ impl Config {
             return Err(bad("is empty: it is expected on standard input".into()));
         }
         let value = serde_json::from_slice::<Value>(text).map_err(|e| bad(format!("is no JSON: {e}")))?;
+        Self::of(value)
+    }
+
+    /// Of a JSON value.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn of(value: Value) -> Result<Self, CniError> {
+        let bad = |why: String| CniError::new(CniCode::Decode, format!("the network configuration {why}"));
         let Value::Object(keys) = value else { return Err(bad("is no JSON object".into())) };
         let string = |key: &str| match field(&keys, key) {
             None => Ok(String::new()),
@@ -53,6 +62,19 @@ impl Config {
             return Err(CniError::new(CniCode::InvalidConfig, text));
         }
         Ok(Self { version, name, keys })
+    }
+
+    /// All keys, matched without regard to case.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys::of(&self.keys)
+    }
+
+    /// What plugins before this one answered, or ADD in the end.
+    ///
+    /// # Errors
+    /// It is no result.
+    pub fn previous(&self) -> Result<Option<CniResult>, CniError> {
+        self.get("prevResult").map(|value| CniResult::read("prevResult", value)).transpose()
     }
 
     /// A key, without regard to case.

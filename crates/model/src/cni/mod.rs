@@ -7,13 +7,19 @@
 mod call;
 mod config;
 mod error;
+mod exchange;
+mod keys;
 mod result;
+mod runtime;
 mod version;
 mod wish;
 
 pub use call::{Call, Verb};
 pub use config::{Config, field};
 pub use error::{CniCode, CniError};
-pub use result::result;
+pub use exchange::{CniReply, CniRequest, valid};
+pub use keys::{Keys, unsupported};
+pub use result::{CniResult, CniRoute, Interface, Ip};
+pub use runtime::{Runtime, WantedIp};
 pub use version::Version;
-pub use wish::{check, collect, owner, request};
+pub use wish::{owner, owners, request};

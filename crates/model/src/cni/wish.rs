@@ -1,11 +1,10 @@
 //! The plugin `netmode`: what a call wishes for, as a request to the agent.
 
-use super::{Call, CniCode, CniError, Config, field};
-use crate::api::{AttachRequest, AttachmentKey, CheckRequest, CollectRequest, NetOptions, NetnsRef};
-use crate::link::Mac;
+use super::keys::{invalid, unsupported};
+use super::{Call, CniError, CniResult, Config, Runtime};
+use crate::api::{AttachRequest, NetOptions, NetnsRef};
 use crate::mode::RequestedMode;
-use crate::port::{HostAddr, PortRange, PortSpec, Protocol};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::net::IpAddr;
 
 /// Keys that belong to a mode, or to a part of the plugin, that this release does not have.
@@ -13,193 +12,57 @@ const NOT_YET: [&str; 3] = ["subnet", "securityGroups", "parent"];
 
 /// Who an attachment belongs to: with the link inside the key by which it is found again (CNI: network, container, link).
 pub fn owner(network: &str, container: &str) -> String {
-    prefix(network) + container
+    owners(network) + container
 }
 
 /// How the owners of a network's attachments begin.
-fn prefix(network: &str) -> String {
+pub fn owners(network: &str) -> String {
     format!("cni/{network}/")
 }
 
-/// What CHECK asks the agent for; the namespace is handed over as the first descriptor.
-///
-/// # Errors
-/// The runtime has to say what ADD answered (specification, "CHECK"), and the link's name must be one.
-pub fn check(call: &Call, config: &Config) -> Result<CheckRequest, CniError> {
-    if config.get("prevResult").is_none() {
-        let text = "prevResult is missing: CHECK needs the result of ADD";
-        return Err(CniError::new(CniCode::InvalidConfig, text));
-    }
-    Ok(CheckRequest { attachment: attachment(&config.name, &call.container, &call.ifname)?, netns: NetnsRef::Fd(0) })
-}
-
-/// What GC asks the agent for; nothing where the runtime does not say what is valid (absent is not the same as empty).
-///
-/// # Errors
-/// A list that cannot be.
-pub fn collect(config: &Config) -> Result<Option<CollectRequest>, CniError> {
-    let listed = ["cni.dev/valid-attachments", "cni.dev/attachments"].into_iter().find_map(|key| config.get(key));
-    let Some(value) = listed else { return Ok(None) };
-    let bad = || invalid("cni.dev/valid-attachments", value, "a list of containerID and ifname is expected");
-    let keep = value.as_array().ok_or_else(bad)?.iter().map(|valid| {
-        let word = |key: &str| field(valid.as_object()?, key)?.as_str();
-        let (container, ifname) = word("containerID").zip(word("ifname")).ok_or_else(bad)?;
-        attachment(&config.name, container, ifname)
-    });
-    let keep = keep.collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(CollectRequest { prefix: prefix(&config.name), keep }))
-}
-
-fn attachment(network: &str, container: &str, ifname: &str) -> Result<AttachmentKey, CniError> {
-    let interface = ifname.parse().map_err(|e| CniError::new(CniCode::Environment, format!("CNI_IFNAME: {e}")))?;
-    Ok(AttachmentKey { owner: owner(network, container), interface: Some(interface) })
-}
-
-/// What ADD asks the agent for; the namespace is handed over as the first descriptor.
+/// What ADD asks the agent for; the namespace is the first descriptor that was handed over.
 ///
 /// # Errors
 /// A key that is not supported ([`CniCode::UnsupportedField`], with key and value), or a value that cannot be.
-pub fn request(call: &Call, config: &Config) -> Result<AttachRequest, CniError> {
+pub fn request(call: &Call, config: &Config, ipam: Option<&CniResult>) -> Result<AttachRequest, CniError> {
     let mode = mode(config)?;
     for key in NOT_YET {
         if let Some(value) = config.get(key) {
-            return Err(unsupported(key, value));
+            return Err(unsupported(key, value, "it is not in this release of netmode"));
         }
     }
-    if let Some(ipam) = config.get("ipam").filter(|ipam| ipam.as_object().is_none_or(|o| !o.is_empty())) {
-        return Err(unsupported("ipam", ipam).with_details("addresses are the agent's: leave the key out"));
-    }
-    let arguments = Arguments::read(&call.args)?;
-    let runtime = object(config.get("runtimeConfig"));
-    let args = config.get("args").and_then(Value::as_object).and_then(|args| field(args, "cni"));
-    let args = object(args);
-    let mut net = NetOptions { ports: ports(&runtime)?, ..NetOptions::default() };
-    // The nearest counts: capabilities, then `args`, then the environment (CNI conventions).
-    for ip in addresses(&runtime)?.or(addresses(&args)?).or(arguments.ips).unwrap_or_default() {
+    let runtime = Runtime::read(call, config)?;
+    let mut net = NetOptions { ports: runtime.ports(config)?, mac_address: runtime.mac, ..NetOptions::default() };
+    let wanted = runtime.ips.into_iter().flatten().map(|ip| ip.address);
+    // Those of a delegated IPAM plugin have taken the wishes into account.
+    let given: Option<Vec<IpAddr>> = ipam.map(|given| given.ips.iter().map(|ip| ip.address.ip()).collect());
+    for ip in given.unwrap_or_else(|| wanted.collect()) {
         match ip {
             IpAddr::V4(ip) => net.ip = Some(ip),
             IpAddr::V6(ip) => net.ip6 = Some(ip),
         }
     }
-    net.mac_address = mac(&runtime)?.or(mac(&args)?).or(arguments.mac);
-    let AttachmentKey { owner, interface } = attachment(&config.name, &call.container, &call.ifname)?;
-    Ok(AttachRequest { owner, netns: NetnsRef::Fd(0), interface, mode, network: text(config, "network")?, net })
-}
-
-fn unsupported(key: &str, value: &Value) -> CniError {
-    CniError::new(CniCode::UnsupportedField, format!("{key} {value} is not supported by this release of netmode"))
-}
-
-fn invalid(what: &str, value: &Value, why: &str) -> CniError {
-    CniError::new(CniCode::InvalidConfig, format!("{what} {value}: {why}"))
-}
-
-fn text(config: &Config, key: &str) -> Result<Option<String>, CniError> {
-    match config.get(key) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
-        Some(other) => Err(invalid(key, other, "a text is expected")),
-    }
+    let owner = owner(&config.name, &call.container);
+    let interface = Some(call.link()?);
+    let network = config.keys().text("network")?.map(str::to_owned);
+    Ok(AttachRequest { owner, netns: NetnsRef::Fd(0), interface, mode, network, net })
 }
 
 /// The mode; bridge where none is given. Of those with a namespace to attach.
 fn mode(config: &Config) -> Result<RequestedMode, CniError> {
-    let given = text(config, "mode")?.unwrap_or_else(|| "bridge".into());
-    let value = Value::String(given.clone());
+    let given = config.keys().text("mode")?.unwrap_or("bridge");
+    let value = Value::from(given);
     match given.parse::<RequestedMode>() {
         Ok(mode @ (RequestedMode::Bridge | RequestedMode::Default | RequestedMode::None)) => Ok(mode),
-        Ok(_) => Err(unsupported("mode", &value)),
+        Ok(_) => Err(unsupported("mode", &value, "it is not in this release of netmode")),
         Err(_) => Err(invalid("mode", &value, "it is one of bridge, none, host, awsvpc")),
-    }
-}
-
-fn object(value: Option<&Value>) -> Map<String, Value> {
-    value.and_then(Value::as_object).cloned().unwrap_or_default()
-}
-
-/// Capability `portMappings`.
-fn ports(runtime: &Map<String, Value>) -> Result<Vec<PortSpec>, CniError> {
-    let Some(value) = field(runtime, "portMappings") else { return Ok(Vec::new()) };
-    let mappings = value.as_array().ok_or_else(|| invalid("portMappings", value, "a list is expected"))?;
-    mappings.iter().map(port).collect()
-}
-
-fn port(mapping: &Value) -> Result<PortSpec, CniError> {
-    let bad = |why: &str| invalid("portMappings", mapping, why);
-    let object = mapping.as_object().ok_or_else(|| bad("an object is expected"))?;
-    let number = |key: &str| {
-        let port = field(object, key).and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok());
-        port.and_then(PortRange::single).ok_or_else(|| bad(&format!("{key} must be from 1 to 65535")))
-    };
-    let word = |key: &str| field(object, key).and_then(Value::as_str).unwrap_or_default();
-    let protocol = Protocol::from_word(&word("protocol").to_ascii_lowercase());
-    let protocol = protocol.ok_or_else(|| bad("protocol must be tcp, udp or sctp"))?;
-    let host = match word("hostIP") {
-        "" => HostAddr::Any,
-        ip => HostAddr::Ip(ip.parse().map_err(|_| bad("hostIP is no address"))?),
-    };
-    Ok(PortSpec { host, host_ports: Some(number("hostPort")?), container: number("containerPort")?, protocol })
-}
-
-/// Key `ips`: addresses, with or without a prefix length.
-fn addresses(object: &Map<String, Value>) -> Result<Option<Vec<IpAddr>>, CniError> {
-    let Some(value) = field(object, "ips") else { return Ok(None) };
-    let bad = || invalid("ips", value, "a list of addresses is expected");
-    let all = value.as_array().ok_or_else(bad)?;
-    let each = all.iter().map(|ip| ip.as_str().and_then(address).ok_or_else(bad));
-    each.collect::<Result<Vec<_>, _>>().map(Some)
-}
-
-fn address(text: &str) -> Option<IpAddr> {
-    text.split('/').next()?.parse().ok()
-}
-
-fn mac(object: &Map<String, Value>) -> Result<Option<Mac>, CniError> {
-    let Some(value) = field(object, "mac") else { return Ok(None) };
-    let parsed = value.as_str().and_then(|text| text.parse().ok());
-    parsed.map(Some).ok_or_else(|| invalid("mac", value, "six bytes in hex are expected, such as 02:42:ac:11:00:02"))
-}
-
-/// `CNI_ARGS`.
-#[derive(Debug, Default)]
-struct Arguments {
-    ips: Option<Vec<IpAddr>>,
-    mac: Option<Mac>,
-}
-
-impl Arguments {
-    /// `KEY=VALUE;…`; an unknown key is refused unless `IgnoreUnknown` says otherwise, wherever that stands.
-    fn read(text: &str) -> Result<Self, CniError> {
-        let bad = |why: String| CniError::new(CniCode::Environment, format!("CNI_ARGS: {why}"));
-        let pairs = text.split(';').filter(|pair| !pair.is_empty());
-        let pairs = pairs.map(|pair| pair.split_once('=').ok_or_else(|| bad(format!("{pair:?} is not KEY=VALUE"))));
-        let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
-        let ignore =
-            pairs.iter().any(|(key, value)| *key == "IgnoreUnknown" && matches!(*value, "1" | "true" | "TRUE"));
-        let mut read = Self::default();
-        for (key, value) in pairs {
-            let cannot = || bad(format!("{key}={value:?} cannot be"));
-            match key {
-                "IP" if value.is_empty() => {}
-                "IP" => {
-                    read.ips =
-                        Some(value.split(',').map(|ip| address(ip).ok_or_else(cannot)).collect::<Result<_, _>>()?)
-                }
-                "MAC" if value.is_empty() => {}
-                "MAC" => read.mac = Some(value.parse().map_err(|_| cannot())?),
-                "IgnoreUnknown" => {}
-                _ if ignore || key.starts_with("K8S_POD_") => {}
-                _ => return Err(bad(format!("unknown key {key:?}; IgnoreUnknown=1 lets it pass"))),
-            }
-        }
-        Ok(read)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni::Verb;
+    use crate::cni::{CniCode, Verb};
     use serde_json::json;
 
     fn call(args: &str) -> Call {
@@ -216,7 +79,7 @@ mod tests {
     fn wish(args: &str, keys: Value) -> Result<AttachRequest, CniError> {
         let mut config = json!({"cniVersion": "1.0.0", "name": "n1", "type": "netmode"});
         config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
-        request(&call(args), &Config::read(config.to_string().as_bytes()).unwrap())
+        request(&call(args), &Config::read(config.to_string().as_bytes()).unwrap(), None)
     }
 
     #[test]
@@ -263,7 +126,6 @@ mod tests {
             (json!({"mode": "awsvpc"}), "mode \"awsvpc\""),
             (json!({"mode": "host"}), "mode \"host\""),
             (json!({"securityGroups": ["sg-1"]}), "securityGroups [\"sg-1\"]"),
-            (json!({"ipam": {"type": "host-local"}}), "ipam {\"type\":\"host-local\"}"),
         ] {
             let error = wish("", keys).unwrap_err();
             assert!(error.code == CniCode::UnsupportedField && error.message.contains(word), "{error}");

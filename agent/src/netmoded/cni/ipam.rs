@@ -1,0 +1,89 @@
+//! The IPAM plugins: `host-local` and `static`, for our own plugins and for everybody's.
+
+use super::reference;
+use crate::agent::Agent;
+use netmode_engine::cni::{HostLocal, Key, static_addresses};
+use netmode_model::cni::{self, Call, CniCode, CniError, CniResult, Config, Verb};
+use serde_json::Value;
+use std::os::fd::OwnedFd;
+
+/// What was given out.
+pub type Ipam = HostLocal;
+
+/// Serves an IPAM plugin's call; nothing if the plugin is none.
+pub fn answer(
+    agent: &Agent,
+    plugin: &str,
+    call: &Call,
+    config: &Config,
+    handed: Option<&OwnedFd>,
+) -> Option<Result<Option<Value>, CniError>> {
+    let answer = match plugin {
+        "host-local" => host_local(agent, call, config, handed),
+        "static" => static_(call, config),
+        _ => return None,
+    };
+    Some(answer.and_then(|result| result.map(|result| result.document(config.version)).transpose()))
+}
+
+fn host_local(
+    agent: &Agent,
+    call: &Call,
+    config: &Config,
+    handed: Option<&OwnedFd>,
+) -> Result<Option<CniResult>, CniError> {
+    match call.verb {
+        // No address for what is no namespace.
+        Verb::Add if let Some(Err(error)) = handed.map(|fd| reference::netns(call, fd.try_clone().ok())) => Err(error),
+        Verb::Add => agent.ipam.add(call, config, is_stale(agent, call, config)).map(Some),
+        Verb::Del => agent.ipam.del(call, config).map(|()| None),
+        Verb::Check => checked(config).and_then(|()| agent.ipam.check(call, config)).map(|()| None),
+        Verb::Status => agent.ipam.status(config).map(|()| None),
+        Verb::Gc => match cni::valid(config)? {
+            Some(valid) => agent.ipam.collect(config, &valid).map(|()| None),
+            None => Ok(None),
+        },
+        Verb::Version => Ok(None),
+    }
+}
+
+/// Whether an address that a container still has is what a plugin of ours has left that never finished: then the runtime
+/// calls ADD again, and means it.
+fn is_stale(agent: &Agent, call: &Call, config: &Config) -> bool {
+    let Some(plugin) = config.get("type").and_then(Value::as_str) else { return false };
+    let key = Key {
+        network: config.name.clone(),
+        container: call.container.clone(),
+        interface: call.ifname.clone(),
+        plugin: plugin.to_owned(),
+    };
+    plugin.parse::<netmode_engine::cni::Plugin>().is_ok()
+        && agent.engine.attachment(&key).is_none_or(|made| !made.ready)
+}
+
+fn static_(call: &Call, config: &Config) -> Result<Option<CniResult>, CniError> {
+    match call.verb {
+        Verb::Add => static_addresses(call, config).map(Some),
+        Verb::Check => {
+            checked(config)?;
+            let (wanted, previous) = (static_addresses(call, config)?, config.previous()?.unwrap_or_default());
+            let missing = wanted.ips.iter().find(|ip| !previous.ips.iter().any(|p| p.address == ip.address));
+            match missing {
+                None => Ok(None),
+                Some(ip) => {
+                    let text = format!("prevResult does not have the configured address {}", ip.address);
+                    Err(CniError::new(CniCode::Refused, text))
+                }
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// CHECK needs the result of ADD (specification, "CHECK").
+pub(super) fn checked(config: &Config) -> Result<(), CniError> {
+    if config.get("prevResult").is_some() {
+        return Ok(());
+    }
+    Err(CniError::new(CniCode::InvalidConfig, "prevResult is missing: CHECK needs the result of ADD"))
+}

@@ -1,0 +1,65 @@
+//! The plugin `netmode`: bridge mode and none, on the agent's own networks.
+
+use super::ipam::checked;
+use crate::agent::Agent;
+use crate::foreign::{self, Key};
+use netmode_engine::cni::told;
+use netmode_model::ApiError;
+use netmode_model::api::NetnsRef;
+use netmode_model::cni::{self, Call, CniError, CniResult, Config, Verb};
+use serde_json::Value;
+use std::os::fd::OwnedFd;
+
+/// A call, and who it is from.
+pub(super) struct Caller<'a> {
+    pub(super) uid: u32,
+    pub(super) call: &'a Call,
+    pub(super) config: &'a Config,
+    pub(super) only_ask: bool,
+}
+
+pub(super) fn answer(
+    agent: &Agent,
+    caller: &Caller<'_>,
+    ipam: Option<CniResult>,
+    handed: Option<OwnedFd>,
+) -> Result<Option<Value>, CniError> {
+    let Caller { uid, call, config, only_ask } = *caller;
+    let refused = |error: ApiError| told(&error);
+    let key = || Key::new(uid, cni::owner(&config.name, &call.container), Some(call.link()?)).map_err(refused);
+    match call.verb {
+        Verb::Add => {
+            let request = cni::request(call, config, ipam.as_ref())?;
+            if only_ask {
+                return foreign::must_be_new(agent, &key()?).map(|()| None).map_err(refused);
+            }
+            let reply = foreign::attach_anew(agent, key()?, request, handed).map_err(refused)?;
+            let mut result = CniResult::from(&reply);
+            for interface in &mut result.interfaces {
+                interface.sandbox = call.netns.clone().unwrap_or_default();
+            }
+            result.dns = config.get("dns").and_then(Value::as_object).cloned().unwrap_or_default();
+            result.document(config.version).map(Some)
+        }
+        Verb::Del => {
+            foreign::detach(agent, &key()?);
+            Ok(None)
+        }
+        Verb::Check => {
+            checked(config)?;
+            foreign::check(agent, &key()?, &NetnsRef::Fd(0), handed).map(|()| None).map_err(refused)
+        }
+        Verb::Gc => {
+            let Some(valid) = cni::valid(config)? else { return Ok(None) };
+            let keys = valid.iter().map(|(container, link)| {
+                let link =
+                    link.parse().map_err(|e| CniError::new(cni::CniCode::InvalidConfig, format!("ifname: {e}")))?;
+                Key::new(uid, cni::owner(&config.name, container), Some(link)).map_err(refused)
+            });
+            let keep = keys.collect::<Result<Vec<_>, _>>()?;
+            foreign::collect(agent, uid, &cni::owners(&config.name), &keep);
+            Ok(None)
+        }
+        Verb::Status | Verb::Version => Ok(None),
+    }
+}

@@ -1,0 +1,283 @@
+//! Attachments of CNI's reference plugins: reserve, record, apply, and back.
+
+use super::attachment::{born, is_inside, stays};
+use super::lan::Known;
+use super::{Attachment, Key, Planned, VERSION, kernel, told};
+use crate::attach::{Engine, lock};
+use crate::endpoint::{Owner, OwnerKind};
+use crate::error::AttachError;
+use crate::outside::{Host, Kept};
+use crate::store::{self, Kind};
+use netmode_model::cni::CniError;
+use netmode_model::nft::{Element, TableName};
+use netmode_model::op::OpError;
+use netmode_model::{ApiError, Code, Final, Id, IfName, Inverse, Op, Published};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// What stands, and what is known of it.
+#[derive(Default)]
+pub struct Attachments {
+    live: Mutex<HashMap<Key, Live>>,
+    /// How many attachments need an element.
+    shared: Mutex<HashMap<Element, usize>>,
+    pub(super) lans: Mutex<HashMap<IfName, Known>>,
+    /// Links that are being deleted, with the container and the link inside.
+    leaving: Mutex<Vec<(String, String, IfName)>>,
+}
+
+struct Live {
+    record: Attachment,
+    kept: Vec<Kept>,
+    _left: Box<dyn Send + Sync>,
+}
+
+/// Whom an attachment is made for.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The id, random.
+    pub id: Id,
+    /// What it is found by.
+    pub key: Key,
+    /// Inode number of its namespace.
+    pub netns: u64,
+}
+
+fn unrecorded(error: &store::StoreError) -> CniError {
+    told(&ApiError::new(Code::State, error.to_string()))
+}
+
+impl Engine {
+    /// What one plugin has made for a container.
+    pub fn attachment(&self, key: &Key) -> Option<Attachment> {
+        lock(&self.cni.live).get(key).map(|live| live.record.clone())
+    }
+
+    /// Everything that plugins have made.
+    pub fn attachments(&self) -> Vec<Attachment> {
+        lock(&self.cni.live).values().map(|live| live.record.clone()).collect()
+    }
+
+    /// The elements that all of them need, of all tables.
+    pub fn attachment_elements(&self) -> Vec<(TableName, Element)> {
+        lock(&self.cni.live).values().flat_map(|live| live.record.elements(&self.settings.table)).collect()
+    }
+
+    /// The links of others' networks that are let through.
+    pub fn open_links(&self) -> Vec<IfName> {
+        let named = |element: &Element| match element.key.first() {
+            Some(netmode_model::nft::Span::One(netmode_model::nft::Datum::Name(name))) => Some(name.clone()),
+            _ => None,
+        };
+        let open = self.attachment_elements().into_iter().filter(|(_, e)| e.set == crate::ruleset::OPEN);
+        let mut links: Vec<IfName> = open.filter_map(|(_, element)| named(&element)).collect();
+        links.sort();
+        links.dedup();
+        links
+    }
+
+    /// Makes what a plan says.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then, but for a bridge that was made.
+    pub fn make_attachment(&self, subject: Subject, plan: Planned, host: &dyn Host) -> Result<Attachment, CniError> {
+        let ports = self.take_ports(&subject, &plan.ports)?;
+        let result = self.make_with(&subject, &plan, host, ports);
+        if result.is_err() {
+            self.release_ports(subject.id, &plan.ports);
+        }
+        result
+    }
+
+    fn make_with(
+        &self,
+        subject: &Subject,
+        plan: &Planned,
+        host: &dyn Host,
+        kept: Vec<Kept>,
+    ) -> Result<Attachment, CniError> {
+        let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lan) = &plan.lan {
+            self.cni.ensure(lan, &*self.outside, host, &self.settings)?;
+        }
+        let born = born(&plan.ops);
+        let needed = |undo: Vec<Inverse>| undo.into_iter().filter(|inverse| stays(inverse, &born)).collect::<Vec<_>>();
+        let mut record = Attachment {
+            v: VERSION,
+            id: subject.id,
+            key: subject.key.clone(),
+            ready: false,
+            netns: subject.netns,
+            steps: plan.ops.clone(),
+            undo: needed(plan.ops.iter().map(Op::inverse).collect()),
+            behind: plan.behind.clone(),
+            shared: plan.shared.clone(),
+            ports: plan.ports.clone(),
+            bridge: plan.lan.as_ref().map(|lan| lan.dev.clone()),
+            gateways: plan.lan.iter().flat_map(|lan| lan.gateways.clone()).collect(),
+        };
+        self.write(&record).map_err(|e| unrecorded(&e))?;
+        let made = self.share(&plan.shared).and_then(|()| {
+            let done = self.outside.apply(&plan.lasting).and_then(|_| self.outside.apply(&plan.ops));
+            done.inspect_err(|_| drop(self.unshare(&plan.shared)))
+        });
+        let undo = match made {
+            Ok(undo) => undo,
+            Err(error) => {
+                let _ = self.store.remove(Kind::Attachment, &record.id.to_string());
+                return Err(kernel(&error));
+            }
+        };
+        record.ready = true;
+        record.undo = needed(undo.clone());
+        if let Err(error) = self.write(&record) {
+            self.outside.undo(undo);
+            self.unshare(&plan.shared);
+            let _ = self.store.remove(Kind::Attachment, &record.id.to_string());
+            return Err(unrecorded(&error));
+        }
+        self.keep(record.clone(), kept);
+        self.outside.finish(&plan.then);
+        Ok(record)
+    }
+
+    fn write(&self, record: &Attachment) -> Result<(), store::StoreError> {
+        store::put(&*self.store, Kind::Attachment, &record.id.to_string(), record)
+    }
+
+    fn keep(&self, record: Attachment, kept: Vec<Kept>) {
+        let sockets: Vec<&Kept> = kept.iter().filter(|k| k.by_socket).collect();
+        let left = if sockets.is_empty() { Box::new(()) } else { self.hold.keep(&sockets) };
+        lock(&self.cni.live).insert(record.key.clone(), Live { record, kept, _left: left });
+    }
+
+    /// Adopts a recorded attachment. Tells which of its ports could not be held again.
+    pub fn adopt_attachment(&self, record: Attachment) -> Vec<(Published, String)> {
+        let (mut kept, mut lost) = (Vec::new(), Vec::new());
+        self.leases().name(record.id, &owner(&record.key, record.id));
+        for published in &record.ports {
+            let _ = self.leases().ports.take(published, record.id);
+            match self.hold.hold(published.protocol, published.host, published.host_ports, false) {
+                Ok(held) => kept.push(held),
+                Err(why) => lost.push((*published, why.to_string())),
+            }
+        }
+        let mut shared = lock(&self.cni.shared);
+        record.shared.iter().for_each(|element| *shared.entry(element.clone()).or_default() += 1);
+        drop(shared);
+        self.keep(record, kept);
+        lost
+    }
+
+    /// Takes ports by record, and holds them.
+    fn take_ports(&self, subject: &Subject, ports: &[Published]) -> Result<Vec<Kept>, CniError> {
+        let mut kept = Vec::new();
+        if ports.is_empty() {
+            return Ok(kept);
+        }
+        self.leases().name(subject.id, &owner(&subject.key, subject.id));
+        for (n, published) in ports.iter().enumerate() {
+            let taken = self.leases().take_ports(published, subject.id).and_then(|()| {
+                let held = self.hold.hold(published.protocol, published.host, published.host_ports, false);
+                held.map_err(|failure| {
+                    self.leases().ports.release(published, subject.id);
+                    self.not_held(*published, failure)
+                })
+            });
+            match taken {
+                Ok(held) => kept.push(held),
+                Err(error) => {
+                    drop(kept);
+                    self.release_ports(subject.id, &ports[..n]);
+                    return Err(told(&error.into()));
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    fn release_ports(&self, id: Id, ports: &[Published]) {
+        let mut leases = self.leases();
+        ports.iter().for_each(|published| leases.ports.release(published, id));
+        leases.forget(id);
+    }
+
+    /// Has elements that several may need be there.
+    fn share(&self, elements: &[Element]) -> Result<(), OpError> {
+        if elements.is_empty() {
+            return Ok(());
+        }
+        let mut shared = lock(&self.cni.shared);
+        let missing: Vec<Op> =
+            elements.iter().filter(|element| !shared.contains_key(element)).map(|e| self.add(e)).collect();
+        self.outside.apply(&missing)?;
+        elements.iter().for_each(|element| *shared.entry(element.clone()).or_default() += 1);
+        Ok(())
+    }
+
+    /// Takes away those that nobody needs any more.
+    fn unshare(&self, elements: &[Element]) -> Vec<OpError> {
+        let mut shared = lock(&self.cni.shared);
+        let mut last = Vec::new();
+        for element in elements {
+            let Some(count) = shared.get_mut(element) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                shared.remove(element);
+                last.push(self.add(element).inverse());
+            }
+        }
+        if last.is_empty() { Vec::new() } else { self.outside.undo(last) }
+    }
+
+    fn add(&self, element: &Element) -> Op {
+        Op::ElementAdd { table: TableName::inet(&self.settings.table), element: element.clone() }
+    }
+
+    /// Takes away what a plugin has made; nothing is done already. `inside` tells whether the namespace could be handed
+    /// over: without it what is in there goes with it. Goes on past failures and returns all of them.
+    pub fn remove_attachment(&self, key: &Key, inside: bool) -> Vec<OpError> {
+        let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(Live { record, kept, _left }) = lock(&self.cni.live).remove(key) else { return Vec::new() };
+        let undo = record.undo.iter().filter(|inverse| inside || !is_inside(inverse)).cloned().collect();
+        let mut failures = self.outside.undo(undo);
+        let place = |dev: &IfName| (key.container.clone(), key.interface.clone(), dev.clone());
+        lock(&self.cni.leaving).extend(record.behind.iter().map(place));
+        let drop_link = |dev: &IfName| Final::LinkDrop { dev: dev.clone() };
+        let mut then: Vec<Final> = record.behind.iter().map(drop_link).collect();
+        then.extend(crate::bridge::flush(&record.ports));
+        failures.extend(self.outside.finish(&then));
+        failures.extend(self.unshare(&record.shared));
+        drop((kept, _left));
+        self.release_ports(record.id, &record.ports);
+        let _ = self.store.remove(Kind::Attachment, &record.id.to_string());
+        failures
+    }
+
+    /// Links of the host that a container's earlier attachment of the same link had, and that are still to be deleted.
+    pub fn leaving_of(&self, container: &str, interface: &str) -> Vec<IfName> {
+        let leaving = lock(&self.cni.leaving);
+        let of = leaving.iter().filter(|(c, i, _)| c == container && i == interface);
+        of.map(|(.., dev)| dev.clone()).collect()
+    }
+
+    /// Forgets a link that is gone.
+    pub(crate) fn forget_leaving(&self, dev: &IfName) {
+        lock(&self.cni.leaving).retain(|(.., leaving)| leaving != dev);
+    }
+
+    fn not_held(&self, published: Published, failure: crate::outside::HoldFailure) -> AttachError {
+        use crate::outside::HoldFailure;
+        let failure = match failure {
+            HoldFailure::Taken { port, .. } => {
+                HoldFailure::Taken { port, holder: self.hold.holder(published.protocol, port) }
+            }
+            other => other,
+        };
+        crate::attach::not_held(published, failure)
+    }
+}
+
+fn owner(key: &Key, id: Id) -> Owner {
+    Owner { kind: OwnerKind::Netns, id, name: key.owner(), uid: 0 }
+}
