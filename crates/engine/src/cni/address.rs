@@ -7,12 +7,42 @@ use ipnetwork::IpNetwork;
 use netmode_model::cni::{CniError, CniRoute, Ip, Keys, unsupported};
 use netmode_model::nft::{Element, Family};
 use netmode_model::op::{MAIN_TABLE, Op, Route, RouteOptions};
-use netmode_model::{IfName, Place};
+use netmode_model::{IfName, Mac, Place};
 use std::net::IpAddr;
 
+/// Whether neighbours may know another hardware address for one of a link's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Neighbours {
+    /// They are told when the link comes up.
+    Told,
+    /// They know the right one, if any.
+    Know,
+}
+
+impl Neighbours {
+    /// A hardware address that follows from the IPv4 address is always the same for it.
+    pub(super) fn of(mac: Mac, ips: &[Ip]) -> Self {
+        let derived = |ip: &Ip| matches!(ip.address.ip(), IpAddr::V4(v4) if Mac::from_ipv4(v4) == mac);
+        if ips.iter().any(derived) { Self::Know } else { Self::Told }
+    }
+}
+
 /// Steps that give a link its addresses and routes and bring it up.
-pub(super) fn configure(ask: &Ask<'_>, dev: &IfName, ips: &[Ip], routes: &[CniRoute]) -> Vec<Op> {
+pub(super) fn configure(
+    ask: &Ask<'_>,
+    dev: &IfName,
+    ips: &[Ip],
+    routes: &[CniRoute],
+    neighbours: Neighbours,
+) -> Vec<Op> {
     let mut ops = Vec::new();
+    let families = [("ipv4", "arp_notify", true), ("ipv6", "ndisc_notify", false)];
+    for (family, name, v4) in families.into_iter().filter(|_| neighbours == Neighbours::Told) {
+        if ips.iter().any(|ip| ip.address.is_ipv4() == v4) {
+            let key = format!("net/{family}/conf/{dev}/{name}");
+            ops.push(Op::Sysctl { at: ask.at.clone(), key, value: "1".into() });
+        }
+    }
     if ips.iter().any(|ip| ip.address.is_ipv6()) {
         // Runtimes make namespaces without IPv6 where the host's default says so.
         let key = format!("net/ipv6/conf/{dev}/disable_ipv6");

@@ -177,13 +177,7 @@ impl Engine {
         }
         self.leases().name(subject.id, &owner(&subject.key, subject.id));
         for (n, published) in ports.iter().enumerate() {
-            let taken = self.leases().take_ports(published, subject.id).and_then(|()| {
-                let held = self.hold.hold(published.protocol, published.host, published.host_ports, false);
-                held.map_err(|failure| {
-                    self.leases().ports.release(published, subject.id);
-                    self.not_held(*published, failure)
-                })
-            });
+            let taken = self.take_port(published, subject.id);
             match taken {
                 Ok(held) => kept.push(held),
                 Err(error) => {
@@ -194,6 +188,15 @@ impl Engine {
             }
         }
         Ok(kept)
+    }
+
+    fn take_port(&self, published: &Published, id: Id) -> Result<Kept, AttachError> {
+        self.leases().take_ports(published, id)?;
+        let held = self.hold.hold(published.protocol, published.host, published.host_ports, false);
+        held.map_err(|failure| {
+            self.leases().ports.release(published, id);
+            self.not_held(*published, failure)
+        })
     }
 
     fn release_ports(&self, id: Id, ports: &[Published]) {

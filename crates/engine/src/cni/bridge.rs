@@ -1,13 +1,13 @@
 //! The plugin `bridge`.
 
-use super::address::{configure, masquerade};
+use super::address::{Neighbours, configure, masquerade};
 use super::ask::{Ask, Planned, link_member, of_host};
 use super::{Lan, invalid};
 use crate::{ruleset, source_guard};
 use ipnetwork::IpNetwork;
 use netmode_model::cni::{CniError, CniResult, CniRoute, Ip, Keys, unsupported};
 use netmode_model::nft::TableName;
-use netmode_model::{Final, IfName, Mac, Op};
+use netmode_model::{IfName, Mac, Op};
 use serde_json::Map;
 use std::net::IpAddr;
 
@@ -64,7 +64,7 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
         Op::PortUp { dev: host_dev.clone(), hairpin, isolated: keys.flag("portIsolation")?, alias: ask.alias() },
     ];
     if !silent {
-        ops.extend(configure(ask, &dev, &ips, &routes));
+        ops.extend(configure(ask, &dev, &ips, &routes, Neighbours::of(mac, &ips)));
     }
     if guarded {
         ops.extend(guard(ask, &host_dev, mac, &ips)?);
@@ -77,7 +77,6 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
         lan: Some(lan),
         ops,
         behind: vec![host_dev],
-        then: announce(ask, &dev, mac, &result.ips),
         result: Some(result),
         ..Planned::default()
     })
@@ -137,16 +136,6 @@ fn guard(ask: &Ask<'_>, port: &IfName, mac: Mac, ips: &[Ip]) -> Result<Vec<Op>, 
     let table = || TableName::bridge(&ask.settings.table);
     let elements = source_guard::elements(port, mac, &addrs).into_iter();
     Ok(elements.map(|element| Op::ElementAdd { table: table(), element }).collect())
-}
-
-/// Neighbours may know another hardware address where somebody chose one.
-fn announce(ask: &Ask<'_>, dev: &IfName, mac: Mac, ips: &[Ip]) -> Vec<Final> {
-    let derived = |ip: &Ip| matches!(ip.address.ip(), IpAddr::V4(v4) if Mac::from_ipv4(v4) == mac);
-    if ips.iter().any(derived) {
-        return Vec::new();
-    }
-    let tell = |ip: &Ip| Final::Announce { at: ask.at.clone(), dev: dev.clone(), ip: ip.address.ip(), mac };
-    ips.iter().map(tell).collect()
 }
 
 /// The bridge, the link on the host, the one inside; what plugins before this one made comes behind.

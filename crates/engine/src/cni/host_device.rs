@@ -1,6 +1,6 @@
 //! The plugin `host-device`: a link of the host moves into the container, and back.
 
-use super::address::configure;
+use super::address::{Neighbours, configure};
 use super::ask::{Ask, Planned};
 use super::bridge::with_previous;
 use super::{invalid, kernel, refused};
@@ -23,7 +23,7 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
         Op::LinkDown { at: Place::Host, dev: link.name.clone() },
         Op::LinkMove { from: Place::Host, dev: link.name.clone(), to: ask.at.clone(), name: dev.clone() },
     ];
-    ops.extend(configure(ask, &dev, &ips, &routes));
+    ops.extend(configure(ask, &dev, &ips, &routes, Neighbours::Told));
     let ips = ips.into_iter().map(|ip| Ip { interface: Some(0), ..ip }).collect();
     let interfaces = vec![ask.interface(&dev, mac, Some(link.mtu))];
     let own = CniResult { interfaces, ips, routes, dns: ask.dns() };

@@ -88,6 +88,11 @@ impl Lan {
             ops.push(self.variable("ipv6", "accept_ra", "0"));
         }
         ops.extend(self.gateways.iter().flat_map(|gateway| self.addressed(*gateway)));
+        if self.gateways.iter().any(IpNetwork::is_ipv6) {
+            // Neighbour solicitations for what is forwarded need a link-local source (RFC 4861 §7.2.2).
+            let link_local = "fe80::1/64".parse().ok();
+            ops.extend(link_local.map(|addr| Op::AddrAdd { at: Place::Host, dev: dev(), addr }));
+        }
         ops.extend(self.promiscuous());
         ops.push(Op::LinkUp { at: Place::Host, dev: dev() });
         ops

@@ -1,6 +1,6 @@
 //! The plugin `ptp`: a veth pair, routed at both ends.
 
-use super::address::{configure, masquerade};
+use super::address::{Neighbours, configure, masquerade};
 use super::ask::{Ask, Planned, link_member, of_host};
 use super::bridge::with_previous;
 use super::{invalid, refused};
@@ -30,13 +30,12 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
         mtu,
         group: ask.settings.group,
     }];
-    ops.push(ask.element(link_member(ruleset::OPEN, &[&host_dev])));
     if ask.settings.kernel_ipv6 {
         let key = format!("net/ipv6/conf/{host_dev}/accept_ra");
         ops.push(Op::Sysctl { at: Place::Host, key, value: "0".into() });
     }
     // The far end of a default route must be on a link, so the gateway's own route comes first.
-    ops.extend(configure(ask, &dev, &ips, &[]));
+    ops.extend(configure(ask, &dev, &ips, &[], Neighbours::Know));
     ops.extend(ips.iter().flat_map(|ip| routed(ask, &dev, ip)));
     ops.extend(own_routes(ask, &dev, &ips, given));
     ops.extend(ips.iter().flat_map(|ip| from_host(&host_dev, ip)));
@@ -46,7 +45,7 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     let interfaces = vec![of_host(&host_dev), ask.interface(&dev, mac, Some(mtu))];
     let own = CniResult { interfaces, ips, routes: given.routes.clone(), dns: ask.dns() };
     Ok(Planned {
-        shared,
+        shared: shared.into_iter().chain([link_member(ruleset::OPEN, &[&host_dev])]).collect(),
         ops,
         behind: vec![host_dev],
         result: Some(with_previous(own, ask.previous)),

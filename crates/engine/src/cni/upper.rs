@@ -1,6 +1,6 @@
 //! The plugins `macvlan`, `ipvlan` and `vlan`: a link on top of one that is there.
 
-use super::address::configure;
+use super::address::{Neighbours, configure};
 use super::ask::{Ask, Planned};
 use super::bridge::with_previous;
 use super::{invalid, kernel, refused};
@@ -68,7 +68,7 @@ fn plan(ask: &Ask<'_>, kind: Upper, mac: Option<Mac>, given: Option<&CniResult>)
     let (ips, routes) = given.map(|given| (given.ips.clone(), given.routes.clone())).unwrap_or_default();
     // An ipvlan and a VLAN have the lower device's address.
     let shown = mac.or(lower.mac).unwrap_or_else(|| ask.own_mac());
-    ops.extend(configure(ask, &dev, &ips, &routes));
+    ops.extend(configure(ask, &dev, &ips, &routes, Neighbours::Told));
     let ips = ips.into_iter().map(|ip| Ip { interface: Some(0), ..ip }).collect();
     let own = CniResult { interfaces: vec![ask.interface(&dev, shown, Some(mtu))], ips, routes, dns: ask.dns() };
     let previous = ask.previous.filter(|_| ask.ipam.is_some() || given.is_none());
