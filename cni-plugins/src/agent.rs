@@ -2,7 +2,7 @@
 
 use netmode_client::{Client, ClientError, DEFAULT_SOCKET};
 use netmode_model::Code;
-use netmode_model::cni::{Call, CniCode, CniError, CniRequest, Config, Verb};
+use netmode_model::cni::{Call, CniCode, CniError, CniRequest, Config, Ipam, Verb};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
@@ -50,11 +50,11 @@ impl<'a> Agent<'a> {
         Ok(Self { client, call, config, netns, host })
     }
 
-    /// Has a plugin's part of the call served. `ipam` is what another plugin gave to it.
+    /// Has a plugin's part of the call served.
     ///
     /// # Errors
     /// The agent's refusal, or that it does not answer.
-    pub fn serve(&self, plugin: &str, ipam: Option<Value>) -> Result<Option<Value>, CniError> {
+    pub fn serve(&self, plugin: &str, ipam: Ipam) -> Result<Option<Value>, CniError> {
         self.ask(plugin, ipam, false)
     }
 
@@ -63,10 +63,10 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// Why not.
     pub fn may(&self, plugin: &str) -> Result<(), CniError> {
-        self.ask(plugin, None, true).map(drop)
+        self.ask(plugin, Ipam::None, true).map(drop)
     }
 
-    fn ask(&self, plugin: &str, ipam: Option<Value>, only_ask: bool) -> Result<Option<Value>, CniError> {
+    fn ask(&self, plugin: &str, ipam: Ipam, only_ask: bool) -> Result<Option<Value>, CniError> {
         let request = CniRequest {
             plugin: plugin.to_owned(),
             call: self.call.clone(),

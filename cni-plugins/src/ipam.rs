@@ -2,7 +2,6 @@
 //! (specification, section "Plugin Delegation").
 
 use crate::Failure;
-use crate::agent::Agent;
 use netmode_model::cni::{Call, CniCode, CniError, Config, field};
 use nix::libc;
 use serde_json::{Map, Value};
@@ -19,22 +18,33 @@ const OURS: [&str; 2] = ["host-local", "static"];
 /// How often a program that is just being written is tried (ETXTBSY), as libcni does.
 const TRIES: u32 = 5;
 
-/// A plugin that gives addresses.
-pub struct Ipam<'a> {
+/// Who gives addresses.
+pub enum Delegate<'a> {
+    /// Nobody.
+    Nobody,
+    /// A plugin of ours, by its name.
+    Ours(String),
+    /// Somebody else's.
+    Theirs(Program<'a>),
+}
+
+/// Somebody else's plugin.
+pub struct Program<'a> {
     name: String,
-    /// The program; none for one of ours.
-    program: Option<PathBuf>,
+    path: PathBuf,
     /// What it gets on standard input.
     text: &'a [u8],
 }
 
-impl<'a> Ipam<'a> {
+impl<'a> Delegate<'a> {
     /// The one that a configuration names.
     ///
     /// # Errors
     /// It is not there.
-    pub fn of(call: &Call, config: &Config, text: &'a [u8]) -> Result<Option<Self>, CniError> {
-        let Some(name) = config.keys().object("ipam")?.text("type")?.map(str::to_owned) else { return Ok(None) };
+    pub fn of(call: &Call, config: &Config, text: &'a [u8]) -> Result<Self, CniError> {
+        let Some(name) = config.keys().object("ipam")?.text("type")?.map(str::to_owned) else {
+            return Ok(Self::Nobody);
+        };
         let bad = |why: &str| CniError::new(CniCode::InvalidConfig, format!("ipam type {name:?} {why}"));
         if name.contains('/') || name == "." || name == ".." {
             return Err(bad("cannot be the name of a plugin"));
@@ -43,43 +53,33 @@ impl<'a> Ipam<'a> {
             fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
         };
         let found = call.path.iter().map(|dir| dir.join(&name)).find(executable);
-        let found = found.ok_or_else(|| bad("is in none of the directories of CNI_PATH"))?;
-        let is_own = is_own(&found);
-        match (is_own, OURS.contains(&name.as_str())) {
+        let path = found.ok_or_else(|| bad("is in none of the directories of CNI_PATH"))?;
+        match (is_own(&path), OURS.contains(&name.as_str())) {
+            (false, _) => Ok(Self::Theirs(Program { name, path, text })),
+            (true, true) => Ok(Self::Ours(name)),
             // It would call itself again and again.
             (true, false) => Err(bad("is no plugin that gives addresses")),
-            (own, _) => Ok(Some(Self { name, program: (!own).then_some(found), text })),
         }
     }
+}
 
-    /// Whether it is somebody else's.
-    pub fn is_foreign(&self) -> bool {
-        self.program.is_some()
-    }
-
+impl Program<'_> {
     /// Has it serve the call's own verb.
     ///
     /// # Errors
     /// Its refusal.
-    pub fn serve(&self, agent: &Agent<'_>) -> Result<Option<Value>, Failure> {
-        match &self.program {
-            None => Ok(agent.serve(&self.name, None)?),
-            Some(program) => self.run(program, None),
-        }
+    pub fn serve(&self) -> Result<Option<Value>, Failure> {
+        self.run(None)
     }
 
-    /// Has it take back what it gave.
-    pub fn take_back(&self, undo: &Agent<'_>) {
-        // What failed before is what is told.
-        let _ = match &self.program {
-            None => undo.serve(&self.name, None).map(drop).map_err(Failure::from),
-            Some(program) => self.run(program, Some("DEL")).map(drop),
-        };
+    /// Has it take back what it gave. What failed before is what is told.
+    pub fn take_back(&self) {
+        let _ = self.run(Some("DEL"));
     }
 
-    fn run(&self, program: &PathBuf, verb: Option<&str>) -> Result<Option<Value>, Failure> {
+    fn run(&self, verb: Option<&str>) -> Result<Option<Value>, Failure> {
         let failed = |why: String| CniError::new(CniCode::Refused, format!("the IPAM plugin {} {why}", self.name));
-        let mut command = Command::new(program);
+        let mut command = Command::new(&self.path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         if let Some(verb) = verb {
             command.env("CNI_COMMAND", verb);

@@ -1,9 +1,9 @@
 //! A call, served: by the agent, and by an IPAM plugin where the configuration names one.
 
 use crate::agent::Agent;
-use crate::ipam::Ipam;
+use crate::ipam::Delegate;
 use crate::{Failure, about};
-use netmode_model::cni::{Call, CniCode, CniError, Config, Verb};
+use netmode_model::cni::{Call, CniCode, CniError, Config, Ipam, Verb};
 use serde_json::Value;
 
 /// Plugins that make a link, and have its addresses given by another plugin.
@@ -15,61 +15,42 @@ const WITH_ADDRESSES: [&str; 7] = [about::OWN, "bridge", "macvlan", "ipvlan", "v
 /// See [`Failure`].
 pub fn serve(plugin: &str, call: &Call, config: &Config, text: &[u8]) -> Result<Option<Value>, Failure> {
     let agent = Agent::of(call, config)?;
-    let ipam = if WITH_ADDRESSES.contains(&plugin) { Ipam::of(call, config, text) } else { Ok(None) };
+    let with_addresses = WITH_ADDRESSES.contains(&plugin);
+    let delegate = if with_addresses { Delegate::of(call, config, text) } else { Ok(Delegate::Nobody) };
     match call.verb {
-        Verb::Add => add(plugin, &agent, call, config, ipam?),
-        Verb::Status => ready(plugin, &agent, ipam.map_err(unavailable)?).map(|()| None),
-        // Whatever fails, the rest is done; the first failure is told in the end.
-        Verb::Del | Verb::Gc | Verb::Check => {
-            let own = agent.serve(plugin, None).map(drop).map_err(Failure::from);
-            let theirs = match ipam {
-                Ok(Some(ipam)) => ipam.serve(&agent).map(drop),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error.into()),
-            };
-            own.and(theirs).map(|()| None)
+        Verb::Add => add(plugin, &agent, delegate?),
+        Verb::Status => {
+            both(plugin, &agent, delegate.map_err(|error| CniError { code: CniCode::NotAvailable, ..error }))
         }
+        Verb::Del | Verb::Gc | Verb::Check => both(plugin, &agent, delegate),
         Verb::Version => Ok(None),
     }
 }
 
-fn add(
-    plugin: &str,
-    agent: &Agent<'_>,
-    call: &Call,
-    config: &Config,
-    ipam: Option<Ipam<'_>>,
-) -> Result<Option<Value>, Failure> {
-    let Some(ipam) = ipam else { return Ok(agent.serve(plugin, None)?) };
-    let undo = Call { verb: Verb::Del, ..call.clone() };
-    let undo = Agent::of(&undo, config)?;
-    if ipam.is_foreign() {
-        // Taking back after a refusal would take from the attachment that is in the way.
-        agent.may(plugin)?;
-    }
-    let given = match ipam.serve(agent) {
-        Ok(given) => given.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
-        Err(failure) => {
-            // Ours gives all or nothing.
-            if ipam.is_foreign() {
-                ipam.take_back(&undo);
-            }
-            return Err(failure);
-        }
+/// Whatever fails, the rest is done; the first failure is told in the end.
+fn both(plugin: &str, agent: &Agent<'_>, delegate: Result<Delegate<'_>, CniError>) -> Result<Option<Value>, Failure> {
+    let (ipam, program, missing) = match delegate {
+        Ok(Delegate::Nobody) => (Ipam::None, None, Ok(())),
+        Ok(Delegate::Ours(name)) => (Ipam::Ours(name), None, Ok(())),
+        Ok(Delegate::Theirs(program)) => (Ipam::None, Some(program), Ok(())),
+        Err(error) => (Ipam::None, None, Err(error.into())),
     };
-    let made = agent.serve(plugin, Some(given));
-    if made.is_err() {
-        ipam.take_back(&undo);
-    }
-    Ok(made?)
+    let own = agent.serve(plugin, ipam).map(drop).map_err(Failure::from);
+    let theirs = program.map_or(missing, |program| program.serve().map(drop));
+    own.and(theirs).map(|()| None)
 }
 
-/// STATUS: whether ADD could be.
-fn ready(plugin: &str, agent: &Agent<'_>, ipam: Option<Ipam<'_>>) -> Result<(), Failure> {
-    agent.serve(plugin, None)?;
-    ipam.map_or(Ok(()), |ipam| ipam.serve(agent).map(drop))
-}
-
-fn unavailable(error: CniError) -> CniError {
-    CniError { code: CniCode::NotAvailable, ..error }
+fn add(plugin: &str, agent: &Agent<'_>, delegate: Delegate<'_>) -> Result<Option<Value>, Failure> {
+    let program = match delegate {
+        Delegate::Nobody => return Ok(agent.serve(plugin, Ipam::None)?),
+        Delegate::Ours(name) => return Ok(agent.serve(plugin, Ipam::Ours(name))?),
+        Delegate::Theirs(program) => program,
+    };
+    // Taking back after a refusal would take from the attachment that is in the way.
+    agent.may(plugin)?;
+    let given = program.serve().and_then(|given| {
+        let given = given.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        Ok(agent.serve(plugin, Ipam::Given(given))?)
+    });
+    given.inspect_err(|_| program.take_back())
 }

@@ -141,6 +141,7 @@ pub fn inner_variables(has_v6: bool, fresh: bool, settings: &Settings) -> Vec<(S
 pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Settings) -> Vec<Op> {
     let mut ops = vec![Op::VethAdd {
         dev: link.host_dev.clone(),
+        mac: None,
         bridge: Some(link.bridge.clone()),
         peer_at: at.clone(),
         peer: link.interface.clone(),

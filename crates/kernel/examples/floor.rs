@@ -53,6 +53,7 @@ fn endpoint(n: u32) -> Vec<Op> {
         Op::NetnsAdd { netns: netns(n), variables: vec![] },
         Op::VethAdd {
             dev: host.clone(),
+            mac: None,
             bridge: Some(dev("nm0")),
             peer_at: at.clone(),
             peer: eth0.clone(),

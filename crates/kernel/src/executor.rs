@@ -95,7 +95,7 @@ pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused
 }
 
 fn add_veth(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
-    let Op::VethAdd { dev, bridge, peer_at, peer, peer_mac, mtu, group } = op else { return Ok(()) };
+    let Op::VethAdd { dev, mac, bridge, peer_at, peer, peer_mac, mtu, group } = op else { return Ok(()) };
     let entry = match peer_at {
         Place::Host => None,
         Place::Netns(name) => Some(worker.registry.get(name)?),
@@ -103,7 +103,7 @@ fn add_veth(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
     let route = worker.route(&Place::Host)?;
     let bridge = bridge.as_ref().map(|bridge| route.link(bridge)).transpose()?.map(|bridge| bridge.index);
     let peer_at = entry.as_ref().map(|entry| entry.fd.as_fd());
-    route.add_veth(&Veth { dev, bridge, group: *group, mtu: *mtu, peer, peer_mac: *peer_mac, peer_at })
+    route.add_veth(&Veth { dev, mac: *mac, bridge, group: *group, mtu: *mtu, peer, peer_mac: *peer_mac, peer_at })
 }
 
 fn add_upper(worker: &mut Worker, op: &Op) -> Result<(), Refused> {

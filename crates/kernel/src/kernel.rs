@@ -367,6 +367,11 @@ impl Kernel {
         self.registry.register(netns, fd);
     }
 
+    /// Forgets a name that was [registered](Kernel::register).
+    pub fn forget(&self, netns: &NetnsName) {
+        self.registry.forget(netns);
+    }
+
     /// Has a second name stand for a registered namespace.
     pub fn alias(&self, netns: &NetnsName, name: &NetnsName) {
         self.registry.alias(netns, name);

@@ -40,6 +40,9 @@ pub enum Op {
     VethAdd {
         /// The host's end.
         dev: IfName,
+        /// Hardware address of the host's end; the kernel's choice where none is given.
+        #[serde(default)]
+        mac: Option<Mac>,
         /// The bridge, if it is a port of one.
         bridge: Option<IfName>,
         /// Namespace of the other end.

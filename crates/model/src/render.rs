@@ -58,8 +58,10 @@ impl Display for Op {
                 "ip link add name {dev} address {mac} mtu {mtu} group {group} type bridge stp_state 0 mcast_snooping 0 no_linklocal_learn 1\nip link set dev {dev} alias {}",
                 quoted(alias)
             ),
-            Self::VethAdd { dev, bridge, peer_at, peer, peer_mac, mtu, group } => {
-                write!(f, "ip link add name {dev} mtu {mtu} group {group} ")?;
+            Self::VethAdd { dev, mac, bridge, peer_at, peer, peer_mac, mtu, group } => {
+                write!(f, "ip link add name {dev} ")?;
+                mac.iter().try_for_each(|mac| write!(f, "address {mac} "))?;
+                write!(f, "mtu {mtu} group {group} ")?;
                 bridge.iter().try_for_each(|bridge| write!(f, "master {bridge} "))?;
                 write!(f, "type veth peer name {peer} address {peer_mac} mtu {mtu}")?;
                 match peer_at {

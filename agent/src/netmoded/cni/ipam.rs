@@ -1,11 +1,9 @@
 //! The IPAM plugins: `host-local` and `static`, for our own plugins and for everybody's.
 
-use super::reference;
 use crate::agent::Agent;
 use netmode_engine::cni::{HostLocal, Key, static_addresses};
 use netmode_model::cni::{self, Call, CniCode, CniError, CniResult, Config, Verb};
 use serde_json::Value;
-use std::os::fd::OwnedFd;
 
 /// What was given out.
 pub type Ipam = HostLocal;
@@ -16,25 +14,16 @@ pub fn answer(
     plugin: &str,
     call: &Call,
     config: &Config,
-    handed: Option<&OwnedFd>,
-) -> Option<Result<Option<Value>, CniError>> {
-    let answer = match plugin {
-        "host-local" => host_local(agent, call, config, handed),
-        "static" => static_(call, config),
-        _ => return None,
-    };
-    Some(answer.and_then(|result| result.map(|result| result.document(config.version)).transpose()))
+) -> Option<Result<Option<CniResult>, CniError>> {
+    match plugin {
+        "host-local" => Some(host_local(agent, call, config)),
+        "static" => Some(static_(call, config)),
+        _ => None,
+    }
 }
 
-fn host_local(
-    agent: &Agent,
-    call: &Call,
-    config: &Config,
-    handed: Option<&OwnedFd>,
-) -> Result<Option<CniResult>, CniError> {
+fn host_local(agent: &Agent, call: &Call, config: &Config) -> Result<Option<CniResult>, CniError> {
     match call.verb {
-        // No address for what is no namespace.
-        Verb::Add if let Some(Err(error)) = handed.map(|fd| reference::netns(call, fd.try_clone().ok())) => Err(error),
         Verb::Add => agent.ipam.add(call, config, is_stale(agent, call, config)).map(Some),
         Verb::Del => agent.ipam.del(call, config).map(|()| None),
         Verb::Check => checked(config).and_then(|()| agent.ipam.check(call, config)).map(|()| None),

@@ -6,9 +6,10 @@ mod reference;
 
 use crate::agent::Agent;
 use netmode_engine::cni::Plugin;
-use netmode_model::cni::{CniCode, CniError, CniReply, CniRequest, CniResult, Config};
+use netmode_model::cni::{self, Call, CniCode, CniError, CniReply, CniRequest, CniResult, Config, Verb};
 use serde_json::Value;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 pub use ipam::Ipam;
 
@@ -17,32 +18,77 @@ const OWN: &str = "netmode";
 
 /// Serves a call for a user; the namespace is the descriptor that came with it.
 pub fn serve(agent: &Agent, uid: u32, request: CniRequest, handed: Option<OwnedFd>) -> CniReply {
-    answer(agent, uid, request, handed).into()
+    let begun = Instant::now();
+    let (plugin, verb) = (request.plugin.clone(), request.call.verb.as_str());
+    let answer = answer(agent, uid, request, handed);
+    let micros = begun.elapsed().as_micros() as u64;
+    tracing::debug!(plugin, verb, micros, refused = answer.is_err(), "served");
+    answer.into()
 }
 
 fn answer(agent: &Agent, uid: u32, request: CniRequest, handed: Option<OwnedFd>) -> Result<Option<Value>, CniError> {
     at_home(agent, request.host)?;
     let CniRequest { plugin, call, config, ipam, only_ask, .. } = request;
     let config = Config::of(config)?;
-    let ipam = ipam.map(|ipam| CniResult::read("the IPAM plugin's result", &ipam)).transpose()?;
-    if plugin == OWN {
-        return netmode::answer(agent, &netmode::Caller { uid, call: &call, config: &config, only_ask }, ipam, handed);
-    }
-    if uid != 0 {
+    let called = Called { agent, uid, plugin: &plugin, call: &call, config: &config, only_ask };
+    if uid != 0 && plugin != OWN {
         let text = format!("the plugin {plugin} is for root, not for user {uid}: it works on any link of this host");
         return Err(CniError::new(CniCode::Refused, text));
     }
-    if let Some(answer) = ipam::answer(agent, &plugin, &call, &config, handed.as_ref()) {
-        return answer;
+    match ipam {
+        cni::Ipam::None => called.alone(None, handed),
+        cni::Ipam::Given(given) => called.alone(Some(CniResult::read("the IPAM plugin's result", &given)?), handed),
+        cni::Ipam::Ours(name) => called.with_addresses(&name, handed),
     }
-    match plugin.parse::<Plugin>() {
-        Ok(kind) => {
-            reference::answer(agent, &reference::Subject::new(kind, &plugin, &call, &config, only_ask), ipam, handed)
+}
+
+/// A call of one plugin.
+struct Called<'a> {
+    agent: &'a Agent,
+    uid: u32,
+    plugin: &'a str,
+    call: &'a Call,
+    config: &'a Config,
+    only_ask: bool,
+}
+
+impl Called<'_> {
+    /// Serves the plugin itself; `given` is what an IPAM plugin gave to it.
+    fn alone(&self, given: Option<CniResult>, handed: Option<OwnedFd>) -> Result<Option<Value>, CniError> {
+        if self.plugin == OWN {
+            return netmode::answer(self, given, handed);
         }
-        Err(()) => {
-            let text = format!("there is no plugin {plugin:?} in this release of netmode");
-            Err(CniError::new(CniCode::NotInThisRelease, text))
+        if let Some(answer) = ipam::answer(self.agent, self.plugin, self.call, self.config) {
+            return answer?.map(|result| result.document(self.config.version)).transpose();
         }
+        match self.plugin.parse::<Plugin>() {
+            Ok(kind) => reference::answer(self, kind, given, handed),
+            Err(()) => {
+                let text = format!("there is no plugin {:?} in this release of netmode", self.plugin);
+                Err(CniError::new(CniCode::NotInThisRelease, text))
+            }
+        }
+    }
+
+    /// Serves the plugin, and the IPAM plugin of ours that its configuration names. At ADD that comes first, and what it
+    /// gave is taken back if the rest fails; otherwise both are served whatever fails, and the first failure is told.
+    fn with_addresses(&self, name: &str, handed: Option<OwnedFd>) -> Result<Option<Value>, CniError> {
+        let of = |call: &Call| {
+            ipam::answer(self.agent, name, call, self.config).unwrap_or_else(|| {
+                Err(CniError::new(CniCode::InvalidConfig, format!("ipam type {name:?} gives no addresses")))
+            })
+        };
+        if self.call.verb != Verb::Add {
+            let own = self.alone(None, handed);
+            return own.and(of(self.call).map(|_| None));
+        }
+        // No address for what is no namespace.
+        let handed = Some(OwnedFd::from(reference::netns(self.call, handed)?));
+        let given = of(self.call)?;
+        self.alone(given, handed).inspect_err(|_| {
+            // Why it failed is what is told.
+            let _ = of(&Call { verb: Verb::Del, ..self.call.clone() });
+        })
     }
 }
 

@@ -1,35 +1,26 @@
 //! The plugin `netmode`: bridge mode and none, on the agent's own networks.
 
+use super::Called;
 use super::ipam::checked;
-use crate::agent::Agent;
 use crate::foreign::{self, Key};
 use netmode_engine::cni::told;
 use netmode_model::ApiError;
 use netmode_model::api::NetnsRef;
-use netmode_model::cni::{self, Call, CniError, CniResult, Config, Verb};
+use netmode_model::cni::{self, CniError, CniResult, Verb};
 use serde_json::Value;
 use std::os::fd::OwnedFd;
 
-/// A call, and who it is from.
-pub(super) struct Caller<'a> {
-    pub(super) uid: u32,
-    pub(super) call: &'a Call,
-    pub(super) config: &'a Config,
-    pub(super) only_ask: bool,
-}
-
 pub(super) fn answer(
-    agent: &Agent,
-    caller: &Caller<'_>,
-    ipam: Option<CniResult>,
+    called: &Called<'_>,
+    given: Option<CniResult>,
     handed: Option<OwnedFd>,
 ) -> Result<Option<Value>, CniError> {
-    let Caller { uid, call, config, only_ask } = *caller;
+    let Called { agent, uid, call, config, only_ask, .. } = *called;
     let refused = |error: ApiError| told(&error);
     let key = || Key::new(uid, cni::owner(&config.name, &call.container), Some(call.link()?)).map_err(refused);
     match call.verb {
         Verb::Add => {
-            let request = cni::request(call, config, ipam.as_ref())?;
+            let request = cni::request(call, config, given.as_ref())?;
             if only_ask {
                 return foreign::must_be_new(agent, &key()?).map(|()| None).map_err(refused);
             }

@@ -1,22 +1,23 @@
 //! The reference's plugins: [`netmode_engine::cni`] says what each is made of.
 
+use super::Called;
 use super::ipam::checked;
 use crate::agent::Agent;
 use crate::clock;
 use crate::foreign::fresh_failure;
+use netmode_engine::Observe;
 use netmode_engine::cni::{self, Ask, Attachment, Key, Plugin, told};
 use netmode_engine::converge::Present;
-use netmode_engine::{Host, Observe};
 use netmode_kernel::NetnsFd;
 use netmode_model::cni::{Call, CniCode, CniError, CniResult, Config, Verb, valid};
 use netmode_model::nft::Family;
 use netmode_model::op::OpError;
-use netmode_model::{ApiError, Code, Final, Id, IfName, NetnsName, Observed, Op, Place};
+use netmode_model::{ApiError, Code, Id, IfName, NetnsName, Observed, Op, Place};
 use serde_json::Value;
 use std::os::fd::OwnedFd;
 
-/// A call of one plugin.
-pub(super) struct Subject<'a> {
+/// What a call is about.
+struct Subject<'a> {
     plugin: Plugin,
     call: &'a Call,
     config: &'a Config,
@@ -24,30 +25,26 @@ pub(super) struct Subject<'a> {
     only_ask: bool,
 }
 
-impl<'a> Subject<'a> {
-    pub(super) fn new(plugin: Plugin, name: &str, call: &'a Call, config: &'a Config, only_ask: bool) -> Self {
-        let key = Key {
-            network: config.name.clone(),
-            container: call.container.clone(),
-            interface: call.ifname.clone(),
-            plugin: name.to_owned(),
-        };
-        Self { plugin, call, config, key, only_ask }
-    }
-}
-
 pub(super) fn answer(
-    agent: &Agent,
-    subject: &Subject<'_>,
-    ipam: Option<CniResult>,
+    called: &Called<'_>,
+    plugin: Plugin,
+    given: Option<CniResult>,
     handed: Option<OwnedFd>,
 ) -> Result<Option<Value>, CniError> {
-    match subject.call.verb {
-        Verb::Add => add(agent, subject, ipam, handed),
-        Verb::Del => del(agent, subject, handed).map(|()| None),
-        Verb::Check => check(agent, subject, handed).map(|()| None),
-        Verb::Status => subject.plugin.status(subject.config, &agent.linux).map(|()| None),
-        Verb::Gc => collect(agent, subject).map(|()| None),
+    let Called { agent, call, config, only_ask, .. } = *called;
+    let key = Key {
+        network: config.name.clone(),
+        container: call.container.clone(),
+        interface: call.ifname.clone(),
+        plugin: called.plugin.to_owned(),
+    };
+    let subject = Subject { plugin, call, config, key, only_ask };
+    match call.verb {
+        Verb::Add => add(agent, &subject, given, handed),
+        Verb::Del => del(agent, &subject, handed).map(|()| None),
+        Verb::Check => check(agent, &subject, handed).map(|()| None),
+        Verb::Status => plugin.status(config, &agent.linux).map(|()| None),
+        Verb::Gc => collect(agent, &subject).map(|()| None),
         Verb::Version => Ok(None),
     }
 }
@@ -72,7 +69,7 @@ impl<'a> Guest<'a> {
 impl Drop for Guest<'_> {
     fn drop(&mut self) {
         // Not kept: a namespace that its maker lets go shall go.
-        self.agent.kernel.finish(&[Final::NetnsDrop { netns: self.name.clone() }]);
+        self.agent.kernel.forget(&self.name);
     }
 }
 
@@ -127,16 +124,15 @@ fn add(
         agent.forwarding.switch_on(Family::V6).map_err(|e| refused(&e))?;
     }
     let opened = plugin == &Plugin::Firewall && !planned.shared.is_empty();
-    // Before the result is known not to fit, nothing is made.
-    let shape = |result: &CniResult| result.document(config.version);
-    result.as_ref().map(shape).transpose()?;
+    // Nothing is made whose result the caller's version has no place for.
+    let result = result.map(|result| result.document(config.version)).transpose()?;
     let subject = cni::Subject { id, key: key.clone(), netns: guest.inode };
     agent.engine.make_attachment(subject, planned, &agent.linux)?;
     if opened {
         agent.beside.look_again();
     }
     match result {
-        Some(result) => shape(&with_addresses(agent, result)).map(Some),
+        Some(result) => Ok(Some(result)),
         None => passed_on(config, previous).map(Some),
     }
 }
@@ -162,15 +158,6 @@ fn make_room(agent: &Agent, subject: &Subject<'_>, guest: &Guest<'_>) -> Result<
     Ok(())
 }
 
-/// Hardware addresses of the host's links, which the kernel has chosen.
-fn with_addresses(agent: &Agent, mut result: CniResult) -> CniResult {
-    for interface in result.interfaces.iter_mut().filter(|i| i.sandbox.is_empty() && i.mac.is_empty()) {
-        let link = interface.name.parse().ok().and_then(|name: IfName| agent.linux.link(&name).ok().flatten());
-        interface.mac = link.and_then(|link| link.mac).map(|mac| mac.to_string()).unwrap_or_default();
-    }
-    result
-}
-
 /// The result of the plugins before: as it is where it is of the caller's version.
 fn passed_on(config: &Config, previous: Option<CniResult>) -> Result<Value, CniError> {
     let same = |value: &&Value| value.get("cniVersion").and_then(Value::as_str) == Some(config.version.as_str());
@@ -190,7 +177,7 @@ fn take_away(agent: &Agent, old: &Attachment, guest: Option<&Guest<'_>>) {
         tracing::warn!(owner = old.key.owner(), plugin = old.key.plugin, %failure, "could not be taken back");
     }
     if let (true, Some(name)) = (inside, Attachment::netns_name(old.id)) {
-        agent.kernel.finish(&[Final::NetnsDrop { netns: name }]);
+        agent.kernel.forget(&name);
     }
 }
 

@@ -36,6 +36,12 @@ pub(super) fn configure(
     neighbours: Neighbours,
 ) -> Vec<Op> {
     let mut ops = Vec::new();
+    if neighbours == Neighbours::Know && ask.settings.kernel_ipv6 && ips.iter().all(|ip| ip.address.is_ipv4()) {
+        // Nobody on this network has IPv6. An address of the link's own making (IN6_ADDR_GEN_MODE_NONE) would be told
+        // to every other port when it comes up: a thousandth container would cost a thousand packets, three times.
+        let key = format!("net/ipv6/conf/{dev}/addr_gen_mode");
+        ops.push(Op::Sysctl { at: ask.at.clone(), key, value: "1".into() });
+    }
     let families = [("ipv4", "arp_notify", true), ("ipv6", "ndisc_notify", false)];
     for (family, name, v4) in families.into_iter().filter(|_| neighbours == Neighbours::Told) {
         if ips.iter().any(|ip| ip.address.is_ipv4() == v4) {

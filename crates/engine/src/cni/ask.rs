@@ -49,8 +49,7 @@ pub struct Planned {
     pub then: Vec<Final>,
     /// Published ports, to be held.
     pub ports: Vec<Published>,
-    /// The result, if it is another one than that of the plugins before. Hardware addresses of the host's links are
-    /// filled in when these are there.
+    /// The result, if it is another one than that of the plugins before.
     pub result: Option<CniResult>,
 }
 
@@ -122,6 +121,12 @@ impl<'a> Ask<'a> {
         wanted.or(derived).unwrap_or_else(|| self.own_mac())
     }
 
+    /// The hardware address of the host's end of a pair.
+    pub(super) fn host_mac(&self) -> Mac {
+        let [_, a, b, c, d, e] = self.own_mac().octets();
+        Mac::from_octets([0x0e, a, b, c, d, e])
+    }
+
     /// A hardware address of nobody else.
     pub(super) fn own_mac(&self) -> Mac {
         let hex = self.id.hex(5);
@@ -159,8 +164,9 @@ impl<'a> Ask<'a> {
 }
 
 /// A link of the host, as the result shows it.
-pub(super) fn of_host(name: &IfName) -> Interface {
-    Interface { name: name.to_string(), ..Interface::default() }
+pub(super) fn of_host(name: &IfName, mac: Option<Mac>) -> Interface {
+    let mac = mac.map(|mac| mac.to_string()).unwrap_or_default();
+    Interface { name: name.to_string(), mac, ..Interface::default() }
 }
 
 /// An element of a set of addresses.

@@ -118,7 +118,8 @@ impl Engine {
         };
         self.write(&record).map_err(|e| unrecorded(&e))?;
         let made = self.share(&plan.shared).and_then(|()| {
-            let done = self.outside.apply(&plan.lasting).and_then(|_| self.outside.apply(&plan.ops));
+            let all: Vec<Op> = plan.lasting.iter().chain(&plan.ops).cloned().collect();
+            let done = self.outside.apply(&all).map(|mut undo| undo.split_off(plan.lasting.len()));
             done.inspect_err(|_| drop(self.unshare(&plan.shared)))
         });
         let undo = match made {

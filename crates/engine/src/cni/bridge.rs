@@ -5,7 +5,7 @@ use super::ask::{Ask, Planned, link_member, of_host};
 use super::{Lan, invalid};
 use crate::{ruleset, source_guard};
 use ipnetwork::IpNetwork;
-use netmode_model::cni::{CniError, CniResult, CniRoute, Ip, Keys, unsupported};
+use netmode_model::cni::{CniError, CniResult, CniRoute, Interface, Ip, Keys, unsupported};
 use netmode_model::nft::TableName;
 use netmode_model::{IfName, Mac, Op};
 use serde_json::Map;
@@ -39,10 +39,13 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     let (ips, routes) = addressed(given, is_gateway, default_gateway);
     let mac = ask.mac(ask.runtime()?.mac, &ips);
     let there = ask.link_of_host(&bridge)?;
-    let mtu = ask.mtu()?.or(there.map(|link| link.mtu)).unwrap_or(ETHERNET);
+    let mtu = ask.mtu()?.or(there.as_ref().map(|link| link.mtu)).unwrap_or(ETHERNET);
     let gateways: Vec<IpNetwork> = if is_gateway { gateways(&ips) } else { Vec::new() };
+    let own = lan_mac(&gateways).unwrap_or_else(|| ask.own_mac());
     let lan = Lan {
-        mac: lan_mac(&gateways).unwrap_or_else(|| ask.own_mac()),
+        // That of a bridge that is there is its own.
+        mac: there.as_ref().and_then(|link| link.mac).unwrap_or(own),
+        seen: there,
         dev: bridge.clone(),
         mtu,
         gateways,
@@ -54,6 +57,7 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     let mut ops = vec![
         Op::VethAdd {
             dev: host_dev.clone(),
+            mac: Some(ask.host_mac()),
             bridge: Some(bridge.clone()),
             peer_at: ask.at.clone(),
             peer: dev.clone(),
@@ -71,7 +75,12 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     }
     let (own, shared) = masquerade(&keys, &ips)?;
     ops.extend(own.into_iter().map(|element| ask.element(element)));
-    let result = result(ask, &bridge, &host_dev, ask.interface(&dev, mac, Some(mtu)), ips, routes);
+    let links = vec![
+        of_host(&bridge, Some(lan.mac)),
+        of_host(&host_dev, Some(ask.host_mac())),
+        ask.interface(&dev, mac, Some(mtu)),
+    ];
+    let result = result(ask, links, ips, routes);
     Ok(Planned {
         shared: shared.into_iter().chain([link_member(ruleset::OPEN, &[&bridge])]).collect(),
         lan: Some(lan),
@@ -139,17 +148,9 @@ fn guard(ask: &Ask<'_>, port: &IfName, mac: Mac, ips: &[Ip]) -> Result<Vec<Op>, 
 }
 
 /// The bridge, the link on the host, the one inside; what plugins before this one made comes behind.
-fn result(
-    ask: &Ask<'_>,
-    bridge: &IfName,
-    host_dev: &IfName,
-    inside: netmode_model::cni::Interface,
-    ips: Vec<Ip>,
-    routes: Vec<CniRoute>,
-) -> CniResult {
+fn result(ask: &Ask<'_>, interfaces: Vec<Interface>, ips: Vec<Ip>, routes: Vec<CniRoute>) -> CniResult {
     let ips = ips.into_iter().map(|ip| Ip { interface: Some(2), ..ip }).collect();
-    let own = CniResult { interfaces: vec![of_host(bridge), of_host(host_dev), inside], ips, routes, dns: ask.dns() };
-    with_previous(own, ask.previous)
+    with_previous(CniResult { interfaces, ips, routes, dns: ask.dns() }, ask.previous)
 }
 
 /// Adds what plugins before this one made.

@@ -29,8 +29,9 @@ pub fn expected(record: &Attachment, plugin: Plugin, at: &Place, result: &CniRes
 fn current(op: &Op, mac: Option<Mac>, at: &Place, plugin: Plugin) -> Option<Op> {
     let here = |place: &Place| if *place == Place::Host { Place::Host } else { at.clone() };
     Some(match op.clone() {
-        Op::VethAdd { dev, bridge, peer_at, peer, peer_mac, mtu, group } => {
-            Op::VethAdd { dev, bridge, peer_at: here(&peer_at), peer, peer_mac: mac.unwrap_or(peer_mac), mtu, group }
+        Op::VethAdd { dev, mac: own, bridge, peer_at, peer, peer_mac, mtu, group } => {
+            let (peer_at, peer_mac) = (here(&peer_at), mac.unwrap_or(peer_mac));
+            Op::VethAdd { dev, mac: own, bridge, peer_at, peer, peer_mac, mtu, group }
         }
         Op::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac: own } => {
             let (at, lower_at) = (here(&at), here(&lower_at));

@@ -11,11 +11,13 @@ use netmode_model::{IfName, Mac, Op, Place};
 use std::collections::BTreeSet;
 
 /// A bridge as a configuration wants it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Lan {
     /// The bridge.
     pub dev: IfName,
-    /// Its hardware address, if it has to be made.
+    /// What is there under its name.
+    pub seen: Option<LinkState>,
+    /// Its hardware address.
     pub mac: Mac,
     /// Bytes, if it has to be made.
     pub mtu: u32,
@@ -35,6 +37,13 @@ pub(super) struct Known {
     promisc: bool,
 }
 
+impl Known {
+    fn fit(&self, lan: &Lan, link: &LinkState) -> bool {
+        let addressed = lan.gateways.iter().all(|gateway| self.gateways.contains(gateway));
+        self.index == link.index && link.up && addressed && (self.promisc || !lan.promisc)
+    }
+}
+
 impl Attachments {
     /// Has a bridge be there. One caller at a time: the first makes it.
     ///
@@ -48,13 +57,16 @@ impl Attachments {
         settings: &Settings,
     ) -> Result<(), CniError> {
         let mut known = crate::attach::lock(&self.lans);
+        let fits = |link: &Option<LinkState>| match (link, known.get(&lan.dev)) {
+            (Some(link), Some(known)) => known.fit(lan, link),
+            _ => false,
+        };
+        if fits(&lan.seen) {
+            return Ok(());
+        }
+        // Somebody may have made it while we waited for our turn.
         let link = host.link(&lan.dev).map_err(|e| kernel(&e))?;
-        if let (Some(link), Some(known)) = (&link, known.get(&lan.dev))
-            && known.index == link.index
-            && link.up
-            && (known.promisc || !lan.promisc)
-            && lan.gateways.iter().all(|gateway| known.gateways.contains(gateway))
-        {
+        if fits(&link) {
             return Ok(());
         }
         let (fresh, ops) = match &link {

@@ -23,6 +23,7 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     let host_dev = ask.host_link()?;
     let mut ops = vec![Op::VethAdd {
         dev: host_dev.clone(),
+        mac: Some(ask.host_mac()),
         bridge: None,
         peer_at: ask.at.clone(),
         peer: dev.clone(),
@@ -42,7 +43,7 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     let (own, shared) = masquerade(&ask.keys(), &ips)?;
     ops.extend(own.into_iter().map(|element| ask.element(element)));
     let ips = ips.into_iter().map(|ip| Ip { interface: Some(1), ..ip }).collect();
-    let interfaces = vec![of_host(&host_dev), ask.interface(&dev, mac, Some(mtu))];
+    let interfaces = vec![of_host(&host_dev, Some(ask.host_mac())), ask.interface(&dev, mac, Some(mtu))];
     let own = CniResult { interfaces, ips, routes: given.routes.clone(), dns: ask.dns() };
     Ok(Planned {
         shared: shared.into_iter().chain([link_member(ruleset::OPEN, &[&host_dev])]).collect(),

@@ -62,6 +62,14 @@ impl Registry {
         self.insert(name, fd.into(), true);
     }
 
+    /// Forgets a namespace that somebody else made.
+    pub(crate) fn forget(&self, name: &NetnsName) {
+        let mut entries = self.entries();
+        if entries.get(name).is_some_and(|entry| entry.foreign) {
+            entries.remove(name);
+        }
+    }
+
     /// Gives a namespace that somebody else made another name as well.
     pub(crate) fn alias(&self, netns: &NetnsName, name: &NetnsName) {
         let mut entries = self.entries();

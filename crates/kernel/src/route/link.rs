@@ -24,6 +24,7 @@ pub(crate) struct LinkHead {
 /// A pair of ends.
 pub(crate) struct Veth<'a> {
     pub(crate) dev: &'a IfName,
+    pub(crate) mac: Option<Mac>,
     pub(crate) bridge: Option<u32>,
     pub(crate) group: u32,
     pub(crate) mtu: u32,
@@ -96,6 +97,10 @@ impl RouteSocket {
             .mtu(veth.mtu);
         let link = match veth.bridge {
             Some(bridge) => link.controller(bridge),
+            None => link,
+        };
+        let link = match veth.mac {
+            Some(mac) => link.address(mac.octets().to_vec()),
             None => link,
         };
         self.request(Message::NewLink(link.build()), NEW)

@@ -155,6 +155,7 @@ pub fn container(name: &str, n: u8) -> Vec<Op> {
         Op::NetnsAdd { netns: netns(name), variables: vec![] },
         Op::VethAdd {
             dev: host.clone(),
+            mac: None,
             bridge: Some(dev("nm0")),
             peer_at: at(name),
             peer: dev("eth0"),

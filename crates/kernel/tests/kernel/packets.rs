@@ -92,6 +92,7 @@ pub fn network(lab: &Lab) {
         Op::NetnsAdd { netns: netns("lan"), variables: vec![] },
         Op::VethAdd {
             dev: dev("vlan9"),
+            mac: None,
             bridge: Some(lan),
             peer_at: at("lan"),
             peer: dev("eth0"),

@@ -21,9 +21,23 @@ pub struct CniRequest {
     pub only_ask: bool,
     /// The configuration as it came.
     pub config: Value,
-    /// What the delegated IPAM plugin answered to ADD.
+    /// Who gives it addresses.
     #[serde(default)]
-    pub ipam: Option<Value>,
+    pub ipam: Ipam,
+}
+
+/// Who gives a plugin addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Ipam {
+    /// Nobody.
+    #[default]
+    None,
+    /// A plugin of ours, by its name: it is served with the same request.
+    Ours(String),
+    /// Somebody else's plugin has; what it answered to ADD.
+    Given(Value),
 }
 
 /// The answer: a result, an error, or neither where the verb answers nothing.

@@ -17,7 +17,7 @@ mod wish;
 pub use call::{Call, Verb};
 pub use config::{Config, field};
 pub use error::{CniCode, CniError};
-pub use exchange::{CniReply, CniRequest, valid};
+pub use exchange::{CniReply, CniRequest, Ipam, valid};
 pub use keys::{Keys, unsupported};
 pub use result::{CniResult, CniRoute, Interface, Ip};
 pub use runtime::{Runtime, WantedIp};

@@ -8,7 +8,8 @@
 //! | [`networks`] | many networks, what they cost a packet |
 //! | [`firewalls`] | the same things beside another firewall and alone |
 //! | [`flows`] | new connections per second through many mappings, beside iptables and linear nft rules |
-//! | [`peers`] | CNI plugins, podman and docker, interleaved with netmode |
+//! | [`cni`] | the reference CNI plugins, interleaved with ours |
+//! | [`peers`] | podman and docker, interleaved with netmode |
 //!
 //! | file | helps |
 //! |---|---|
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod cni;
 mod containers;
 mod figures;
 mod firewalls;
@@ -51,9 +53,10 @@ const FULL: Size = Size { endpoints: 1000, containers: 1000, rounds: 30, mapping
 const QUICK: Size = Size { endpoints: 60, containers: 10, rounds: 3, mappings: 1000, flows: 1 };
 
 const USAGE: &str =
-    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks firewalls flows peers)
+    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks firewalls flows cni peers)
        bench serve ADDRESS                (accepts and closes)
        bench connect ADDRESS SECONDS      (prints connections per second)
+       bench runtime                      (calls the CNI plugins that it reads of)
        bench echo ADDRESS                 (sends datagrams back)
        bench trips ADDRESS COUNT          (prints the median round trip in microseconds)";
 
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         ["connect", to, seconds] => flows::connect(to, seconds),
         ["echo", at] => networks::echo(at),
         ["trips", to, count] => networks::trips(to, count),
+        ["runtime"] => cni::runtime(),
         ["run", ref rest @ ..] => run(rest),
         _ => Err(USAGE.into()),
     };
@@ -79,7 +83,7 @@ fn main() -> ExitCode {
 
 type Part = fn(&Size, &mut Report) -> Outcome<()>;
 
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("attach", attach::in_sequence),
     ("parallel", attach::in_parallel),
     ("containers", containers::many),
@@ -87,6 +91,7 @@ const PARTS: [(&str, Part); 8] = [
     ("networks", networks::many),
     ("firewalls", firewalls::beside),
     ("flows", flows::rates),
+    ("cni", cni::beside),
     ("peers", peers::beside),
 ];
 

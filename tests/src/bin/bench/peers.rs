@@ -1,57 +1,15 @@
-//! What others take for the same, interleaved with netmode: CNI plugins, podman and docker from Debian packages.
+//! What others take for the same, interleaved with netmode: podman and docker from Debian packages.
 
-use crate::attach::at_once;
 use crate::containers::{ROOT, root};
 use crate::figures::{Figures, Report, short};
-use crate::machine::{Agent, host, namespaces, resident, run, within};
+use crate::machine::{Agent, host, resident, run, within};
 use crate::{Outcome, Size};
-use serde_json::{Value, json};
-use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PLUGINS: &str = "/usr/lib/cni";
-
-/// ADDs at once; the plugins are slow enough for that to be sure.
-const AT_ONCE: usize = 64;
-
 pub(crate) fn beside(size: &Size, report: &mut Report) -> Outcome<()> {
     root()?;
-    attachments(size.rounds, report)?;
     runs(size.rounds.div_ceil(2), report)
-}
-
-/// `netmode attach` and `detach` beside a chain of plugins: programs that are started and end, both of them.
-fn attachments(rounds: usize, report: &mut Report) -> Outcome<()> {
-    host("pa")?;
-    host("pc")?;
-    let agent = Agent::start("pa")?;
-    let names = namespaces("ours", rounds + 1)?;
-    let theirs = namespaces("theirs", rounds + 1)?;
-    let [mut attach, mut detach, mut add, mut del] = [(); 4].map(|()| Vec::new());
-    for (name, their) in names.iter().zip(&theirs) {
-        attach.push(timed(|| {
-            netmode(&["attach", "--netns", &format!("/run/netns/{name}"), "--mode", "bridge", "-p", "20000:80"])
-        })?);
-        detach.push(timed(|| netmode(&["detach", "--owner", name]))?);
-        add.push(timed(|| cni("ADD", their, 20_000))?);
-        del.push(timed(|| cni("DEL", their, 20_000))?);
-    }
-    // The first round made bridges and chains.
-    let pair = |times: &[Duration]| Figures::millis(times[1..].iter().copied()).pair();
-    let rows = vec![
-        vec!["netmode attach, detach (the command)".into(), pair(&attach), pair(&detach)],
-        vec!["CNI bridge + host-local + portmap, masquerade".into(), pair(&add), pair(&del)],
-    ];
-    report.table("Attach one namespace in bridge mode with one port (ms, p50 / p99)", &["", "ADD", "DEL"], rows);
-    drop(agent);
-    let names = namespaces("crowd", AT_ONCE)?;
-    let ports: std::collections::HashMap<&str, u16> = names.iter().map(String::as_str).zip(21_000..).collect();
-    let begun = Instant::now();
-    at_once(&names, |name| cni("ADD", name, ports[name]))?;
-    let rate = AT_ONCE as f64 / begun.elapsed().as_secs_f64();
-    report.tell(format!("CNI plugins: {AT_ONCE} ADDs with 32 at once"), rate, "/s");
-    Ok(())
 }
 
 fn timed(act: impl FnOnce() -> Outcome<()>) -> Outcome<Duration> {
@@ -60,61 +18,12 @@ fn timed(act: impl FnOnce() -> Outcome<()>) -> Outcome<Duration> {
     Ok(begun.elapsed())
 }
 
-fn netmode(words: &[&str]) -> Outcome<()> {
-    quietly(within("pa", "netmode").args(["--socket", "/run/bench/pa/netmode.sock"]).args(words))
-}
-
 fn quietly(command: &mut Command) -> Outcome<()> {
     let output = command.stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());
     }
     Err(format!("{command:?}: {}{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
-}
-
-/// Carries a list of two plugins out, as a container runtime does.
-fn cni(verb: &str, netns: &str, port: u16) -> Outcome<()> {
-    let bridge = json!({
-        "cniVersion": "1.0.0", "name": "bench", "type": "bridge", "bridge": "cni0",
-        "isGateway": true, "ipMasq": true, "hairpinMode": true,
-        "ipam": {
-            "type": "host-local", "dataDir": "/run/bench/cni", "ranges": [[{"subnet": "10.88.0.0/16"}]],
-            "routes": [{"dst": "0.0.0.0/0"}],
-        },
-    });
-    let portmap = json!({
-        "cniVersion": "1.0.0", "name": "bench", "type": "portmap", "capabilities": {"portMappings": true},
-        "runtimeConfig": {"portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]},
-    });
-    if verb == "ADD" {
-        let result = plugin(verb, netns, &bridge)?;
-        let mut chained = portmap;
-        chained["prevResult"] = serde_json::from_slice(&result)?;
-        plugin(verb, netns, &chained)?;
-    } else {
-        plugin(verb, netns, &portmap)?;
-        plugin(verb, netns, &bridge)?;
-    }
-    Ok(())
-}
-
-fn plugin(verb: &str, netns: &str, config: &Value) -> Outcome<Vec<u8>> {
-    let name = config["type"].as_str().unwrap_or_default();
-    let mut child = within("pc", &format!("{PLUGINS}/{name}"))
-        .env("CNI_COMMAND", verb)
-        .env("CNI_CONTAINERID", netns)
-        .env("CNI_NETNS", format!("/run/netns/{netns}"))
-        .env("CNI_IFNAME", "eth0")
-        .env("CNI_PATH", PLUGINS)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    child.stdin.take().ok_or("no pipe")?.write_all(config.to_string().as_bytes())?;
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    Err(format!("{name} {verb}: {}", String::from_utf8_lossy(&output.stdout)).into())
 }
 
 /// Programs in the background end with the part.
