@@ -27,7 +27,9 @@ help: ## this list
 
 build: ## the programs, statically linked, release profile
 	@echo 'netmode: building (release, $(TRIPLE))'
-	@$(STATIC) cargo build --quiet --release --locked --target $(TRIPLE) --workspace --bins
+	@$(STATIC) cargo build --quiet --release --locked --target $(TRIPLE) --workspace --exclude netmode-cni --bins
+	@$(STATIC) cargo build --quiet --profile cni --locked --target $(TRIPLE) -p netmode-cni
+	@install -m 755 $(CARGO_TARGET_DIR)/$(TRIPLE)/cni/netmode-cni $(NETMODE_BIN)/netmode-cni
 
 # Before the build, not after it.
 privilege:
@@ -66,8 +68,11 @@ deb: build ## a Debian package in dist/
 
 install: ## programs, units, man pages, completion … to PREFIX (/usr/local), below DESTDIR; after make build
 	@rm -rf $(STAGE) && umask 022 && agent/package/stage $(NETMODE_BIN) $(STAGE) $(PREFIX)
-	@cd $(STAGE) && find . -type f -printf '%m /%P\n' | sort -k2 >$(STAGE).list
-	@while read -r mode file; do install -D -m $$mode "$(STAGE)$$file" "$(DESTDIR)$$file" || exit; done <$(STAGE).list
+	@cd $(STAGE) && find . \( -type f -o -type l \) -printf '%y%m /%P\n' | sort -k2 >$(STAGE).list
+	@while read -r mode file; do case $$mode in \
+	    l*) mkdir -p "$$(dirname "$(DESTDIR)$$file")" && cp -fP "$(STAGE)$$file" "$(DESTDIR)$$file" || exit ;; \
+	    f*) install -D -m $${mode#f} "$(STAGE)$$file" "$(DESTDIR)$$file" || exit ;; \
+	esac; done <$(STAGE).list
 	@cut -d' ' -f2- $(STAGE).list | install -D -m 644 /dev/stdin '$(DESTDIR)$(LIST)'
 	@rm -rf $(STAGE) $(STAGE).list
 	@if [ -z '$(DESTDIR)' ]; then \
@@ -87,6 +92,7 @@ uninstall: ## what install put there, and what runs by it; configuration and rec
 	@while read -r file; do rm -f "$(DESTDIR)$$file"; done <'$(DESTDIR)$(LIST)'
 	@rm -f '$(DESTDIR)$(LIST)'
 	@cd '$(DESTDIR)$(PREFIX)' && rmdir lib/netmode/cni lib/netmode share/doc/netmode/examples share/doc/netmode
+	@cd '$(DESTDIR)$(PREFIX)' && rmdir --ignore-fail-on-non-empty lib/cni libexec/cni
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@echo 'netmode: removed; /etc/netmode and /var/lib/netmode stay'
 

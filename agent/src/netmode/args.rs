@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::cni::CniCommand;
 use crate::listing::ListArgs;
 use crate::run_args::RunArgs;
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
@@ -203,6 +204,9 @@ pub(crate) enum Command {
     /// Gather what somebody needs who looks for a fault
     #[command(subcommand)]
     Debug(DebugCommand),
+    /// Give container runtimes netmode's CNI plugins, or take them away again
+    #[command(subcommand)]
+    Cni(CniCommand),
     /// The agent's configuration
     #[command(subcommand)]
     Config(ConfigCommand),

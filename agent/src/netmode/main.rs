@@ -7,6 +7,7 @@
 mod args;
 mod bundle;
 mod caller;
+mod cni;
 mod credentials;
 mod doctor;
 mod failure;
@@ -74,6 +75,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::System(command) => system::system(&client, command, listed),
         Command::Debug(DebugCommand::Bundle(args)) => bundle::bundle(&client, args),
         Command::Config(ConfigCommand::Check { config }) => system::check(config.as_deref()),
+        Command::Cni(command) => cni::cni(command, listed),
         Command::Ps { all, list } => tasks::ps(&client, *all, list, listed),
         Command::Inspect { tasks } => tasks::inspect(&client, tasks, shown),
         Command::Logs(args) => tasks::logs(&client, args),

@@ -124,15 +124,21 @@ impl Kernel {
         })
     }
 
-    /// Links, addresses and routes of one namespace.
+    /// Links, addresses and routes of one namespace, and one link of the host: one way for all that a plan needs to know.
     ///
     /// # Errors
     /// An unknown namespace (ENOENT), or a dump that the kernel refused.
-    pub fn look(&self, netns: &NetnsName) -> Result<Observed, OpError> {
-        let at = Place::Netns(netns.clone());
-        let facts = self.ask("ip -details address", move |worker| worker.route(&at)?.facts(&at))?;
+    pub fn look(&self, netns: &NetnsName, dev: Option<&IfName>) -> Result<(Observed, Option<LinkState>), OpError> {
+        let (at, dev) = (Place::Netns(netns.clone()), dev.cloned());
+        let (facts, link) = self.ask("ip -details address", move |worker| {
+            let link = match dev.map(|dev| worker.route(&Place::Host)?.link_state(&Place::Host, &dev)) {
+                Some(Err(e)) if !e.is(Errno::ENODEV) => return Err(e),
+                found => found.and_then(Result::ok).flatten(),
+            };
+            Ok((worker.route(&at)?.facts(&at)?, link))
+        })?;
         let (links, addrs, routes) = (facts.links, facts.addrs, facts.routes);
-        Ok(Observed { links, addrs, routes, netns: [netns.clone()].into(), ..Observed::default() })
+        Ok((Observed { links, addrs, routes, netns: [netns.clone()].into(), ..Observed::default() }, link))
     }
 
     /// Addresses of one link of the host.

@@ -5,13 +5,16 @@ use super::ipam::checked;
 use crate::agent::Agent;
 use crate::clock;
 use crate::foreign::fresh_failure;
-use netmode_engine::Observe;
+use crate::join::Linux;
+use ipnetwork::IpNetwork;
 use netmode_engine::cni::{self, Ask, Attachment, Key, Plugin, told};
 use netmode_engine::converge::Present;
+use netmode_engine::{Host, Observe};
 use netmode_kernel::NetnsFd;
 use netmode_model::cni::{Call, CniCode, CniError, CniResult, Config, Verb, valid};
 use netmode_model::nft::Family;
 use netmode_model::op::OpError;
+use netmode_model::state::LinkState;
 use netmode_model::{ApiError, Code, Id, IfName, NetnsName, Observed, Op, Place};
 use serde_json::Value;
 use std::os::fd::OwnedFd;
@@ -101,7 +104,7 @@ fn add(
     let id = id()?;
     let guest = Guest::enter(agent, id, netns(call, handed)?)?;
     make_room(agent, subject, &guest)?;
-    let inside = agent.kernel.look(&guest.name).map_err(|e| refused(&e))?;
+    let (inside, host) = look(agent, subject, &guest)?;
     let ask = Ask {
         call,
         config,
@@ -111,7 +114,7 @@ fn add(
         previous: previous.as_ref(),
         ipam: ipam.as_ref(),
         settings: agent.engine.settings(),
-        host: &agent.linux,
+        host: &host,
     };
     if *only_ask {
         return ask.new_link().map(|_| None);
@@ -119,7 +122,7 @@ fn add(
     let mut planned = plugin.plan(&ask)?;
     let result = planned.result.take();
     if let Some(lan) = &planned.lan
-        && lan.gateways.iter().any(ipnetwork::IpNetwork::is_ipv6)
+        && lan.gateways.iter().any(IpNetwork::is_ipv6)
     {
         agent.forwarding.switch_on(Family::V6).map_err(|e| refused(&e))?;
     }
@@ -134,6 +137,43 @@ fn add(
     match result {
         Some(result) => Ok(Some(result)),
         None => passed_on(config, previous).map(Some),
+    }
+}
+
+/// What the plan of a plugin depends on: what is in the namespace, and the host.
+fn look<'a>(agent: &'a Agent, subject: &Subject<'_>, guest: &Guest<'_>) -> Result<(Observed, Seen<'a>), CniError> {
+    let dev = subject.plugin.host_link(subject.config);
+    if !subject.plugin.looks_inside() {
+        return Ok((Observed::default(), Seen { linux: &agent.linux, link: None }));
+    }
+    let (inside, link) = agent.kernel.look(&guest.name, dev.as_ref()).map_err(|e| refused(&e))?;
+    Ok((inside, Seen { linux: &agent.linux, link: dev.map(|dev| (dev, link)) }))
+}
+
+/// The host, of which one link was looked at already.
+struct Seen<'a> {
+    linux: &'a Linux,
+    link: Option<(IfName, Option<LinkState>)>,
+}
+
+impl Host for Seen<'_> {
+    fn link(&self, dev: &IfName) -> Result<Option<LinkState>, OpError> {
+        match &self.link {
+            Some((name, link)) if name == dev => Ok(link.clone()),
+            _ => self.linux.link(dev),
+        }
+    }
+
+    fn links(&self) -> Result<Vec<LinkState>, OpError> {
+        self.linux.links()
+    }
+
+    fn addresses(&self, index: u32) -> Result<Vec<IpNetwork>, OpError> {
+        self.linux.addresses(index)
+    }
+
+    fn egress(&self) -> Result<Option<IfName>, OpError> {
+        self.linux.egress()
     }
 }
 

@@ -21,10 +21,7 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     let keys = ask.keys();
     refuse_vlans(&keys)?;
     let dev = ask.new_link()?;
-    let bridge: IfName = match keys.parsed("bridge", "the name of a link, of 15 characters at most,")? {
-        Some(name) => name,
-        None => "cni0".parse().map_err(|_| invalid("no name for a bridge"))?,
-    };
+    let bridge = name(&keys)?;
     let (hairpin, promisc) = (keys.flag("hairpinMode")?, keys.flag("promiscMode")?);
     if hairpin && promisc {
         return Err(invalid("hairpinMode and promiscMode cannot both be: choose one"));
@@ -89,6 +86,14 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
         result: Some(result),
         ..Planned::default()
     })
+}
+
+/// The bridge's name.
+pub(super) fn name(keys: &Keys<'_>) -> Result<IfName, CniError> {
+    match keys.parsed("bridge", "the name of a link, of 15 characters at most,")? {
+        Some(name) => Ok(name),
+        None => "cni0".parse().map_err(|_| invalid("no name for a bridge")),
+    }
 }
 
 /// What this plugin does not do is refused, not left out: containers would reach each other that must not.

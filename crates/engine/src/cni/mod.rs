@@ -34,7 +34,7 @@ pub use static_ipam::addresses as static_addresses;
 use netmode_model::ApiError;
 use netmode_model::cni::{CniCode, CniError};
 use netmode_model::op::OpError;
-use netmode_model::{Code, cni};
+use netmode_model::{Code, IfName, cni};
 use std::str::FromStr;
 
 /// A plugin that makes or changes something in a namespace.
@@ -104,6 +104,19 @@ impl Plugin {
             Self::Firewall => firewall::plan(ask),
             Self::Tuning => tuning::plan(ask),
             Self::Bandwidth => bandwidth::plan(ask),
+        }
+    }
+
+    /// Whether its plan depends on what is in the namespace.
+    pub fn looks_inside(self) -> bool {
+        !matches!(self, Self::Portmap | Self::Firewall | Self::Tuning | Self::Loopback)
+    }
+
+    /// The link of the host that its plan depends on, where the configuration alone names it.
+    pub fn host_link(self, config: &cni::Config) -> Option<IfName> {
+        match self {
+            Self::Bridge => bridge::name(&config.keys()).ok(),
+            _ => None,
         }
     }
 

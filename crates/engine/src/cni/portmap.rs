@@ -80,14 +80,13 @@ fn published(spec: &PortSpec, ips: &[Ip]) -> Option<Published> {
 /// From 127.0.0.1 the way to a container leads over a link that takes such packets (`route_localnet`); what comes in by
 /// it for 127.0.0.0/8 is dropped in our table.
 fn local_routes(ask: &Ask<'_>, previous: &CniResult) -> Result<Vec<Op>, CniError> {
-    let mut ops = Vec::new();
     for interface in previous.interfaces.iter().filter(|interface| interface.sandbox.is_empty()) {
         let Ok(name) = interface.name.parse::<IfName>() else { continue };
         // A port of a bridge routes nothing.
         if ask.link_of_host(&name)?.is_some_and(|link| link.master.is_none()) {
             let key = format!("net/ipv4/conf/{name}/route_localnet");
-            ops.push(Op::Sysctl { at: Place::Host, key, value: "1".into() });
+            return Ok(vec![Op::Sysctl { at: Place::Host, key, value: "1".into() }]);
         }
     }
-    Ok(ops)
+    Ok(Vec::new())
 }
