@@ -68,7 +68,7 @@ pub fn start(
     let closed = forwarding.elements()?;
     let guests = store::list::<Attachment>(&*store, Kind::Attachment, cni::VERSION.into())?;
     told(&guests.set_aside);
-    let whole = guests.records.iter().filter(|guest| guest.ready);
+    let whole = guests.records.iter().filter(|guest| guest.ready && !guest.leaving);
     let attachments = whole.flat_map(|guest| guest.elements(&settings.table)).collect();
     let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing, closed, attachments };
     let steps = desired.restore(kernel, &linux, &seen, Table::Always)?;
@@ -86,7 +86,7 @@ pub fn start(
         adopt(&engine, endpoint);
     }
     for guest in guests.records {
-        adopt_guest(&engine, &linux, guest);
+        adopt_guest(&engine, &linux, &*store, guest);
     }
     // Sockets of endpoints that are no more.
     legacy.inherited.clear();
@@ -182,13 +182,18 @@ fn adopt(engine: &Engine, endpoint: Endpoint) {
     }
 }
 
-/// Takes an attachment of a CNI plugin over. Of one that was being made when the agent ended, what is on the host is taken
+/// Takes an attachment of a CNI plugin over, or ends taking it away. Of one that was being made when the agent ended, what is on the host is taken
 /// back here; the record stays until DEL, which has the namespace.
-fn adopt_guest(engine: &Engine, linux: &Linux, mut guest: Attachment) {
+fn adopt_guest(engine: &Engine, linux: &Linux, store: &dyn Store, mut guest: Attachment) {
     let owner = guest.key.owner();
+    let drop_link = |dev: &IfName| Inverse::Op(Op::LinkDel { at: Place::Host, dev: dev.clone() });
+    if guest.leaving {
+        linux.undo(guest.behind.iter().map(drop_link).collect());
+        let _ = store.remove(Kind::Attachment, &guest.id.to_string());
+        return;
+    }
     if !guest.ready {
         linux.undo(guest.undo.clone());
-        let drop_link = |dev: &IfName| Inverse::Op(Op::LinkDel { at: Place::Host, dev: dev.clone() });
         linux.undo(guest.behind.iter().map(drop_link).collect());
         (guest.ports, guest.shared) = (Vec::new(), Vec::new());
         tracing::info!(owner, plugin = guest.key.plugin, "removed what was not whole");

@@ -277,7 +277,7 @@ impl Engine {
 
     /// Links of endpoints that were detached and have not been seen gone.
     pub fn leaving(&self) -> Vec<IfName> {
-        lock(&self.leaving).keys().cloned().collect()
+        lock(&self.leaving).keys().cloned().chain(self.leaving_links()).collect()
     }
 
     /// Adopts a recorded endpoint that stands. Tells which of its ports could not be held again.

@@ -57,7 +57,7 @@ pub async fn cni(
     Body(request): Body<CniRequest>,
 ) -> Answer<Json<CniReply>> {
     let handed = peer.take(0);
-    Ok(Json(blocking(move || crate::cni::serve(&agent, peer.uid, request, handed)).await?))
+    Ok(Json(blocking(move || crate::cni::serve(&agent, &peer, request, handed)).await?))
 }
 
 #[utoipa::path(delete, path = "/v1/endpoints", params(("owner" = String, Query, description = "Who asked for it"), ("interface" = Option<String>, Query, description = "The link inside; eth0 where none is given")), responses((status = 204), (status = "default", body = ApiError)))]

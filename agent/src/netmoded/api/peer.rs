@@ -3,6 +3,7 @@
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use netmode_kernel::scm;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
@@ -24,6 +25,8 @@ pub struct Peer {
     /// Group ids: the primary one, then the supplementary ones.
     pub groups: Vec<u32>,
     handed: Handed,
+    /// The connection, to see whether anybody still waits.
+    line: Option<Arc<OwnedFd>>,
 }
 
 type Handed = Arc<Mutex<Vec<Option<OwnedFd>>>>;
@@ -33,6 +36,13 @@ impl Peer {
     pub fn take(&self, n: u32) -> Option<OwnedFd> {
         let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
         handed.get_mut(usize::try_from(n).ok()?)?.take()
+    }
+
+    /// Whether the caller has gone: nobody will read the answer.
+    pub fn is_gone(&self) -> bool {
+        let Some(line) = &self.line else { return false };
+        let mut fds = [PollFd::new(line.as_fd(), PollFlags::POLLHUP)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -81,7 +91,8 @@ impl Connected<IncomingStream<'_, Door>> for Peer {
         // A caller whose credentials cannot be read is nobody.
         let (uid, gid) = connection.stream.peer_cred().map_or((u32::MAX, u32::MAX), |c| (c.uid(), c.gid()));
         let groups = std::iter::once(gid).chain(scm::peer_groups(connection.stream.as_fd())).collect();
-        Self { uid, groups, handed: connection.handed.clone() }
+        let line = connection.stream.as_fd().try_clone_to_owned().ok().map(Arc::new);
+        Self { uid, groups, handed: connection.handed.clone(), line }
     }
 }
 

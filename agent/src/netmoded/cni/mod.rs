@@ -5,6 +5,8 @@ mod netmode;
 mod reference;
 
 use crate::agent::Agent;
+use crate::api::Peer;
+use crate::foreign::Turn;
 use netmode_engine::cni::Plugin;
 use netmode_model::cni::{self, Call, CniCode, CniError, CniReply, CniRequest, CniResult, Config, Verb};
 use serde_json::Value;
@@ -16,30 +18,45 @@ pub use ipam::Ipam;
 /// Name of our own plugin.
 const OWN: &str = "netmode";
 
-/// Serves a call for a user; the namespace is the descriptor that came with it.
-pub fn serve(agent: &Agent, uid: u32, request: CniRequest, handed: Option<OwnedFd>) -> CniReply {
+/// Serves a caller's request; the namespace is the descriptor that came with it.
+pub fn serve(agent: &Agent, caller: &Peer, request: CniRequest, handed: Option<OwnedFd>) -> CniReply {
     let begun = Instant::now();
     let (plugin, verb) = (request.plugin.clone(), request.call.verb.as_str());
-    let answer = answer(agent, uid, request, handed);
+    let answer = answer(agent, caller, request, handed);
     let micros = begun.elapsed().as_micros() as u64;
     tracing::debug!(plugin, verb, micros, refused = answer.is_err(), "served");
     answer.into()
 }
 
-fn answer(agent: &Agent, uid: u32, request: CniRequest, handed: Option<OwnedFd>) -> Result<Option<Value>, CniError> {
+fn answer(
+    agent: &Agent,
+    caller: &Peer,
+    request: CniRequest,
+    handed: Option<OwnedFd>,
+) -> Result<Option<Value>, CniError> {
     at_home(agent, request.host)?;
     let CniRequest { plugin, call, config, ipam, only_ask, .. } = request;
     let config = Config::of(config)?;
+    let uid = caller.uid;
     let called = Called { agent, uid, plugin: &plugin, call: &call, config: &config, only_ask };
     if uid != 0 && plugin != OWN {
         let text = format!("the plugin {plugin} is for root, not for user {uid}: it works on any link of this host");
         return Err(CniError::new(CniCode::Refused, text));
     }
-    match ipam {
-        cni::Ipam::None => called.alone(None, handed),
-        cni::Ipam::Given(given) => called.alone(Some(CniResult::read("the IPAM plugin's result", &given)?), handed),
-        cni::Ipam::Ours(name) => called.with_addresses(&name, handed),
+    // One call for a link of a container after the other, from its address to its answer.
+    let _turn = called.turn();
+    if call.verb != Verb::Add {
+        return called.serve(&ipam, handed);
     }
+    let again = handed.as_ref().and_then(|fd| fd.try_clone().ok());
+    let answer = called.serve(&ipam, handed)?;
+    if !caller.is_gone() || only_ask {
+        return Ok(answer);
+    }
+    // Its runtime ended it, and may have called DEL already: what nobody knows of would stay for ever.
+    let undo = Called { call: &Call { verb: Verb::Del, ..call.clone() }, ..called };
+    undo.serve(&ipam, again)?;
+    Err(CniError::new(CniCode::TryAgain, "the caller has gone: everything was taken back"))
 }
 
 /// A call of one plugin.
@@ -53,6 +70,25 @@ struct Called<'a> {
 }
 
 impl Called<'_> {
+    fn turn(&self) -> Option<Turn<'_>> {
+        let link = self.call.link().ok()?;
+        let owner = cni::owner(&self.config.name, &self.call.container);
+        // Not the attachment's own turn, which is within.
+        Some(self.agent.busy.turn(&format!("call/{owner}"), &link))
+    }
+
+    fn serve(&self, ipam: &cni::Ipam, handed: Option<OwnedFd>) -> Result<Option<Value>, CniError> {
+        match ipam {
+            cni::Ipam::None => self.alone(None, handed),
+            cni::Ipam::Given(given) => {
+                // Of DEL there is no result to be read.
+                let given = (self.call.verb == Verb::Add).then(|| CniResult::read("the IPAM plugin's result", given));
+                self.alone(given.transpose()?, handed)
+            }
+            cni::Ipam::Ours(name) => self.with_addresses(name, handed),
+        }
+    }
+
     /// Serves the plugin itself; `given` is what an IPAM plugin gave to it.
     fn alone(&self, given: Option<CniResult>, handed: Option<OwnedFd>) -> Result<Option<Value>, CniError> {
         if self.plugin == OWN {

@@ -99,7 +99,6 @@ fn add(
     handed: Option<OwnedFd>,
 ) -> Result<Option<Value>, CniError> {
     let Subject { plugin, call, config, key, only_ask } = subject;
-    let _turn = agent.busy.turn(&key.owner(), &call.link()?);
     let previous = config.previous()?;
     let id = id()?;
     let guest = Guest::enter(agent, id, netns(call, handed)?)?;
@@ -224,7 +223,6 @@ fn take_away(agent: &Agent, old: &Attachment, guest: Option<&Guest<'_>>) {
 /// Whatever the configuration says: the record tells what to take away.
 fn del(agent: &Agent, subject: &Subject<'_>, handed: Option<OwnedFd>) -> Result<(), CniError> {
     let key = &subject.key;
-    let _turn = agent.busy.turn(&key.owner(), &subject.call.link()?);
     let Some(old) = agent.engine.attachment(key) else { return Ok(()) };
     // A file that is no namespace any more, or another one, is none.
     let guest = handed.and_then(|fd| NetnsFd::from_fd(fd).ok());

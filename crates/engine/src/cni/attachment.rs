@@ -41,6 +41,9 @@ pub struct Attachment {
     pub key: Key,
     /// Whether it stands; before that it is about to be made.
     pub ready: bool,
+    /// Whether it was taken away, and its links are still to be deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
     /// Inode number of its namespace.
     pub netns: u64,
     /// What was done.

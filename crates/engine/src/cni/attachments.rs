@@ -22,8 +22,15 @@ pub struct Attachments {
     /// How many attachments need an element.
     shared: Mutex<HashMap<Element, usize>>,
     pub(super) lans: Mutex<HashMap<IfName, Known>>,
-    /// Links that are being deleted, with the container and the link inside.
-    leaving: Mutex<Vec<(String, String, IfName)>>,
+    leaving: Mutex<Vec<Leaving>>,
+}
+
+/// A link of the host that is being deleted, and whose it was.
+struct Leaving {
+    record: Id,
+    container: String,
+    interface: String,
+    dev: IfName,
 }
 
 struct Live {
@@ -107,6 +114,7 @@ impl Engine {
             id: subject.id,
             key: subject.key.clone(),
             ready: false,
+            leaving: false,
             netns: subject.netns,
             steps: plan.ops.clone(),
             undo: needed(plan.ops.iter().map(Op::inverse).collect()),
@@ -245,8 +253,19 @@ impl Engine {
         let Some(Live { record, kept, _left }) = lock(&self.cni.live).remove(key) else { return Vec::new() };
         let undo = record.undo.iter().filter(|inverse| inside || !is_inside(inverse)).cloned().collect();
         let mut failures = self.outside.undo(undo);
-        let place = |dev: &IfName| (key.container.clone(), key.interface.clone(), dev.clone());
-        lock(&self.cni.leaving).extend(record.behind.iter().map(place));
+        // Its record stays until the kernel has deleted its links: whoever kills the agent in between leaves none behind.
+        let left = Attachment { leaving: true, steps: Vec::new(), undo: Vec::new(), ..record.clone() };
+        let id = record.id.to_string();
+        if record.behind.is_empty() || store::put(&*self.store, Kind::Attachment, &id, &left).is_err() {
+            let _ = self.store.remove(Kind::Attachment, &id);
+        }
+        let leaving = |dev: &IfName| Leaving {
+            record: record.id,
+            container: key.container.clone(),
+            interface: key.interface.clone(),
+            dev: dev.clone(),
+        };
+        lock(&self.cni.leaving).extend(record.behind.iter().map(leaving));
         let drop_link = |dev: &IfName| Final::LinkDrop { dev: dev.clone() };
         let mut then: Vec<Final> = record.behind.iter().map(drop_link).collect();
         then.extend(crate::bridge::flush(&record.ports));
@@ -254,20 +273,31 @@ impl Engine {
         failures.extend(self.unshare(&record.shared));
         drop((kept, _left));
         self.release_ports(record.id, &record.ports);
-        let _ = self.store.remove(Kind::Attachment, &record.id.to_string());
         failures
     }
 
     /// Links of the host that a container's earlier attachment of the same link had, and that are still to be deleted.
     pub fn leaving_of(&self, container: &str, interface: &str) -> Vec<IfName> {
         let leaving = lock(&self.cni.leaving);
-        let of = leaving.iter().filter(|(c, i, _)| c == container && i == interface);
-        of.map(|(.., dev)| dev.clone()).collect()
+        let of = leaving.iter().filter(|left| left.container == container && left.interface == interface);
+        of.map(|left| left.dev.clone()).collect()
     }
 
-    /// Forgets a link that is gone.
+    /// All links of the host that are still to be deleted.
+    pub(crate) fn leaving_links(&self) -> Vec<IfName> {
+        lock(&self.cni.leaving).iter().map(|left| left.dev.clone()).collect()
+    }
+
+    /// A link that was to be deleted is gone, and with the last one of an attachment its record.
     pub(crate) fn forget_leaving(&self, dev: &IfName) {
-        lock(&self.cni.leaving).retain(|(.., leaving)| leaving != dev);
+        let mut leaving = lock(&self.cni.leaving);
+        let gone: Vec<Id> = leaving.iter().filter(|left| left.dev == *dev).map(|left| left.record).collect();
+        leaving.retain(|left| left.dev != *dev);
+        let last: Vec<Id> = gone.into_iter().filter(|id| !leaving.iter().any(|left| left.record == *id)).collect();
+        drop(leaving);
+        for id in last {
+            let _ = self.store.remove(Kind::Attachment, &id.to_string());
+        }
     }
 
     fn not_held(&self, published: Published, failure: crate::outside::HoldFailure) -> AttachError {
