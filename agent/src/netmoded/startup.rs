@@ -185,7 +185,6 @@ fn adopt(engine: &Engine, endpoint: Endpoint) {
 /// Takes an attachment of a CNI plugin over, or ends taking it away. Of one that was being made when the agent ended, what is on the host is taken
 /// back here; the record stays until DEL, which has the namespace.
 fn adopt_guest(engine: &Engine, linux: &Linux, store: &dyn Store, mut guest: Attachment) {
-    let owner = guest.key.owner();
     let drop_link = |dev: &IfName| Inverse::Op(Op::LinkDel { at: Place::Host, dev: dev.clone() });
     if guest.leaving {
         linux.undo(guest.behind.iter().map(drop_link).collect());
@@ -196,9 +195,7 @@ fn adopt_guest(engine: &Engine, linux: &Linux, store: &dyn Store, mut guest: Att
         linux.undo(guest.undo.clone());
         linux.undo(guest.behind.iter().map(drop_link).collect());
         (guest.ports, guest.shared) = (Vec::new(), Vec::new());
-        tracing::info!(owner, plugin = guest.key.plugin, "removed what was not whole");
+        tracing::info!(owner = guest.key.owner(), plugin = guest.key.plugin, "removed what was not whole");
     }
-    for (port, why) in engine.adopt_attachment(guest) {
-        tracing::error!(owner, %port, why, "a published port was lost while no agent held it; its mapping stays");
-    }
+    engine.adopt_attachment(guest);
 }

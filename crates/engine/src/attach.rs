@@ -466,7 +466,7 @@ fn mapping(spec: &PortSpec, host_ports: PortRange) -> Published {
 }
 
 /// Narrows the mapping to the port that stands in the way.
-pub(crate) fn not_held(published: Published, failure: HoldFailure) -> AttachError {
+fn not_held(published: Published, failure: HoldFailure) -> AttachError {
     let port = match &failure {
         HoldFailure::Taken { port, .. } => PortRange::single(*port),
         _ => None,

@@ -325,6 +325,13 @@ pub struct Published {
     pub protocol: Protocol,
 }
 
+impl Published {
+    /// Whether both stand on the same ports of the host.
+    pub fn same_place(&self, other: &Self) -> bool {
+        (self.protocol, self.host, self.host_ports) == (other.protocol, other.host, other.host_ports)
+    }
+}
+
 impl fmt::Display for Published {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{} -> {}:{}", self.container, self.protocol, self.host, self.host_ports)

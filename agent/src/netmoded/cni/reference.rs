@@ -104,7 +104,12 @@ fn add(
     let guest = Guest::enter(agent, id, netns(call, handed)?)?;
     make_room(agent, subject, &guest)?;
     let (inside, host) = look(agent, subject, &guest)?;
+    let published = match plugin {
+        Plugin::Portmap => agent.engine.published_elsewhere(key),
+        _ => Vec::new(),
+    };
     let ask = Ask {
+        published: &published,
         call,
         config,
         id,

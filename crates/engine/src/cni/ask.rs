@@ -28,6 +28,8 @@ pub struct Ask<'a> {
     pub ipam: Option<&'a CniResult>,
     /// The agent's settings.
     pub settings: &'a Settings,
+    /// Ports that other networks of the same container have published: it is asked to publish them for each.
+    pub published: &'a [Published],
     /// The host.
     pub host: &'a dyn Host,
 }

@@ -6,7 +6,7 @@ use super::{Attachment, Key, Planned, VERSION, kernel, told};
 use crate::attach::{Engine, lock};
 use crate::endpoint::{Owner, OwnerKind};
 use crate::error::AttachError;
-use crate::outside::{Host, Kept};
+use crate::outside::Host;
 use crate::store::{self, Kind};
 use netmode_model::cni::CniError;
 use netmode_model::nft::{Element, TableName};
@@ -16,9 +16,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 /// What stands, and what is known of it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Attachments {
-    live: Mutex<HashMap<Key, Live>>,
+    live: Mutex<HashMap<Key, Attachment>>,
     /// How many attachments need an element.
     shared: Mutex<HashMap<Element, usize>>,
     pub(super) lans: Mutex<HashMap<IfName, Known>>,
@@ -26,17 +26,12 @@ pub struct Attachments {
 }
 
 /// A link of the host that is being deleted, and whose it was.
+#[derive(Debug)]
 struct Leaving {
     record: Id,
     container: String,
     interface: String,
     dev: IfName,
-}
-
-struct Live {
-    record: Attachment,
-    kept: Vec<Kept>,
-    _left: Box<dyn Send + Sync>,
 }
 
 /// Whom an attachment is made for.
@@ -57,17 +52,24 @@ fn unrecorded(error: &store::StoreError) -> CniError {
 impl Engine {
     /// What one plugin has made for a container.
     pub fn attachment(&self, key: &Key) -> Option<Attachment> {
-        lock(&self.cni.live).get(key).map(|live| live.record.clone())
+        lock(&self.cni.live).get(key).cloned()
     }
 
     /// Everything that plugins have made.
     pub fn attachments(&self) -> Vec<Attachment> {
-        lock(&self.cni.live).values().map(|live| live.record.clone()).collect()
+        lock(&self.cni.live).values().cloned().collect()
+    }
+
+    /// Ports that a container has published on other networks than a key's.
+    pub fn published_elsewhere(&self, key: &Key) -> Vec<Published> {
+        let live = lock(&self.cni.live);
+        let others = live.iter().filter(|(other, _)| other.container == key.container && *other != key);
+        others.flat_map(|(_, made)| made.ports.clone()).collect()
     }
 
     /// The elements that all of them need, of all tables.
     pub fn attachment_elements(&self) -> Vec<(TableName, Element)> {
-        lock(&self.cni.live).values().flat_map(|live| live.record.elements(&self.settings.table)).collect()
+        lock(&self.cni.live).values().flat_map(|made| made.elements(&self.settings.table)).collect()
     }
 
     /// The links of others' networks that are let through.
@@ -88,21 +90,15 @@ impl Engine {
     /// # Errors
     /// Why not; nothing has changed then, but for a bridge that was made.
     pub fn make_attachment(&self, subject: Subject, plan: Planned, host: &dyn Host) -> Result<Attachment, CniError> {
-        let ports = self.take_ports(&subject, &plan.ports)?;
-        let result = self.make_with(&subject, &plan, host, ports);
+        self.take_ports(&subject, &plan.ports)?;
+        let result = self.make_with(&subject, &plan, host);
         if result.is_err() {
             self.release_ports(subject.id, &plan.ports);
         }
         result
     }
 
-    fn make_with(
-        &self,
-        subject: &Subject,
-        plan: &Planned,
-        host: &dyn Host,
-        kept: Vec<Kept>,
-    ) -> Result<Attachment, CniError> {
+    fn make_with(&self, subject: &Subject, plan: &Planned, host: &dyn Host) -> Result<Attachment, CniError> {
         let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(lan) = &plan.lan {
             self.cni.ensure(lan, &*self.outside, host, &self.settings)?;
@@ -145,7 +141,7 @@ impl Engine {
             let _ = self.store.remove(Kind::Attachment, &record.id.to_string());
             return Err(unrecorded(&error));
         }
-        self.keep(record.clone(), kept);
+        lock(&self.cni.live).insert(record.key.clone(), record.clone());
         self.outside.finish(&plan.then);
         Ok(record)
     }
@@ -154,57 +150,34 @@ impl Engine {
         store::put(&*self.store, Kind::Attachment, &record.id.to_string(), record)
     }
 
-    fn keep(&self, record: Attachment, kept: Vec<Kept>) {
-        let sockets: Vec<&Kept> = kept.iter().filter(|k| k.by_socket).collect();
-        let left = if sockets.is_empty() { Box::new(()) } else { self.hold.keep(&sockets) };
-        lock(&self.cni.live).insert(record.key.clone(), Live { record, kept, _left: left });
-    }
-
-    /// Adopts a recorded attachment. Tells which of its ports could not be held again.
-    pub fn adopt_attachment(&self, record: Attachment) -> Vec<(Published, String)> {
-        let (mut kept, mut lost) = (Vec::new(), Vec::new());
-        self.leases().name(record.id, &owner(&record.key, record.id));
+    /// Adopts a recorded attachment.
+    pub fn adopt_attachment(&self, record: Attachment) {
+        let mut leases = self.leases();
+        leases.name(record.id, &owner(&record.key, record.id));
         for published in &record.ports {
-            let _ = self.leases().ports.take(published, record.id);
-            match self.hold.hold(published.protocol, published.host, published.host_ports, false) {
-                Ok(held) => kept.push(held),
-                Err(why) => lost.push((*published, why.to_string())),
-            }
+            // Records were checked against each other when they were made.
+            let _ = leases.ports.take(published, record.id);
         }
+        drop(leases);
         let mut shared = lock(&self.cni.shared);
         record.shared.iter().for_each(|element| *shared.entry(element.clone()).or_default() += 1);
         drop(shared);
-        self.keep(record, kept);
-        lost
+        lock(&self.cni.live).insert(record.key.clone(), record);
     }
 
-    /// Takes ports by record, and holds them.
-    fn take_ports(&self, subject: &Subject, ports: &[Published]) -> Result<Vec<Kept>, CniError> {
-        let mut kept = Vec::new();
+    /// Takes ports by record alone: podman binds those of its containers itself, behind its plugins' backs, as does
+    /// whoever has learned from the reference, which binds none.
+    fn take_ports(&self, subject: &Subject, ports: &[Published]) -> Result<(), CniError> {
         if ports.is_empty() {
-            return Ok(kept);
+            return Ok(());
         }
-        self.leases().name(subject.id, &owner(&subject.key, subject.id));
-        for (n, published) in ports.iter().enumerate() {
-            let taken = self.take_port(published, subject.id);
-            match taken {
-                Ok(held) => kept.push(held),
-                Err(error) => {
-                    drop(kept);
-                    self.release_ports(subject.id, &ports[..n]);
-                    return Err(told(&error.into()));
-                }
-            }
-        }
-        Ok(kept)
-    }
-
-    fn take_port(&self, published: &Published, id: Id) -> Result<Kept, AttachError> {
-        self.leases().take_ports(published, id)?;
-        let held = self.hold.hold(published.protocol, published.host, published.host_ports, false);
-        held.map_err(|failure| {
-            self.leases().ports.release(published, id);
-            self.not_held(*published, failure)
+        let mut leases = self.leases();
+        leases.name(subject.id, &owner(&subject.key, subject.id));
+        let taken: Result<(), AttachError> = ports.iter().try_for_each(|port| leases.take_ports(port, subject.id));
+        taken.map_err(|error| {
+            ports.iter().for_each(|port| leases.ports.release(port, subject.id));
+            leases.forget(subject.id);
+            told(&error.into())
         })
     }
 
@@ -250,7 +223,7 @@ impl Engine {
     /// over: without it what is in there goes with it. Goes on past failures and returns all of them.
     pub fn remove_attachment(&self, key: &Key, inside: bool) -> Vec<OpError> {
         let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(Live { record, kept, _left }) = lock(&self.cni.live).remove(key) else { return Vec::new() };
+        let Some(record) = lock(&self.cni.live).remove(key) else { return Vec::new() };
         let undo = record.undo.iter().filter(|inverse| inside || !is_inside(inverse)).cloned().collect();
         let mut failures = self.outside.undo(undo);
         // Its record stays until the kernel has deleted its links: whoever kills the agent in between leaves none behind.
@@ -271,7 +244,6 @@ impl Engine {
         then.extend(crate::bridge::flush(&record.ports));
         failures.extend(self.outside.finish(&then));
         failures.extend(self.unshare(&record.shared));
-        drop((kept, _left));
         self.release_ports(record.id, &record.ports);
         failures
     }
@@ -298,17 +270,6 @@ impl Engine {
         for id in last {
             let _ = self.store.remove(Kind::Attachment, &id.to_string());
         }
-    }
-
-    fn not_held(&self, published: Published, failure: crate::outside::HoldFailure) -> AttachError {
-        use crate::outside::HoldFailure;
-        let failure = match failure {
-            HoldFailure::Taken { port, .. } => {
-                HoldFailure::Taken { port, holder: self.hold.holder(published.protocol, port) }
-            }
-            other => other,
-        };
-        crate::attach::not_held(published, failure)
     }
 }
 

@@ -21,7 +21,10 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     if specs.is_empty() || ips.is_empty() {
         return Ok(Planned::default());
     }
-    let ports: Vec<Published> = specs.iter().filter_map(|spec| published(spec, &ips)).collect();
+    // A runtime asks for the same ports on each network of a container. The first leads there already.
+    let had = |port: &Published| ask.published.iter().any(|other| other.same_place(port));
+    let ports: Vec<Published> =
+        specs.iter().filter_map(|spec| published(spec, &ips)).filter(|port| !had(port)).collect();
     let addr = |v4: bool| of(v4).map(|ip| ip.address.ip());
     let elements = bridge::published(&ports, addr, ask.settings.outward);
     let mut ops: Vec<Op> = elements.into_iter().map(|element| ask.element(element)).collect();

@@ -72,9 +72,10 @@ fn alone(size: &Size, report: &mut Report) -> Outcome<()> {
     let [mut add, mut del, mut version] = [(); 3].map(|()| [Vec::new(), Vec::new()]);
     let names = [namespaces("ours", size.rounds + 1)?, namespaces("theirs", size.rounds + 1)?];
     let ask = json!({"type": "bridge", "cniVersion": "1.0.0"});
-    for round in 0..=size.rounds {
-        for (n, on) in sides.iter_mut().enumerate() {
-            let (netns, mappings) = (&names[n][round], mappings(20_000, 1, "tcp"));
+    let [ours, theirs] = &names;
+    for pair in ours.iter().zip(theirs) {
+        for ((n, on), netns) in sides.iter_mut().enumerate().zip([pair.0, pair.1]) {
+            let mappings = mappings(20_000, 1, "tcp");
             add[n].push(list(on, "ADD", netns, &mappings)?);
             del[n].push(list(on, "DEL", netns, &mappings)?);
             version[n].push(plugin(on, "VERSION", netns, &ask)?.1);
