@@ -91,7 +91,8 @@ uninstall: ## what install put there, and what runs by it; configuration and rec
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --quiet --now $(UNITS) 2>/dev/null || :; fi
 	@while read -r file; do rm -f "$(DESTDIR)$$file"; done <'$(DESTDIR)$(LIST)'
 	@rm -f '$(DESTDIR)$(LIST)'
-	@cd '$(DESTDIR)$(PREFIX)' && rmdir lib/netmode/cni lib/netmode share/doc/netmode/examples share/doc/netmode
+	@cd '$(DESTDIR)$(PREFIX)' && rmdir lib/netmode/cni lib/netmode share/doc/netmode/cni/examples share/doc/netmode/cni \
+	    share/doc/netmode/examples share/doc/netmode
 	@cd '$(DESTDIR)$(PREFIX)' && rmdir --ignore-fail-on-non-empty lib/cni libexec/cni
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@echo 'netmode: removed; /etc/netmode and /var/lib/netmode stay'

@@ -3,6 +3,7 @@
 use netmode_client::{Client, ClientError, DEFAULT_SOCKET};
 use netmode_model::Code;
 use netmode_model::cni::{Call, CniCode, CniError, CniRequest, Config, Ipam, Verb};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
@@ -50,6 +51,11 @@ impl<'a> Agent<'a> {
         Ok(Self { client, call, config, netns, host })
     }
 
+    /// Whether there is a namespace to work in: what `CNI_NETNS` names may be a file that has been one.
+    pub fn has_namespace(&self) -> bool {
+        self.netns.as_ref().and_then(|netns| fstatfs(netns).ok()).is_some_and(|fs| fs.filesystem_type() == NSFS_MAGIC)
+    }
+
     /// Has a plugin's part of the call served.
     ///
     /// # Errors
@@ -58,7 +64,7 @@ impl<'a> Agent<'a> {
         self.ask(plugin, ipam, false)
     }
 
-    /// Asks whether ADD could be.
+    /// Asks whether ADD could be, or whether what another plugin has made is there (CHECK).
     ///
     /// # Errors
     /// Why not.

@@ -8,6 +8,7 @@ mod about;
 mod agent;
 mod input;
 mod ipam;
+mod program;
 mod serve;
 
 use netmode_model::cni::{Call, CniCode, CniError, Config, Verb, Version};

@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::ipam::Delegate;
+use crate::program::Program;
 use crate::{Failure, about};
 use netmode_model::cni::{Call, CniCode, CniError, Config, Ipam, Verb};
 use serde_json::Value;
@@ -22,8 +23,33 @@ pub fn serve(plugin: &str, call: &Call, config: &Config, text: &[u8]) -> Result<
         Verb::Status => {
             both(plugin, &agent, delegate.map_err(|error| CniError { code: CniCode::NotAvailable, ..error }))
         }
-        Verb::Del | Verb::Gc | Verb::Check => both(plugin, &agent, delegate),
+        Verb::Del | Verb::Check => unless_unknown(both(plugin, &agent, delegate), plugin, (call, &agent), text),
+        Verb::Gc => both(plugin, &agent, delegate),
         Verb::Version => Ok(None),
+    }
+}
+
+/// What the agent does not know a plugin before ours may have made: then that one takes it away, or looks at it.
+fn unless_unknown(
+    answer: Result<Option<Value>, Failure>,
+    plugin: &str,
+    (call, agent): (&Call, &Agent<'_>),
+    text: &[u8],
+) -> Result<Option<Value>, Failure> {
+    match &answer {
+        Err(Failure::Ours(error)) if error.code == CniCode::UnknownContainer => {}
+        _ => return answer,
+    }
+    let useful = call.verb == Verb::Check || agent.has_namespace();
+    let before = Program::before_us(plugin, call, text).filter(|_| useful);
+    let before = before.map(|program| program.serve().map(|_| None));
+    match (call.verb, before) {
+        // They find faults where there are none (portmap 1.1, of a family that a container does not have).
+        (Verb::Check, Some(Err(_))) => Ok(agent.may(plugin).map(|()| None)?),
+        // They know DEL with a namespace alone; without one, what there is goes with it.
+        (_, Some(done)) => done,
+        (Verb::Del, None) => Ok(None),
+        (_, None) => answer,
     }
 }
 

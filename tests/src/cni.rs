@@ -40,6 +40,8 @@ pub struct Call {
     ifname: String,
     args: String,
     path: String,
+    dir: String,
+    on: String,
     config: Value,
 }
 
@@ -53,6 +55,8 @@ impl Call {
             ifname: "eth0".into(),
             args: String::new(),
             path: DIR.into(),
+            dir: DIR.into(),
+            on: "host".into(),
             config: config.clone(),
         }
     }
@@ -80,6 +84,16 @@ impl Call {
     /// With directories of other plugins before ours.
     pub fn path(self, path: &str) -> Self {
         Self { path: format!("{path}:{DIR}"), ..self }
+    }
+
+    /// With plugins of another directory.
+    pub fn dir(self, dir: &str) -> Self {
+        Self { path: dir.into(), dir: dir.into(), ..self }
+    }
+
+    /// By a runtime on another machine.
+    pub fn on(self, place: &str) -> Self {
+        Self { on: place.into(), ..self }
     }
 
     /// With keys added to the configuration, or others in their place; null takes one away.
@@ -110,7 +124,7 @@ impl Call {
             ("CNI_PATH", &self.path),
             ("CNI_ARGS", &self.args),
         ];
-        lab.at("host").run_with(&[&format!("{DIR}/{}", self.plugin)], &self.config.to_string(), &env)
+        lab.at(&self.on).run_with(&[&format!("{}/{}", self.dir, self.plugin)], &self.config.to_string(), &env)
     }
 
     /// ADD; answers the result.

@@ -434,7 +434,8 @@ fn e1_e3_e4_e5_e6_e8_e9_e10_a_check_is_truthful() {
     let other = bridge().netns("/run/netns/c2").with(&json!({"prevResult": result}));
     assert_refused(&other.run(&lab, "CHECK"), 101, &["missing"]);
     bridge().del(&lab);
-    bridge().check_fails(&lab, &result, &["no attachment"]);
+    let gone = bridge().with(&json!({"prevResult": result})).run(&lab, "CHECK");
+    assert_refused(&gone, 3, &["no attachment"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! CNI: real runtimes with our plugins: containerd by `ctr` and by CRI, podman, buildah.
 
-use netmode_tests::cni::PLUGINS;
+use netmode_tests::cni::{List, PLUGINS};
 use netmode_tests::lab::address::*;
 use netmode_tests::machine::Machine;
 use netmode_tests::{Lab, eventually, tcp};
@@ -284,4 +284,41 @@ fn the_plugins_are_switched_on_and_off_and_nobodys_are_overwritten() {
     cni("disable").success();
     assert_eq!(lab.sh("cat /run/p/static; ls /run/p"), "newer\nbridge\nstatic\n");
     lab.netmode(&["cni", "enable", "--dir", "/run/nowhere"]).refused(1, &["/run/nowhere", "directory"]);
+}
+
+/// What the reference plugins leave in iptables, in order.
+fn iptables(lab: &Lab) -> String {
+    lab.sh("iptables-save | grep -v '^#' | sed 's/\\[[0-9:]*\\]//'; ls /var/lib/cni/networks/brnet | grep ^10 || true")
+}
+
+#[test]
+fn what_the_reference_plugins_made_is_checked_and_removed_by_ours() {
+    let lab = Lab::start();
+    lab.sh("mkdir -p /run/p; cp -L /usr/lib/cni/* /run/p; ip netns add c1");
+    let list = List::of(&json!({
+        "cniVersion": "1.0.0", "name": "brnet",
+        "plugins": [
+            {"type": "bridge", "bridge": "cni7", "isGateway": true, "ipMasq": true,
+             "ipam": {"type": "host-local", "subnet": "10.77.0.0/16", "routes": [{"dst": "0.0.0.0/0"}]}},
+            {"type": "portmap", "capabilities": {"portMappings": true},
+             "runtimeConfig": {"portMappings": [{"hostPort": 8081, "containerPort": 80, "protocol": "tcp"}]}},
+            {"type": "firewall", "backend": "iptables"},
+            {"type": "tuning"}
+        ]
+    }));
+    let list = list.each(|call| call.dir("/run/p"));
+    list.del(&lab, &list.add(&lab));
+    let before = (iptables(&lab), Machine::settled(&lab));
+    let result = list.add(&lab);
+    lab.netmode(&["cni", "enable", "--dir", "/run/p"]).success();
+    list.check(&lab, &result);
+    list.del(&lab, &result);
+    assert_eq!(iptables(&lab), before.0);
+    before.1.assert_unchanged(&lab, "a container of the reference plugins");
+    // A container of ours is not theirs to look at.
+    let ours = list.add(&lab);
+    list.check(&lab, &ours);
+    list.del(&lab, &ours);
+    list.del(&lab, &ours);
+    assert_eq!(iptables(&lab), before.0);
 }

@@ -157,6 +157,10 @@ fn a_port_that_somebody_has_is_refused_with_its_holder_and_nothing_is_left() {
     ours.add(&lab);
     let run = ["run", "-d", "-p", "8081:80", "--rootfs", "/", "true"];
     lab.netmode(&run).refused(125, &["8081", "cni/brnet/c1"]);
+    assert!(lab.netmode(&["port", "ls"]).success().stdout.contains("cni/brnet/c1"));
+    // As the message says.
+    lab.netmode(&["detach", "--owner", "cni/brnet/c1"]).success();
+    assert!(!lab.netmode(&["port", "ls"]).success().stdout.contains("cni/brnet/c1"));
 }
 
 #[test]

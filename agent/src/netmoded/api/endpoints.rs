@@ -68,6 +68,12 @@ pub async fn detach(
     Query(query): Query<DetachQuery>,
 ) -> Answer<StatusCode> {
     let key = Key::new(peer.uid, query.owner, query.interface)?;
-    blocking(move || foreign::detach(&agent, &key)).await?;
+    blocking(move || {
+        foreign::detach(&agent, &key);
+        if peer.uid == 0 {
+            crate::cni::detach(&agent, &key.owner, key.interface.as_str());
+        }
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }

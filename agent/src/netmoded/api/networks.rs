@@ -185,6 +185,15 @@ pub async fn ports(State(agent): App) -> Json<Vec<PortView>> {
             held,
         }));
     }
+    for made in agent.engine.attachments() {
+        rows.extend(made.bindings().into_iter().map(|binding| PortView {
+            binding,
+            owner: made.key.owner(),
+            owner_id: made.id,
+            since: made.created.clone(),
+            held: false,
+        }));
+    }
     rows.sort_by_key(|r| (r.binding.host_port, r.binding.host_port_range.clone(), r.binding.protocol));
     Json(rows)
 }

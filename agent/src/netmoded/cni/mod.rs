@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 pub use ipam::Ipam;
+pub use reference::detach;
 
 /// Name of our own plugin.
 const OWN: &str = "netmode";

@@ -133,7 +133,7 @@ fn add(
     let opened = plugin == &Plugin::Firewall && !planned.shared.is_empty();
     // Nothing is made whose result the caller's version has no place for.
     let result = result.map(|result| result.document(config.version)).transpose()?;
-    let subject = cni::Subject { id, key: key.clone(), netns: guest.inode };
+    let subject = cni::Subject { id, key: key.clone(), netns: guest.inode, now: clock::now() };
     agent.engine.make_attachment(subject, planned, &agent.linux)?;
     if opened {
         agent.beside.look_again();
@@ -211,6 +211,14 @@ fn passed_on(config: &Config, previous: Option<CniResult>) -> Result<Value, CniE
     }
 }
 
+/// Takes away what plugins have made for an owner's link, as `netmode detach` is asked to.
+pub fn detach(agent: &Agent, owner: &str, interface: &str) {
+    let fits = |made: &Attachment| made.key.owner() == owner && made.key.interface == interface;
+    for made in agent.engine.attachments().into_iter().filter(fits) {
+        take_away(agent, &made, None);
+    }
+}
+
 /// Takes an attachment away. In the namespace only if it is its own.
 fn take_away(agent: &Agent, old: &Attachment, guest: Option<&Guest<'_>>) {
     let inside = guest.is_some_and(|guest| guest.inode == old.netns);
@@ -228,12 +236,18 @@ fn take_away(agent: &Agent, old: &Attachment, guest: Option<&Guest<'_>>) {
 /// Whatever the configuration says: the record tells what to take away.
 fn del(agent: &Agent, subject: &Subject<'_>, handed: Option<OwnedFd>) -> Result<(), CniError> {
     let key = &subject.key;
-    let Some(old) = agent.engine.attachment(key) else { return Ok(()) };
+    let Some(old) = agent.engine.attachment(key) else { return Err(unknown(key)) };
     // A file that is no namespace any more, or another one, is none.
     let guest = handed.and_then(|fd| NetnsFd::from_fd(fd).ok());
     let guest = guest.map(|netns| Guest::enter(agent, id()?, netns)).transpose()?;
     take_away(agent, &old, guest.as_ref());
     Ok(())
+}
+
+/// Nothing of that key is recorded: it is gone, or a plugin before ours has made it. The executable knows whom to ask.
+fn unknown(key: &Key) -> CniError {
+    let text = format!("no attachment {} of {} by {}; attach it anew", key.interface, key.owner(), key.plugin);
+    CniError::new(CniCode::UnknownContainer, text)
 }
 
 fn collect(agent: &Agent, subject: &Subject<'_>) -> Result<(), CniError> {
@@ -250,7 +264,7 @@ fn collect(agent: &Agent, subject: &Subject<'_>) -> Result<(), CniError> {
 }
 
 fn check(agent: &Agent, subject: &Subject<'_>, handed: Option<OwnedFd>) -> Result<(), CniError> {
-    let Subject { plugin, call, config, key, .. } = subject;
+    let Subject { plugin, call, config, key, only_ask } = subject;
     checked(config)?;
     let result = config.previous()?.unwrap_or_default();
     let guest = Guest::enter(agent, id()?, netns(call, handed)?)?;
@@ -259,11 +273,12 @@ fn check(agent: &Agent, subject: &Subject<'_>, handed: Option<OwnedFd>) -> Resul
         let text = format!("{} of {} is not as it should be; missing: {missing}", key.interface, key.owner());
         CniError::new(CniCode::Refused, text)
     };
-    let Some(made) = agent.engine.attachment(key).filter(|made| made.ready) else {
-        let text = format!("no attachment {} of {} by {}; attach it anew", key.interface, key.owner(), key.plugin);
-        return Err(CniError::new(CniCode::Refused, text));
+    let made = agent.engine.attachment(key).filter(|made| made.ready);
+    let wanted = match (made, only_ask) {
+        (Some(made), false) => cni::expected(&made, *plugin, &guest.at, &result, agent.engine.settings()),
+        (None, true) => cni::expected_of_others(&call.link()?, &guest.at, &result),
+        _ => return Err(unknown(key)),
     };
-    let wanted = cni::expected(&made, *plugin, &guest.at, &result, agent.engine.settings());
     match first_missing(agent, &seen, &wanted) {
         None => Ok(()),
         // The name is gone by now.

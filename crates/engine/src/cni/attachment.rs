@@ -1,6 +1,7 @@
 //! What one plugin has made for one container, as recorded.
 
 use ipnetwork::IpNetwork;
+use netmode_model::api::NetworkBinding;
 use netmode_model::nft::{Element, TableName};
 use netmode_model::{Id, IfName, Inverse, NetnsName, Op, Place, Published};
 use serde::{Deserialize, Serialize};
@@ -60,12 +61,19 @@ pub struct Attachment {
     pub bridge: Option<IfName>,
     /// Addresses that the bridge should have.
     pub gateways: Vec<IpNetwork>,
+    /// RFC 3339.
+    pub created: String,
 }
 
 impl Attachment {
     /// The name that its namespace is registered by while it is worked in.
     pub fn netns_name(id: Id) -> Option<NetnsName> {
         format!("cni-{}", id.short()).parse().ok()
+    }
+
+    /// Its published ports as ECS shows bindings.
+    pub fn bindings(&self) -> Vec<NetworkBinding> {
+        self.ports.iter().flat_map(|port| NetworkBinding::of(port, true)).collect()
     }
 
     /// The elements that it needs, of all tables; `table` is the name of ours.

@@ -43,6 +43,8 @@ pub struct Subject {
     pub key: Key,
     /// Inode number of its namespace.
     pub netns: u64,
+    /// RFC 3339, for the record.
+    pub now: String,
 }
 
 fn unrecorded(error: &store::StoreError) -> CniError {
@@ -119,6 +121,7 @@ impl Engine {
             ports: plan.ports.clone(),
             bridge: plan.lan.as_ref().map(|lan| lan.dev.clone()),
             gateways: plan.lan.iter().flat_map(|lan| lan.gateways.clone()).collect(),
+            created: subject.now.clone(),
         };
         self.write(&record).map_err(|e| unrecorded(&e))?;
         let made = self.share(&plan.shared).and_then(|()| {

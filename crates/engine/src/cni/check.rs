@@ -24,6 +24,14 @@ pub fn expected(record: &Attachment, plugin: Plugin, at: &Place, result: &CniRes
     ops
 }
 
+/// What has to hold of a link that somebody else's plugin has made: that it is up and has its addresses.
+pub fn expected_of_others(ifname: &IfName, at: &Place, result: &CniResult) -> Vec<Op> {
+    let up = Op::LinkUp { at: at.clone(), dev: ifname.clone() };
+    let addrs = result.addresses(ifname.as_str()).into_iter();
+    let addrs = addrs.map(|ip| Op::AddrAdd { at: at.clone(), dev: ifname.clone(), addr: ip.address });
+    std::iter::once(up).chain(addrs).collect()
+}
+
 /// A step as it should be seen now, in the namespace that was handed over anew. What is told by the result is looked up
 /// there; the link's hardware address may have been changed on purpose.
 fn current(op: &Op, mac: Option<Mac>, at: &Place, plugin: Plugin) -> Option<Op> {

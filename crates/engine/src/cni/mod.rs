@@ -26,7 +26,7 @@ mod upper;
 pub use ask::{Ask, Planned};
 pub use attachment::{Attachment, Key, VERSION};
 pub use attachments::{Attachments, Subject};
-pub use check::expected;
+pub use check::{expected, expected_of_others};
 pub use host_local::HostLocal;
 pub use lan::Lan;
 pub use static_ipam::addresses as static_addresses;

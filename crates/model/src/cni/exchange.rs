@@ -16,7 +16,8 @@ pub struct CniRequest {
     pub call: Call,
     /// Inode number of the caller's own network namespace, which has to be the agent's.
     pub host: u64,
-    /// Whether it is only asked if ADD could be, before somebody else's IPAM plugin gives an address.
+    /// Whether it is only asked: if ADD could be, before somebody else's IPAM plugin gives an address; if what somebody
+    /// else's plugin has made is there, at CHECK.
     #[serde(default)]
     pub only_ask: bool,
     /// The configuration as it came.
