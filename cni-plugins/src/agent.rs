@@ -11,10 +11,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Who does not answer so long is taken for dead; the runtime calls again.
+/// Who says nothing so long is taken for dead; the runtime calls again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// An attachment may wait for one that is being taken away.
+/// Who lives may take so long: an attachment waits for one that is being taken away.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// One way to the agent for all that a call needs of it.
@@ -81,7 +81,13 @@ impl<'a> Agent<'a> {
             config: Value::Object(self.config.keys.clone()),
             ipam,
         };
-        let reply = self.client.cni(&request, self.netns.as_ref().map(AsFd::as_fd));
+        let reply = self.client.cni(&request, self.netns.as_ref().map(AsFd::as_fd)).and_then(|pending| {
+            if !pending.begins_within(PATIENCE) {
+                // It is busy with this, or with nothing at all any more.
+                Client::new(self.client.socket().into()).with_timeouts(PATIENCE, PATIENCE).version()?;
+            }
+            pending.answer()
+        });
         let reply = reply.map_err(|error| self.unserved(&error))?;
         reply.error.map_or(Ok(reply.result), Err)
     }

@@ -276,6 +276,13 @@ fn c9_c11_c12_c13_a_delegated_plugin_sees_all_of_the_call() {
         call.check(&lab, &result);
         call.del(&lab);
         assert_eq!(lab.read("/run/lab/calls"), "ADD\nCHECK\nDEL\n");
+        // D7, F3, F7: without a namespace as well, and for the verbs of a network.
+        for verb in ["DEL", "STATUS", "GC"] {
+            lab.sh("rm /run/lab/calls");
+            assert_eq!(call.clone().netns("").run(&lab, verb).success().stdout, "");
+            assert_eq!(lab.read("/run/lab/calls"), format!("{verb}\n"));
+        }
+        lab.sh("rm /run/lab/calls");
     }
     fake("[ $CNI_COMMAND != ADD ] || { echo '{\"code\":123,\"msg\":\"no more\",\"details\":\"d\"}'; exit 1; }");
     let refused = call.run(&lab, "ADD");
@@ -511,4 +518,59 @@ fn records_and_addresses_survive_the_agent_and_not_a_reboot() {
     lab.restart_agent("TERM");
     bridge().add(&lab);
     assert!(!lab.has_file("/var/lib/cni/networks/n1/10.1.2.9"));
+}
+
+#[test]
+fn our_host_local_serves_the_reference_plugins() {
+    let lab = lab();
+    lab.sh("mkdir /run/lab/mixed; cp -L /usr/lib/cni/bridge /run/lab/mixed/");
+    lab.sh(&format!("ln -s {DIR}/host-local /run/lab/mixed/host-local"));
+    let call = bridge().dir("/run/lab/mixed").with(&json!({"cniVersion": "1.0.0"}));
+    let result = call.add(&lab);
+    assert_eq!(result["ips"][0]["address"], "10.1.2.2/24");
+    call.check(&lab, &result);
+    let alone = Call::of("host-local", call.config());
+    assert_refused(&alone.run(&lab, "ADD"), 101, &["duplicate allocation"]);
+    assert_eq!(lab.sh("ls /var/lib/cni/networks/n1 | grep ^10"), "10.1.2.2\n");
+    call.del(&lab);
+    assert_eq!(lab.sh("ls /var/lib/cni/networks/n1 | grep ^10 || true"), "");
+    // And theirs serves ours.
+    lab.sh("mkdir /run/lab/theirs; cp -L /usr/lib/cni/host-local /run/lab/theirs/");
+    let call = bridge().path("/run/lab/theirs").with(&json!({"cniVersion": "1.0.0"}));
+    let result = call.add(&lab);
+    call.check(&lab, &result);
+    assert_refused(&call.run(&lab, "ADD"), 101, &["already"]);
+    call.check(&lab, &result);
+    call.del(&lab);
+    assert_eq!(lab.sh("ls /var/lib/cni/networks/n1 | grep ^10 || true"), "");
+}
+
+#[test]
+fn an_agent_that_says_nothing_is_told_from_one_that_is_busy() {
+    let lab = lab();
+    lab.signal_agent("STOP");
+    let begun = std::time::Instant::now();
+    assert_refused(&bridge().run(&lab, "ADD"), 11, &["did not answer"]);
+    assert_refused(&bridge().run(&lab, "STATUS"), 50, &["did not answer"]);
+    assert!(begun.elapsed().as_secs() < 20);
+    lab.signal_agent("CONT");
+    // Nobody waits any more for what was asked meanwhile: it is taken back.
+    eventually("what nobody waits for is gone", 5.0, || lab.sh("ls /run/netmode/attachments").is_empty());
+    let left = || lab.sh("ls /var/lib/cni/networks/n1 2>/dev/null | grep ^10 || true").is_empty();
+    eventually("and its address", 5.0, left);
+    bridge().add(&lab);
+}
+
+#[test]
+fn a_call_starts_the_agent_where_its_socket_waits() {
+    let lab = Lab::with().no_agent().start();
+    install(&lab);
+    lab.sh("ip netns add c1; mkdir -p /run/netmode");
+    let activate = ["systemd-socket-activate", "-l", "/run/netmode/netmode.sock", "netmoded"];
+    let pid = lab.spawn(&activate, "/run/lab/activate.log");
+    eventually("the socket waits", 5.0, || lab.has_file("/run/netmode/netmode.sock"));
+    assert_eq!(bridge().add(&lab)["ips"][0]["address"], "10.1.2.2/24");
+    bridge().del(&lab);
+    lab.sh(&format!("kill {pid}"));
+    lab.reap(pid, 10_000);
 }

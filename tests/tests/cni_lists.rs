@@ -292,6 +292,10 @@ fn tuning_sets_what_it_is_told_tells_it_and_puts_it_back() {
         assert_refused(&call.clone().with(&json!({ "sysctl": sysctl })).run(&lab, "ADD"), 7, &[word]);
     }
     assert_eq!(lab.sh("ip -n c1 -d link show eth0"), before, "a refusal changes nothing");
+    lab.sh("mkdir -p /etc/cni/tuning; printf '^net\\\\.core\\\\.\\n\\n' > /etc/cni/tuning/allowlist.conf");
+    assert_refused(&call.run(&lab, "ADD"), 7, &["net/ipv4/conf/IFNAME/arp_filter", "allowlist.conf"]);
+    call.with(&json!({"sysctl": {"net.core.somaxconn": "600"}})).add(&lab);
+    assert_eq!(lab.sh("ip netns exec c1 sysctl -n net.core.somaxconn"), "600\n");
 }
 
 #[test]

@@ -232,3 +232,20 @@ fn f5_f6_what_no_runtime_knows_is_collected_and_nothing_else() {
     assert_refused(&call(&lab, "GC", "", &json!({"cni.dev/valid-attachments": [7]})), 7, &["valid-attachments"]);
     assert_eq!(standing(), 3);
 }
+
+#[test]
+fn c17_addresses_can_be_another_plugins_and_a_second_attachment_takes_none() {
+    let lab = lab();
+    netmode_tests::cni::install(&lab);
+    let ipam =
+        json!({"ipam": {"type": "host-local", "ranges": [[{"subnet": "172.17.0.0/16", "rangeStart": "172.17.5.9"}]]}});
+    let config = json!({"cniVersion": "1.1.0", "name": "n1", "type": "netmode"});
+    let call = netmode_tests::cni::Call::of("netmode", &config).with(&ipam);
+    let result = call.add(&lab);
+    assert_eq!(result["ips"][0]["address"], "172.17.5.9/16", "{result}");
+    assert_refused(&call.run(&lab, "ADD"), 101, &["already"]);
+    assert_eq!(lab.sh("ls /var/lib/cni/networks/n1 | grep ^172"), "172.17.5.9\n", "the first one's stays");
+    call.check(&lab, &result);
+    call.del(&lab);
+    assert_eq!(lab.sh("ls /var/lib/cni/networks/n1 | grep ^172 || true"), "");
+}

@@ -104,6 +104,16 @@ impl<T> Pending<T> {
         Ok(Self { wire, answer: PhantomData })
     }
 
+    /// Whether the answer begins within a while, or the connection ends.
+    #[cfg(feature = "fd")]
+    pub fn begins_within(&self, patience: Duration) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        let mut fds = [PollFd::new(self.wire.stream().as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+    }
+
     /// Reads the body of a success; an error's body becomes the error.
     fn body(mut self) -> Result<Vec<u8>, ClientError> {
         let (head, rest) = head::read(&mut self.wire)?;

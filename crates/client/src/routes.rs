@@ -294,11 +294,11 @@ impl Client {
         &self,
         request: &netmode_model::cni::CniRequest,
         netns: Option<std::os::fd::BorrowedFd<'_>>,
-    ) -> Result<netmode_model::cni::CniReply, ClientError> {
+    ) -> Result<Pending<netmode_model::cni::CniReply>, ClientError> {
         let (request, way) = (Request::new("POST", "/v1/endpoints/cni").json(request)?, self.way(Some(self.quick)));
         match netns {
-            Some(netns) => Pending::send_with_fd(&way, &request, netns)?.answer(),
-            None => Pending::send(&way, &request)?.answer(),
+            Some(netns) => Pending::send_with_fd(&way, &request, netns),
+            None => Pending::send(&way, &request),
         }
     }
 

@@ -3,28 +3,30 @@
 use crate::agent::Agent;
 use netmode_engine::cni::{HostLocal, Key, static_addresses};
 use netmode_model::cni::{self, Call, CniCode, CniError, CniResult, Config, Verb};
-use serde_json::Value;
 
 /// What was given out.
 pub type Ipam = HostLocal;
 
 /// Serves an IPAM plugin's call; nothing if the plugin is none.
+///
+/// `of` is the plugin of ours that it is asked for; none if somebody else asks.
 pub fn answer(
     agent: &Agent,
     plugin: &str,
     call: &Call,
     config: &Config,
+    of: Option<&str>,
 ) -> Option<Result<Option<CniResult>, CniError>> {
     match plugin {
-        "host-local" => Some(host_local(agent, call, config)),
+        "host-local" => Some(host_local(agent, call, config, of)),
         "static" => Some(static_(call, config)),
         _ => None,
     }
 }
 
-fn host_local(agent: &Agent, call: &Call, config: &Config) -> Result<Option<CniResult>, CniError> {
+fn host_local(agent: &Agent, call: &Call, config: &Config, of: Option<&str>) -> Result<Option<CniResult>, CniError> {
     match call.verb {
-        Verb::Add => agent.ipam.add(call, config, is_stale(agent, call, config)).map(Some),
+        Verb::Add => agent.ipam.add(call, config, is_stale(agent, call, config, of)).map(Some),
         Verb::Del => agent.ipam.del(call, config).map(|()| None),
         Verb::Check => checked(config).and_then(|()| agent.ipam.check(call, config)).map(|()| None),
         Verb::Status => agent.ipam.status(config).map(|()| None),
@@ -38,16 +40,15 @@ fn host_local(agent: &Agent, call: &Call, config: &Config) -> Result<Option<CniR
 
 /// Whether an address that a container still has is what a plugin of ours has left that never finished: then the runtime
 /// calls ADD again, and means it.
-fn is_stale(agent: &Agent, call: &Call, config: &Config) -> bool {
-    let Some(plugin) = config.get("type").and_then(Value::as_str) else { return false };
+fn is_stale(agent: &Agent, call: &Call, config: &Config, of: Option<&str>) -> bool {
+    let Some(plugin) = of else { return false };
     let key = Key {
         network: config.name.clone(),
         container: call.container.clone(),
         interface: call.ifname.clone(),
         plugin: plugin.to_owned(),
     };
-    plugin.parse::<netmode_engine::cni::Plugin>().is_ok()
-        && agent.engine.attachment(&key).is_none_or(|made| !made.ready)
+    agent.engine.attachment(&key).is_none_or(|made| !made.ready)
 }
 
 fn static_(call: &Call, config: &Config) -> Result<Option<CniResult>, CniError> {

@@ -1,5 +1,6 @@
 //! CNI: a plugin's call, handed on by the executable, is served here.
 
+mod allowlist;
 mod ipam;
 mod netmode;
 mod reference;
@@ -95,7 +96,7 @@ impl Called<'_> {
         if self.plugin == OWN {
             return netmode::answer(self, given, handed);
         }
-        if let Some(answer) = ipam::answer(self.agent, self.plugin, self.call, self.config) {
+        if let Some(answer) = ipam::answer(self.agent, self.plugin, self.call, self.config, None) {
             return answer?.map(|result| result.document(self.config.version)).transpose();
         }
         match self.plugin.parse::<Plugin>() {
@@ -111,7 +112,7 @@ impl Called<'_> {
     /// gave is taken back if the rest fails; otherwise both are served whatever fails, and the first failure is told.
     fn with_addresses(&self, name: &str, handed: Option<OwnedFd>) -> Result<Option<Value>, CniError> {
         let of = |call: &Call| {
-            ipam::answer(self.agent, name, call, self.config).unwrap_or_else(|| {
+            ipam::answer(self.agent, name, call, self.config, Some(self.plugin)).unwrap_or_else(|| {
                 Err(CniError::new(CniCode::InvalidConfig, format!("ipam type {name:?} gives no addresses")))
             })
         };
@@ -119,7 +120,10 @@ impl Called<'_> {
             let own = self.alone(None, handed);
             return own.and(of(self.call).map(|_| None));
         }
-        // No address for what is no namespace.
+        // No address for what is attached already, or is no namespace.
+        if self.plugin == OWN {
+            netmode::must_be_new(self)?;
+        }
         let handed = Some(OwnedFd::from(reference::netns(self.call, handed)?));
         let given = of(self.call)?;
         self.alone(given, handed).inspect_err(|_| {

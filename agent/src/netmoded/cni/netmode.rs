@@ -17,12 +17,12 @@ pub(super) fn answer(
 ) -> Result<Option<Value>, CniError> {
     let Called { agent, uid, call, config, only_ask, .. } = *called;
     let refused = |error: ApiError| told(&error);
-    let key = || Key::new(uid, cni::owner(&config.name, &call.container), Some(call.link()?)).map_err(refused);
+    let key = || key(called);
     match call.verb {
         Verb::Add => {
             let request = cni::request(call, config, given.as_ref())?;
             if only_ask {
-                return foreign::must_be_new(agent, &key()?).map(|()| None).map_err(refused);
+                return must_be_new(called).map(|()| None);
             }
             let reply = foreign::attach_anew(agent, key()?, request, handed).map_err(refused)?;
             let mut result = CniResult::from(&reply);
@@ -53,4 +53,14 @@ pub(super) fn answer(
         }
         Verb::Status | Verb::Version => Ok(None),
     }
+}
+
+/// Whether nothing is attached yet.
+pub(super) fn must_be_new(called: &Called<'_>) -> Result<(), CniError> {
+    foreign::must_be_new(called.agent, &key(called)?).map_err(|error| told(&error))
+}
+
+fn key(called: &Called<'_>) -> Result<Key, CniError> {
+    let owner = cni::owner(&called.config.name, &called.call.container);
+    Key::new(called.uid, owner, Some(called.call.link()?)).map_err(|error| told(&error))
 }

@@ -1,7 +1,7 @@
 //! The reference's plugins: [`netmode_engine::cni`] says what each is made of.
 
-use super::Called;
 use super::ipam::checked;
+use super::{Called, allowlist};
 use crate::agent::Agent;
 use crate::clock;
 use crate::foreign::fresh_failure;
@@ -122,6 +122,9 @@ fn add(
     };
     if *only_ask {
         return ask.new_link().map(|_| None);
+    }
+    if *plugin == Plugin::Tuning {
+        allowlist::admit(config)?;
     }
     let mut planned = plugin.plan(&ask)?;
     let result = planned.result.take();

@@ -131,13 +131,23 @@ fn environment() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 50_000, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
-    fn a_hundred_thousand_calls_are_answered(env in environment(), stdin in stdin()) {
-        let mut input = env.into_bytes();
-        input.extend(stdin);
-        harness::serve(&input);
+    fn the_first_half_of_a_hundred_thousand_calls_is_answered(env in environment(), stdin in stdin()) {
+        serve(env, stdin);
     }
+
+    #[test]
+    fn the_second_half_of_a_hundred_thousand_calls_is_answered(env in environment(), stdin in stdin()) {
+        serve(env, stdin);
+    }
+}
+
+fn serve(env: String, stdin: Vec<u8>) {
+    let mut input = env.into_bytes();
+    input.extend(stdin);
+    harness::serve(&input);
 }
 
 #[test]
