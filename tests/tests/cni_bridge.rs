@@ -222,7 +222,7 @@ fn c2_c10_a_failed_attachment_leaves_nothing() {
 }
 
 #[test]
-fn c7_c14_without_addresses_a_link_is_up_and_dns_is_passed_on() {
+fn c7_c14_c20_without_addresses_a_link_is_up_and_dns_is_passed_on() {
     let lab = lab();
     let l2 = bridge().with(&json!({"ipam": null, "isGateway": false, "ipMasq": false}));
     let result = l2.add(&lab);
@@ -230,10 +230,16 @@ fn c7_c14_without_addresses_a_link_is_up_and_dns_is_passed_on() {
     assert!(lab.sh("ip -n c1 -br link show eth0").contains("UP"));
     l2.check(&lab, &result);
     l2.del(&lab);
-    // Its last port has left: the bridge has no address of its own any more, and takes a gateway all the same (C20).
-    lab.sh("ip link set br9 address 00:00:00:00:00:00 2>/dev/null || true");
-    bridge().add(&lab);
-    bridge().del(&lab);
+    // A bridge whose last port has left may have no address of its own any more, and takes a gateway all the same (C20).
+    lab.sh(
+        "ip link add br7 type bridge; ip link add p0 type veth peer name p1; ip link set p0 master br7; ip link del p0",
+    );
+    assert!(lab.sh("ip link show br7").contains("00:00:00:00:00:00 brd"));
+    let call = bridge().with(&json!({"name": "n7", "bridge": "br7"}));
+    let result = call.add(&lab);
+    call.check(&lab, &result);
+    assert!(reaches_outside(&lab, "c1").contains(HOST));
+    call.del(&lab);
     lab.sh("printf 'nameserver 10.0.0.53\\nsearch a.example b.example\\n' > /run/lab/resolv");
     let with = |conf: Value| {
         let ipam = json!({"type": "host-local", "subnet": "10.1.2.0/24", "resolvConf": "/run/lab/resolv"});

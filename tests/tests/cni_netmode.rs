@@ -249,3 +249,31 @@ fn c17_addresses_can_be_another_plugins_and_a_second_attachment_takes_none() {
     call.del(&lab);
     assert_eq!(lab.sh("ls /var/lib/cni/networks/n1 | grep ^172 || true"), "");
 }
+
+#[test]
+fn a_user_who_may_attach_gets_no_more_than_that_by_cni() {
+    let access = "[[api.access]]\nuid = 1000\nallow = \"attach\"\n";
+    let lab = Lab::with().config(access).first("groupadd netmode").start();
+    netmode_tests::cni::install(&lab);
+    lab.sh("ip netns add c1");
+    let group = lab.sh("getent group netmode | cut -d: -f3").trim().to_owned();
+    let by_user = |plugin: &str, ipam: Value| {
+        let config = json!({"cniVersion": "1.1.0", "name": "n1", "type": plugin, "ipam": ipam, "bridge": "br9"});
+        lab.write("/run/lab/config", &config.to_string());
+        lab.sh(&format!(
+            "export CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_NETNS=/run/netns/c1 CNI_IFNAME=eth0 CNI_PATH={dir}; setpriv --reuid 1000 --regid {group} --clear-groups {dir}/{plugin} </run/lab/config || true",
+            dir = netmode_tests::cni::DIR
+        ))
+    };
+    let directory = json!({"type": "host-local", "subnet": "10.1.2.0/24", "dataDir": "/etc"});
+    for (plugin, ipam, word) in [
+        ("host-local", directory.clone(), "host-local is for root"),
+        ("netmode", directory, "host-local is for root"),
+        ("bridge", json!({}), "bridge is for root"),
+        ("netmode", json!({}), "belongs to user 0"),
+    ] {
+        let said = by_user(plugin, ipam);
+        assert!(said.contains(word), "{plugin}: {said}");
+    }
+    assert!(!lab.has_file("/etc/n1"));
+}

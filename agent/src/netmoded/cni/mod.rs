@@ -41,8 +41,11 @@ fn answer(
     let config = Config::of(config)?;
     let uid = caller.uid;
     let called = Called { agent, uid, plugin: &plugin, call: &call, config: &config, only_ask };
-    if uid != 0 && plugin != OWN {
-        let text = format!("the plugin {plugin} is for root, not for user {uid}: it works on any link of this host");
+    call.check()?;
+    // Our own plugin keeps to what a user may attach; the others work on any link, and host-local on any directory.
+    let other = if let cni::Ipam::Ours(ipam) = &ipam { Some(ipam) } else { None };
+    if let (true, Some(other)) = (uid != 0, other.or((plugin != OWN).then_some(&plugin))) {
+        let text = format!("the plugin {other} is for root, not for user {uid}: it works on whatever this host has");
         return Err(CniError::new(CniCode::Refused, text));
     }
     // One call for a link of a container after the other, from its address to its answer.

@@ -1,7 +1,7 @@
 //! CNI's reference plugins: what a call of each is made of, with the reference's keys, defaults and results.
 //!
 //! A plugin is a function from a call ([`Ask`]) to a plan ([`Planned`]). Everything else is the same for all: the plan is
-//! carried out and recorded ([`attachments`]), DEL takes back what the record says, CHECK compares it with what is there.
+//! carried out and recorded ([`Attachments`]), DEL takes back what the record says, CHECK compares it with what is there.
 //! DEL therefore needs neither a namespace nor an earlier result, and no configuration but the names.
 
 mod address;

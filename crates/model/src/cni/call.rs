@@ -96,12 +96,23 @@ impl Call {
         }
         let text = |name: &str| get(name).unwrap_or_default();
         let (container, ifname) = (text("CNI_CONTAINERID"), text("CNI_IFNAME"));
-        if verb.needs().contains(&"CNI_CONTAINERID") {
-            word(&container).map_err(|why| refused(format!("CNI_CONTAINERID {:?} {why}", shown(&container))))?;
-            link(&ifname).map_err(|why| refused(format!("CNI_IFNAME {:?} {why}", shown(&ifname))))?;
-        }
         let path = text("CNI_PATH").split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();
-        Ok(Self { verb, container, netns: get("CNI_NETNS"), ifname, args: text("CNI_ARGS"), path })
+        let call = Self { verb, container, netns: get("CNI_NETNS"), ifname, args: text("CNI_ARGS"), path };
+        call.check()?;
+        Ok(call)
+    }
+
+    /// Whether container and link can be what they are said to be: whoever receives a call looks again.
+    ///
+    /// # Errors
+    /// They cannot.
+    pub fn check(&self) -> Result<(), CniError> {
+        if !self.verb.needs().contains(&"CNI_CONTAINERID") {
+            return Ok(());
+        }
+        let Self { container, ifname, .. } = self;
+        word(container).map_err(|why| refused(format!("CNI_CONTAINERID {:?} {why}", shown(container))))?;
+        link(ifname).map_err(|why| refused(format!("CNI_IFNAME {:?} {why}", shown(ifname))))
     }
 }
 

@@ -23,7 +23,7 @@ pub fn owners(network: &str) -> String {
 /// What ADD asks the agent for; the namespace is the first descriptor that was handed over.
 ///
 /// # Errors
-/// A key that is not supported ([`CniCode::UnsupportedField`], with key and value), or a value that cannot be.
+/// A key that is not supported (error 2, with key and value), or a value that cannot be.
 pub fn request(call: &Call, config: &Config, ipam: Option<&CniResult>) -> Result<AttachRequest, CniError> {
     let mode = mode(config)?;
     for key in NOT_YET {
