@@ -390,3 +390,24 @@ fn firewall_keeps_containers_of_one_bridge_apart_where_they_are_isolated() {
     assert!(!from_inside(&lab, "c2", "tcp", "10.88.0.2:80").contains("\"c1\""));
     end(&lab, pod);
 }
+
+/// portmap needs `route_localnet` on the bridge, which must open nothing else (CVE-2020-8558).
+#[test]
+fn s2_the_hosts_loopback_stays_shut_to_pods() {
+    let lab = lab();
+    lab.at("host").serve("secret", &["tcp/127.0.0.1:6000"]);
+    let list = list(&json!([{"hostPort": 8081, "containerPort": 80, "protocol": "tcp"}]));
+    list.add(&lab);
+    let pod = serve(&lab, "c1", &["tcp/80"]);
+    eventually("127.0.0.1 leads to the pod", 5.0, || lab.at("host").who(tcp("127.0.0.1:8081")).is_ok());
+    assert_eq!(lab.read("/proc/sys/net/ipv4/conf/cni0/route_localnet").trim(), "1");
+    // From a pod, and from a machine on the LAN, each with its own loopback out of the way.
+    for (netns, via) in [("c1", "10.88.0.1"), ("client", HOST)] {
+        let script = format!(
+            "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet; ip addr flush dev lo; ip route flush table local 127.0.0.0/8 2>/dev/null; ip route add 127.0.0.0/8 via {via} dev eth0"
+        );
+        lab.sh(&format!("ip netns exec {netns} sh -c '{script}'"));
+        assert!(!from_inside(&lab, netns, "tcp", "127.0.0.1:6000").contains("secret"), "{netns}");
+    }
+    end(&lab, pod);
+}
