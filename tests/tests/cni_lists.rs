@@ -400,7 +400,7 @@ fn s2_the_hosts_loopback_stays_shut_to_pods() {
     list.add(&lab);
     let pod = serve(&lab, "c1", &["tcp/80"]);
     eventually("127.0.0.1 leads to the pod", 5.0, || lab.at("host").who(tcp("127.0.0.1:8081")).is_ok());
-    assert_eq!(lab.read("/proc/sys/net/ipv4/conf/cni0/route_localnet").trim(), "1");
+    assert_eq!(lab.sh("cat /proc/sys/net/ipv4/conf/cni0/route_localnet").trim(), "1");
     // From a pod, and from a machine on the LAN, each with its own loopback out of the way.
     for (netns, via) in [("c1", "10.88.0.1"), ("client", HOST)] {
         let script = format!(

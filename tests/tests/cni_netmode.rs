@@ -1,6 +1,7 @@
 //! CNI: the plugin `netmode`, as a runtime calls it.
 
 use netmode_tests::cli::Output;
+use netmode_tests::cni::{self, assert_refused};
 use netmode_tests::lab::address::*;
 use netmode_tests::machine::Machine;
 use netmode_tests::{Lab, eventually, tcp};
@@ -33,15 +34,6 @@ fn call(lab: &Lab, verb: &str, netns: &str, keys: &Value) -> Output {
 }
 
 const NETNS: &str = "/run/netns/c1";
-
-#[track_caller]
-fn assert_refused(out: &Output, code: u32, words: &[&str]) {
-    let document: Value = serde_json::from_str(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
-    assert_eq!((out.status, &document["code"]), (1, &code.into()), "{out:?}");
-    for word in words {
-        assert!(document["msg"].as_str().is_some_and(|m| m.contains(word)), "{word:?} in {document}");
-    }
-}
 
 #[test]
 fn c1_d1_an_attachment_works_and_goes_without_a_trace() {
@@ -236,11 +228,11 @@ fn f5_f6_what_no_runtime_knows_is_collected_and_nothing_else() {
 #[test]
 fn c17_addresses_can_be_another_plugins_and_a_second_attachment_takes_none() {
     let lab = lab();
-    netmode_tests::cni::install(&lab);
+    cni::install(&lab);
     let ipam =
         json!({"ipam": {"type": "host-local", "ranges": [[{"subnet": "172.17.0.0/16", "rangeStart": "172.17.5.9"}]]}});
     let config = json!({"cniVersion": "1.1.0", "name": "n1", "type": "netmode"});
-    let call = netmode_tests::cni::Call::of("netmode", &config).with(&ipam);
+    let call = cni::Call::of("netmode", &config).with(&ipam);
     let result = call.add(&lab);
     assert_eq!(result["ips"][0]["address"], "172.17.5.9/16", "{result}");
     assert_refused(&call.run(&lab, "ADD"), 101, &["already"]);
@@ -254,7 +246,7 @@ fn c17_addresses_can_be_another_plugins_and_a_second_attachment_takes_none() {
 fn a_user_who_may_attach_gets_no_more_than_that_by_cni() {
     let access = "[[api.access]]\nuid = 1000\nallow = \"attach\"\n";
     let lab = Lab::with().config(access).first("groupadd netmode").start();
-    netmode_tests::cni::install(&lab);
+    cni::install(&lab);
     lab.sh("ip netns add c1");
     let group = lab.sh("getent group netmode | cut -d: -f3").trim().to_owned();
     let by_user = |plugin: &str, ipam: Value| {
@@ -262,7 +254,7 @@ fn a_user_who_may_attach_gets_no_more_than_that_by_cni() {
         lab.write("/run/lab/config", &config.to_string());
         lab.sh(&format!(
             "export CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_NETNS=/run/netns/c1 CNI_IFNAME=eth0 CNI_PATH={dir}; setpriv --reuid 1000 --regid {group} --clear-groups {dir}/{plugin} </run/lab/config || true",
-            dir = netmode_tests::cni::DIR
+            dir = cni::DIR
         ))
     };
     let directory = json!({"type": "host-local", "subnet": "10.1.2.0/24", "dataDir": "/etc"});

@@ -469,6 +469,21 @@ pub struct OpError {
 }
 
 impl Op {
+    /// The link that this is done to, and where that is; of a route, the one that it leaves by.
+    pub fn link(&self) -> Option<(&Place, &IfName)> {
+        match self {
+            Self::LinkDel { at, dev } | Self::LinkUp { at, dev } | Self::LinkDown { at, dev } => Some((at, dev)),
+            Self::LinkMtu { at, dev, .. } | Self::LinkMac { at, dev, .. } => Some((at, dev)),
+            Self::LinkFlag { at, dev, .. } | Self::LinkQueue { at, dev, .. } => Some((at, dev)),
+            Self::RateSet { at, dev, .. } | Self::RateDel { at, dev } => Some((at, dev)),
+            Self::AddrAdd { at, dev, .. } | Self::AddrDel { at, dev, .. } => Some((at, dev)),
+            Self::RouteAdd(route) | Self::RouteDel(route) => Some((&route.at, &route.dev)),
+            Self::LinkMove { from, dev, .. } => Some((from, dev)),
+            Self::LinkGroup { dev, .. } | Self::PortUp { dev, .. } => Some((&Place::Host, dev)),
+            _ => None,
+        }
+    }
+
     /// The operation that takes this one back where no earlier value is needed.
     pub fn inverse(&self) -> Inverse {
         let del = |at: &Place, dev: &IfName| Inverse::Op(Op::LinkDel { at: at.clone(), dev: dev.clone() });

@@ -104,16 +104,9 @@ pub(super) fn stays(inverse: &Inverse, born: &[(Place, IfName)]) -> bool {
         Inverse::Nothing => false,
         Inverse::Restore { at, key, .. } => !born.iter().any(|(place, dev)| place == at && is_of(key, dev)),
         Inverse::NetnsDrop { .. } => true,
-        Inverse::Op(op) => match op {
-            Op::LinkUp { at, dev } | Op::LinkDown { at, dev } => !with(at, dev),
-            Op::LinkMtu { at, dev, .. } | Op::LinkMac { at, dev, .. } | Op::LinkFlag { at, dev, .. } => !with(at, dev),
-            Op::LinkQueue { at, dev, .. } | Op::RateSet { at, dev, .. } | Op::RateDel { at, dev } => !with(at, dev),
-            Op::AddrAdd { at, dev, .. } | Op::AddrDel { at, dev, .. } => !with(at, dev),
-            Op::RouteAdd(route) | Op::RouteDel(route) => !with(&route.at, &route.dev),
-            // Deleted behind the answer, the host's end of a pair; a link in the container is deleted here and now.
-            Op::LinkDel { at: Place::Host, dev } => !with(&Place::Host, dev),
-            _ => true,
-        },
+        // A link in the container is deleted here and now; the host's end of a pair behind DEL's answer.
+        Inverse::Op(Op::LinkDel { at: Place::Netns(_), .. }) => true,
+        Inverse::Op(op) => op.link().is_none_or(|(at, dev)| !with(at, dev)),
     }
 }
 
@@ -124,17 +117,9 @@ fn is_of(key: &str, dev: &IfName) -> bool {
 
 /// Whether something is done in a namespace that has to be handed over for it.
 pub(super) fn is_inside(inverse: &Inverse) -> bool {
-    let at = match inverse {
-        Inverse::Restore { at, .. } => at,
-        Inverse::Op(op) => match op {
-            Op::LinkUp { at, .. } | Op::LinkDown { at, .. } | Op::LinkDel { at, .. } | Op::LinkMtu { at, .. } => at,
-            Op::LinkMac { at, .. } | Op::LinkFlag { at, .. } | Op::LinkQueue { at, .. } => at,
-            Op::RateSet { at, .. } | Op::RateDel { at, .. } | Op::AddrAdd { at, .. } | Op::AddrDel { at, .. } => at,
-            Op::RouteAdd(route) | Op::RouteDel(route) => &route.at,
-            Op::LinkMove { from, .. } => from,
-            _ => return false,
-        },
-        _ => return false,
-    };
-    *at != Place::Host
+    match inverse {
+        Inverse::Restore { at, .. } => *at != Place::Host,
+        Inverse::Op(op) => op.link().is_some_and(|(at, _)| *at != Place::Host),
+        _ => false,
+    }
 }
