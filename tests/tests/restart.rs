@@ -123,6 +123,48 @@ fn assert_consistent(lab: &Lab, when: &str) {
     );
 }
 
+/// Sends a line every 20 ms, 150 times, to whoever connects, and waits for nothing.
+const SPEAKER: &str = "
+import socket, time
+server = socket.create_server(('0.0.0.0', 80))
+print('ready', flush=True)
+while True:
+    peer, _ = server.accept()
+    for n in range(150):
+        peer.send(b'%d\\n' % n)
+        time.sleep(0.02)
+    peer.close()
+";
+
+/// Counts the lines, and says nothing.
+const LISTENER: &str = "
+import socket
+peer = socket.create_connection(('192.0.2.1', 8080), 5)
+peer.settimeout(5)
+text = b''
+while part := peer.recv(4096):
+    text += part
+print(text.count(b'\\n'))
+";
+
+/// What a container sends next, with its flow forgotten, would be taken for a connection of its own and get another
+/// source.
+#[test]
+fn a_connection_on_which_the_container_alone_speaks_goes_on() {
+    let lab = Lab::start();
+    lab.task("web", &["-p", "8080:80"], &["python3", "-c", SPEAKER]);
+    lab.ready("web");
+    let lines = std::thread::scope(|scope| {
+        let heard = scope.spawn(|| lab.at("client").run(&["python3", "-c", LISTENER]));
+        for signal in ["KILL", "TERM", "KILL"] {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            lab.restart_agent(signal);
+        }
+        heard.join().expect("the listener").success().stdout
+    });
+    assert_eq!(lines, "150\n");
+}
+
 #[test]
 fn what_was_half_made_is_removed() {
     let lab = Lab::start();

@@ -124,9 +124,11 @@ impl Desired<'_> {
         Ok(true)
     }
 
-    /// A flow that began while the table was missing would go on past it.
+    /// A flow that began while the table was missing would go on past it. Those that lead where they should are not
+    /// touched: what a container sends next would be taken for a connection of its own.
     fn flush(&self, linux: &Linux) {
-        let ports: Vec<Final> = self.endpoints.iter().flat_map(|e| bridge::flush(&e.ports)).collect();
+        let of = |e: &Endpoint| bridge::flush(&e.ports, &e.link.as_ref().map(bridge::addresses).unwrap_or_default());
+        let ports: Vec<Final> = self.endpoints.iter().flat_map(of).collect();
         for failure in linux.finish(&ports) {
             tracing::warn!(%failure, "old flows were not forgotten");
         }

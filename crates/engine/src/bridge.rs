@@ -195,7 +195,7 @@ pub fn attached(ep: &Endpoint, link: &EndpointLink, at: &Place) -> Vec<Final> {
         ip: addr.ip(),
         mac: link.mac,
     });
-    flush(&ep.ports).into_iter().chain(announce).collect()
+    flush(&ep.ports, &addresses(link)).into_iter().chain(announce).collect()
 }
 
 /// Steps that take the endpoint out of the tables. Its port may say nothing any more, until it is gone.
@@ -204,9 +204,19 @@ pub fn unpublish(ep: &Endpoint, link: &EndpointLink, settings: &Settings) -> Vec
     elements.map(|(table, element)| Op::ElementDel { table, element }).collect()
 }
 
-/// Forget the flows of published ports.
-pub fn flush(ports: &[Published]) -> Vec<Final> {
-    let one = |p: &Published| Final::FlushConntrack { protocol: p.protocol, host: p.host, ports: p.host_ports };
+/// The addresses of a link.
+pub fn addresses(link: &EndpointLink) -> Vec<IpAddr> {
+    link.addrs.iter().map(IpNetwork::ip).collect()
+}
+
+/// Forget the flows of published ports, but for those that lead to the addresses `kept` already.
+pub fn flush(ports: &[Published], kept: &[IpAddr]) -> Vec<Final> {
+    let one = |p: &Published| Final::FlushConntrack {
+        protocol: p.protocol,
+        host: p.host,
+        ports: p.host_ports,
+        kept: kept.to_vec(),
+    };
     ports.iter().map(one).collect()
 }
 

@@ -99,7 +99,7 @@ pub fn detach(ep: &Endpoint, settings: &Settings) -> Plan {
     let mut plan = Plan::default();
     if let Some(link) = &ep.link {
         plan.ops = bridge::unpublish(ep, link, settings);
-        plan.then = bridge::flush(&ep.ports);
+        plan.then = bridge::flush(&ep.ports, &[]);
     }
     match &ep.netns {
         NetnsUse::Own(netns) => plan.then.push(Final::NetnsDrop { netns: netns.clone() }),
@@ -118,7 +118,7 @@ pub fn unlink(ep: &Endpoint, settings: &Settings) -> Plan {
     let mut plan = Plan::default();
     if let Some(link) = &ep.link {
         plan.ops = bridge::unpublish(ep, link, settings);
-        plan.then = bridge::flush(&ep.ports);
+        plan.then = bridge::flush(&ep.ports, &[]);
         plan.then.extend(drop_link(ep));
     }
     plan

@@ -76,7 +76,7 @@ fn after(n: u32) -> [Final; 2] {
     let ports = PortRange::single(n as u16 + 1).unwrap();
     let ip = std::net::Ipv4Addr::from(0x0a05_0000 + n + 2);
     [
-        Final::FlushConntrack { protocol: Protocol::Tcp, host: HostAddr::Any, ports },
+        Final::FlushConntrack { protocol: Protocol::Tcp, host: HostAddr::Any, ports, kept: vec![] },
         Final::Announce { at: Place::Netns(netns(n)), dev: dev("eth0"), ip: ip.into(), mac: Mac::from_ipv4(ip) },
     ]
 }

@@ -20,7 +20,9 @@ mod cta {
     pub(super) const ZONE: u16 = 18;
     pub(super) const TUPLE_IP: u16 = 1;
     pub(super) const TUPLE_PROTO: u16 = 2;
+    pub(super) const IP_V4_SRC: u16 = 1;
     pub(super) const IP_V4_DST: u16 = 2;
+    pub(super) const IP_V6_SRC: u16 = 3;
     pub(super) const IP_V6_DST: u16 = 4;
     pub(super) const PROTO_NUM: u16 = 1;
     pub(super) const PROTO_DST_PORT: u16 = 3;
@@ -29,11 +31,13 @@ mod cta {
 /// Flows to forget: those whose original destination is one of the ports on the host itself. What others send
 /// through the host to the same port elsewhere is not ours to forget. And those whose answers come to one of the ports:
 /// a container's connection that got it as its own before it was published would swallow what is for it now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) protocol: Protocol,
     pub(crate) host: HostAddr,
     pub(crate) ports: PortRange,
+    /// Flows that are translated to one of these are right already.
+    pub(crate) kept: Vec<IpAddr>,
 }
 
 /// The host's addresses, or why they cannot be read.
@@ -59,7 +63,7 @@ impl Flusher {
 
     /// Forgets the flows of all targets; `host` reads the host's addresses.
     pub(crate) fn flush(&self, targets: &[Target], host: impl FnOnce() -> Host) -> Result<(), Refused> {
-        locked(&self.waiting).extend(targets);
+        locked(&self.waiting).extend(targets.iter().cloned());
         let mut netlink = locked(&self.netlink);
         let taken = std::mem::take(&mut *locked(&self.waiting));
         if taken.is_empty() {
@@ -68,7 +72,7 @@ impl Flusher {
         }
         flush(&mut netlink, &taken, host).inspect_err(|_| {
             // The error is told to this caller; the others try for themselves.
-            locked(&self.waiting).extend(taken.iter().filter(|target| !targets.contains(target)));
+            locked(&self.waiting).extend(taken.iter().filter(|target| !targets.contains(target)).cloned());
         })
     }
 }
@@ -114,8 +118,9 @@ struct Flow {
 fn matching(netlink: &mut Netlink, targets: &[Target], host: &HashSet<IpAddr>) -> Result<Vec<Flow>, Refused> {
     netlink.dump(message(0, ConntrackMessage::Get(Vec::new())), |frame| {
         let flow = frame.body.get(4..)?;
-        let tuples = [attr(flow, cta::TUPLE_ORIG)?, attr(flow, cta::TUPLE_REPLY).unwrap_or_default()];
-        let meant = |target| tuples.iter().any(|tuple| matches(target, tuple, host));
+        let (asked, answered) = (attr(flow, cta::TUPLE_ORIG)?, attr(flow, cta::TUPLE_REPLY).unwrap_or_default());
+        let right = |target: &Target| source(answered).is_some_and(|ip| target.kept.contains(&ip));
+        let meant = |target: &Target| matches(target, asked, host) && !right(target) || matches(target, answered, host);
         targets.iter().any(meant).then(|| {
             let kept = attrs(flow).filter_map(|(kind, value)| match kind {
                 cta::TUPLE_ORIG => Some(DefaultNla::new(kind | NLA_F_NESTED, value.to_vec())),
@@ -137,10 +142,18 @@ fn matches(target: &Target, tuple: &[u8], host: &HashSet<IpAddr>) -> bool {
 }
 
 fn destination(tuple: &[u8]) -> Option<IpAddr> {
+    address(tuple, cta::IP_V4_DST, cta::IP_V6_DST)
+}
+
+fn source(tuple: &[u8]) -> Option<IpAddr> {
+    address(tuple, cta::IP_V4_SRC, cta::IP_V6_SRC)
+}
+
+fn address(tuple: &[u8], v4: u16, v6: u16) -> Option<IpAddr> {
     let ip = attr(tuple, cta::TUPLE_IP)?;
-    let v4 = || Some(IpAddr::from(<[u8; 4]>::try_from(attr(ip, cta::IP_V4_DST)?).ok()?));
-    let v6 = || Some(IpAddr::from(<[u8; 16]>::try_from(attr(ip, cta::IP_V6_DST)?).ok()?));
-    v4().or_else(v6)
+    let four = || Some(IpAddr::from(<[u8; 4]>::try_from(attr(ip, v4)?).ok()?));
+    let six = || Some(IpAddr::from(<[u8; 16]>::try_from(attr(ip, v6)?).ok()?));
+    four().or_else(six)
 }
 
 fn to_host(named: HostAddr, ip: IpAddr, host: &HashSet<IpAddr>) -> bool {

@@ -234,8 +234,8 @@ impl Kernel {
     /// The flows of all steps of a list at once.
     fn flush(&self, steps: &[Final]) -> Result<(), Refused> {
         let target = |step: &Final| match step {
-            Final::FlushConntrack { protocol, host, ports } => {
-                Some(Target { protocol: *protocol, host: *host, ports: *ports })
+            Final::FlushConntrack { protocol, host, ports, kept } => {
+                Some(Target { protocol: *protocol, host: *host, ports: *ports, kept: kept.clone() })
             }
             _ => None,
         };

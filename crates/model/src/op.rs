@@ -383,6 +383,9 @@ pub enum Final {
         host: HostAddr,
         /// The host's ports (not the container's: moby#53384).
         ports: PortRange,
+        /// Where they should lead by now: flows that do lead there, whose other end may have sent the last word, stay.
+        #[serde(default)]
+        kept: Vec<IpAddr>,
     },
     /// Tell the neighbours: gratuitous ARP (RFC 5227 §3) or unsolicited NA (RFC 4861 §7.2.6).
     Announce {

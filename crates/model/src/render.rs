@@ -243,7 +243,7 @@ impl Prohibit {
 impl Display for Final {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FlushConntrack { protocol, host, ports } => {
+            Self::FlushConntrack { protocol, host, ports, .. } => {
                 write!(f, "conntrack -D -p {protocol}")?;
                 if let Some(ip) = host.specific() {
                     write!(f, " -d {ip}")?;

@@ -244,7 +244,7 @@ impl Engine {
         lock(&self.cni.leaving).extend(record.behind.iter().map(leaving));
         let drop_link = |dev: &IfName| Final::LinkDrop { dev: dev.clone() };
         let mut then: Vec<Final> = record.behind.iter().map(drop_link).collect();
-        then.extend(crate::bridge::flush(&record.ports));
+        then.extend(crate::bridge::flush(&record.ports, &[]));
         failures.extend(self.outside.finish(&then));
         failures.extend(self.unshare(&record.shared));
         self.release_ports(record.id, &record.ports);

@@ -37,7 +37,8 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     if keys.flag("masqAll")? {
         ops.extend(ips.iter().map(|ip| ask.element(of_set(Guests::Behind, ip.address.ip()))));
     }
-    planned.then = bridge::flush(&ports);
+    let kept: Vec<IpAddr> = ips.iter().map(|ip| ip.address.ip()).collect();
+    planned.then = bridge::flush(&ports, &kept);
     (planned.ops, planned.ports) = (ops, ports);
     Ok(planned)
 }

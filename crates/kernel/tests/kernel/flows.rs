@@ -17,7 +17,7 @@ fn count() -> u32 {
 }
 
 fn flush(host: HostAddr, ports: &str) -> Final {
-    Final::FlushConntrack { protocol: Protocol::Udp, host, ports: ports.parse::<PortRange>().unwrap() }
+    Final::FlushConntrack { protocol: Protocol::Udp, host, ports: ports.parse::<PortRange>().unwrap(), kept: vec![] }
 }
 
 #[test]
@@ -63,7 +63,12 @@ fn flows_to_a_published_port_are_forgotten_and_no_others() {
     assert_eq!(count(), 2);
     assert_eq!(lab.kernel.finish(&[flush(v4, "53")]), []);
     assert_eq!(count(), 1, "it would swallow what is for the port now");
-    let tcp = Final::FlushConntrack { protocol: Protocol::Tcp, host: HostAddr::Any, ports: "53".parse().unwrap() };
+    let tcp = Final::FlushConntrack {
+        protocol: Protocol::Tcp,
+        host: HostAddr::Any,
+        ports: "53".parse().unwrap(),
+        kept: vec![],
+    };
     flow("192.0.2.1", 53, 2000);
     assert_eq!(lab.kernel.finish(&[tcp]), []);
     assert_eq!(count(), 2);
