@@ -164,7 +164,8 @@ fn who_goes_away_ends_the_work() {
     registry.login(SLOW);
     let name = format!("{SLOW}/app/large:1");
     for how in ["INT", "KILL"] {
-        let pid = lab.spawn(&["netmode", "pull", &name], "/run/lab/pull.log");
+        // A shell that runs the tests in the background has them ignore SIGINT.
+        let pid = lab.spawn(&["env", "--default-signal=INT", "netmode", "pull", &name], "/run/lab/pull.log");
         eventually("it fetches", 10.0, || lab.sh("pgrep -cf 'skopeo copy' || :").trim() != "0");
         std::thread::sleep(Duration::from_millis(300));
         lab.sh(&format!("kill -{how} {pid}"));
