@@ -20,11 +20,11 @@ pub fn serve(plugin: &str, call: &Call, config: &Config, text: &[u8]) -> Result<
     let delegate = if with_addresses { Delegate::of(call, config, text) } else { Ok(Delegate::Nobody) };
     match call.verb {
         Verb::Add => add(plugin, &agent, delegate?),
+        Verb::Del | Verb::Check | Verb::Gc => both(plugin, (call, &agent), text, delegate),
         Verb::Status => {
-            both(plugin, &agent, delegate.map_err(|error| CniError { code: CniCode::NotAvailable, ..error }))
+            let delegate = delegate.map_err(|error| CniError { code: CniCode::NotAvailable, ..error });
+            both(plugin, (call, &agent), text, delegate)
         }
-        Verb::Del | Verb::Check => unless_unknown(both(plugin, &agent, delegate), plugin, (call, &agent), text),
-        Verb::Gc => both(plugin, &agent, delegate),
         Verb::Version => Ok(None),
     }
 }
@@ -54,14 +54,19 @@ fn unless_unknown(
 }
 
 /// Whatever fails, the rest is done; the first failure is told in the end.
-fn both(plugin: &str, agent: &Agent<'_>, delegate: Result<Delegate<'_>, CniError>) -> Result<Option<Value>, Failure> {
+fn both(
+    plugin: &str,
+    (call, agent): (&Call, &Agent<'_>),
+    text: &[u8],
+    delegate: Result<Delegate<'_>, CniError>,
+) -> Result<Option<Value>, Failure> {
     let (ipam, program, missing) = match delegate {
         Ok(Delegate::Nobody) => (Ipam::None, None, Ok(())),
         Ok(Delegate::Ours(name)) => (Ipam::Ours(name), None, Ok(())),
         Ok(Delegate::Theirs(program)) => (Ipam::None, Some(program), Ok(())),
         Err(error) => (Ipam::None, None, Err(error.into())),
     };
-    let own = agent.serve(plugin, ipam).map(drop).map_err(Failure::from);
+    let own = unless_unknown(agent.serve(plugin, ipam).map_err(Failure::from), plugin, (call, agent), text);
     let theirs = program.map_or(missing, |program| program.serve().map(drop));
     own.and(theirs).map(|()| None)
 }

@@ -297,6 +297,10 @@ fn c9_c11_c12_c13_a_delegated_plugin_sees_all_of_the_call() {
     fake("[ $CNI_COMMAND != ADD ] || echo '{}'");
     assert_refused(&call.run(&lab, "ADD"), 101, &["no address"]);
     assert_eq!(lab.read("/run/lab/calls"), "ADD\nDEL\n");
+    // What it did not take back is told each time, also when there is nothing of ours left.
+    fake("[ $CNI_COMMAND != DEL ] || { echo '{\"code\":124,\"msg\":\"not now\"}'; exit 1; }");
+    assert_refused(&call.run(&lab, "DEL"), 124, &["not now"]);
+    assert_refused(&call.run(&lab, "DEL"), 124, &["not now"]);
     fake("[ $CNI_COMMAND != ADD ] || exit 7");
     assert_refused(&call.run(&lab, "ADD"), 101, &["fake"]);
     lab.sh("ip link del br9");

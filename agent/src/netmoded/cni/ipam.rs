@@ -9,13 +9,13 @@ pub type Ipam = HostLocal;
 
 /// Serves an IPAM plugin's call; nothing if the plugin is none.
 ///
-/// `of` is the plugin of ours that it is asked for; none if somebody else asks.
+/// `of` is the attachment of ours that it is asked for; none if somebody else asks.
 pub fn answer(
     agent: &Agent,
     plugin: &str,
     call: &Call,
     config: &Config,
-    of: Option<&str>,
+    of: Option<&Key>,
 ) -> Option<Result<Option<CniResult>, CniError>> {
     match plugin {
         "host-local" => Some(host_local(agent, call, config, of)),
@@ -24,9 +24,9 @@ pub fn answer(
     }
 }
 
-fn host_local(agent: &Agent, call: &Call, config: &Config, of: Option<&str>) -> Result<Option<CniResult>, CniError> {
+fn host_local(agent: &Agent, call: &Call, config: &Config, of: Option<&Key>) -> Result<Option<CniResult>, CniError> {
     match call.verb {
-        Verb::Add => agent.ipam.add(call, config, is_stale(agent, call, config, of)).map(Some),
+        Verb::Add => agent.ipam.add(call, config, is_stale(agent, of)).map(Some),
         Verb::Del => agent.ipam.del(call, config).map(|()| None),
         Verb::Check => checked(config).and_then(|()| agent.ipam.check(call, config)).map(|()| None),
         Verb::Status => agent.ipam.status(config).map(|()| None),
@@ -40,15 +40,8 @@ fn host_local(agent: &Agent, call: &Call, config: &Config, of: Option<&str>) -> 
 
 /// Whether an address that a container still has is what a plugin of ours has left that never finished: then the runtime
 /// calls ADD again, and means it.
-fn is_stale(agent: &Agent, call: &Call, config: &Config, of: Option<&str>) -> bool {
-    let Some(plugin) = of else { return false };
-    let key = Key {
-        network: config.name.clone(),
-        container: call.container.clone(),
-        interface: call.ifname.clone(),
-        plugin: plugin.to_owned(),
-    };
-    agent.engine.attachment(&key).is_none_or(|made| !made.ready)
+fn is_stale(agent: &Agent, of: Option<&Key>) -> bool {
+    of.is_some_and(|key| agent.engine.attachment(key).is_none_or(|made| !made.ready))
 }
 
 fn static_(call: &Call, config: &Config) -> Result<Option<CniResult>, CniError> {

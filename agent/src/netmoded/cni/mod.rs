@@ -8,7 +8,7 @@ mod reference;
 use crate::agent::Agent;
 use crate::api::Peer;
 use crate::foreign::Turn;
-use netmode_engine::cni::Plugin;
+use netmode_engine::cni::{Key, Plugin};
 use netmode_model::cni::{self, Call, CniCode, CniError, CniReply, CniRequest, CniResult, Config, Verb};
 use serde_json::Value;
 use std::os::fd::OwnedFd;
@@ -82,6 +82,16 @@ impl Called<'_> {
         Some(self.agent.busy.turn(&format!("call/{owner}"), &link))
     }
 
+    /// What the plugin makes is found by.
+    fn key(&self) -> Key {
+        Key {
+            network: self.config.name.clone(),
+            container: self.call.container.clone(),
+            interface: self.call.ifname.clone(),
+            plugin: self.plugin.to_owned(),
+        }
+    }
+
     fn serve(&self, ipam: &cni::Ipam, handed: Option<OwnedFd>) -> Result<Option<Value>, CniError> {
         match ipam {
             cni::Ipam::None => self.alone(None, handed),
@@ -105,7 +115,10 @@ impl Called<'_> {
         match self.plugin.parse::<Plugin>() {
             Ok(kind) => reference::answer(self, kind, given, handed),
             Err(()) => {
-                let text = format!("there is no plugin {:?} in this release of netmode", self.plugin);
+                let text = format!(
+                    "there is no plugin {:?} in this release of netmode; \"netmode cni status\" lists those that there are",
+                    self.plugin
+                );
                 Err(CniError::new(CniCode::NotInThisRelease, text))
             }
         }
@@ -115,13 +128,15 @@ impl Called<'_> {
     /// gave is taken back if the rest fails; otherwise both are served whatever fails, and the first failure is told.
     fn with_addresses(&self, name: &str, handed: Option<OwnedFd>) -> Result<Option<Value>, CniError> {
         let of = |call: &Call| {
-            ipam::answer(self.agent, name, call, self.config, Some(self.plugin)).unwrap_or_else(|| {
+            ipam::answer(self.agent, name, call, self.config, Some(&self.key())).unwrap_or_else(|| {
                 Err(CniError::new(CniCode::InvalidConfig, format!("ipam type {name:?} gives no addresses")))
             })
         };
         if self.call.verb != Verb::Add {
-            let own = self.alone(None, handed);
-            return own.and(of(self.call).map(|_| None));
+            let (own, theirs) = (self.alone(None, handed), of(self.call).map(|_| None));
+            // That there is nothing of ours must not hide that an address was not taken back.
+            let unknown = matches!(&own, Err(error) if error.code == CniCode::UnknownContainer);
+            return if unknown && self.call.verb == Verb::Del { theirs.and(own) } else { own.and(theirs) };
         }
         // No address for what is attached already, or is no namespace.
         if self.plugin == OWN {

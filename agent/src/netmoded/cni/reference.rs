@@ -35,13 +35,7 @@ pub(super) fn answer(
     handed: Option<OwnedFd>,
 ) -> Result<Option<Value>, CniError> {
     let Called { agent, call, config, only_ask, .. } = *called;
-    let key = Key {
-        network: config.name.clone(),
-        container: call.container.clone(),
-        interface: call.ifname.clone(),
-        plugin: called.plugin.to_owned(),
-    };
-    let subject = Subject { plugin, call, config, key, only_ask };
+    let subject = Subject { plugin, call, config, key: called.key(), only_ask };
     match call.verb {
         Verb::Add => add(agent, &subject, given, handed),
         Verb::Del => del(agent, &subject, handed).map(|()| None),

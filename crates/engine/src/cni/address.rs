@@ -113,17 +113,12 @@ pub(super) fn masquerade(keys: &Keys<'_>, ips: &[Ip]) -> Result<(Vec<Element>, V
     if !keys.flag("ipMasq")? {
         return Ok((Vec::new(), Vec::new()));
     }
-    let own = ips.iter().map(|ip| member(guests(Guests::Masquerade, family(ip.address.ip())), ip.address.ip()));
+    let own = ips.iter().map(|ip| member(guests(Guests::Masquerade, Family::of(ip.address.ip())), ip.address.ip()));
     Ok((own.collect(), prefixes(ips)))
 }
 
 /// Elements that say that traffic within the addresses' prefixes stays as it is.
 pub(super) fn prefixes(ips: &[Ip]) -> Vec<Element> {
     let prefix = |ip: &Ip| crate::ipam::canonical(ip.address);
-    ips.iter().map(prefix).map(|p: IpNetwork| within(guests(Guests::Plain, family(p.ip())), p)).collect()
-}
-
-/// The family of an address.
-pub(super) fn family(ip: IpAddr) -> Family {
-    Family::of(ip)
+    ips.iter().map(prefix).map(|p: IpNetwork| within(guests(Guests::Plain, Family::of(p.ip())), p)).collect()
 }

@@ -10,6 +10,9 @@ use netmode_model::state::LinkState;
 use netmode_model::{Final, Id, IfName, Mac, Observed, Op, Place, Published};
 use std::net::IpAddr;
 
+/// MTU of a link that nobody asked anything of, in bytes (`ETH_DATA_LEN`, linux/if_ether.h).
+pub(super) const ETHERNET: u32 = 1500;
+
 /// A call of ADD.
 pub struct Ask<'a> {
     /// The call.
@@ -49,7 +52,7 @@ pub struct Planned {
     pub behind: Vec<IfName>,
     /// What follows and cannot be taken back.
     pub then: Vec<Final>,
-    /// Published ports, to be held.
+    /// Published ports, kept by record.
     pub ports: Vec<Published>,
     /// The result, if it is another one than that of the plugins before.
     pub result: Option<CniResult>,

@@ -3,7 +3,7 @@
 //! What the container gets goes out by the link on the host, what it sends by the one inside: there it meets the
 //! sender's own queue, where the reference's detour over an ifb device only drops.
 
-use super::ask::{Ask, Planned};
+use super::ask::{Ask, ETHERNET, Planned};
 use super::{invalid, refused};
 use netmode_model::cni::{CniError, CniResult, Keys};
 use netmode_model::{IfName, Op, Place, Rate};
@@ -19,13 +19,13 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
         configured
     };
     let dev = ask.call.link()?;
+    let mtu = ask.link_inside(&dev).map_or(ETHERNET, |link| link.mtu);
     let mut ops = Vec::new();
     for (direction, rate, burst) in wanted {
         let (at, dev) = match direction {
             Direction::Ingress => (Place::Host, port(ask, previous)?),
             Direction::Egress => (ask.at.clone(), dev.clone()),
         };
-        let mtu = ask.link_inside(&ask.call.link()?).map_or(1500, |link| link.mtu);
         // Less than a frame would never let one out.
         ops.push(Op::RateSet { at, dev, rate, burst: burst.max(rate.burst(mtu)) });
     }

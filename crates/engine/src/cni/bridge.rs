@@ -1,7 +1,7 @@
 //! The plugin `bridge`.
 
 use super::address::{Neighbours, configure, masquerade};
-use super::ask::{Ask, Planned, link_member, of_host};
+use super::ask::{Ask, ETHERNET, Planned, link_member, of_host};
 use super::{Lan, invalid};
 use crate::{ruleset, source_guard};
 use ipnetwork::IpNetwork;
@@ -10,9 +10,6 @@ use netmode_model::nft::TableName;
 use netmode_model::{IfName, Mac, Op};
 use serde_json::Map;
 use std::net::IpAddr;
-
-/// MTU of a link that nobody asked anything of, in bytes (`ETH_DATA_LEN`, linux/if_ether.h).
-const ETHERNET: u32 = 1500;
 
 /// Keys of bridges that tell VLANs apart: containers on one network of a name each are the same without them.
 const VLANS: [&str; 2] = ["vlan", "vlanTrunk"];

@@ -15,7 +15,12 @@ const BY_BUS: [&str; 3] = ["kernelpath", "pciBusID", "deviceID"];
 pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     let dev = ask.new_link()?;
     let link = wanted(ask.config, ask.host)?;
-    let mac = link.mac.ok_or_else(|| refused(format!("the link {} has no hardware address", link.name)))?;
+    let mac = link.mac.ok_or_else(|| {
+        refused(format!(
+            "the link {} has no hardware address, so no container can have it; name another one by \"device\"",
+            link.name
+        ))
+    })?;
     let given = ask.addressed()?;
     let (ips, routes) = given.map(|given| (given.ips.clone(), given.routes.clone())).unwrap_or_default();
     let mut ops = vec![
@@ -40,14 +45,20 @@ fn wanted(config: &Config, host: &dyn Host) -> Result<LinkState, CniError> {
     }
     if let Some(name) = keys.parsed("device", "the name of a link")? {
         let found = host.link(&name).map_err(|e| kernel(&e))?;
-        return found.ok_or_else(|| refused(format!("there is no link {name} (\"device\") on this host")));
+        return found.ok_or_else(|| {
+            refused(format!("there is no link {name} (\"device\") on this host; \"ip link\" lists the links"))
+        });
     }
     let Some(mac) = keys.parsed::<Mac>("hwaddr", "a hardware address of six bytes")? else {
         return Err(invalid("no device: name the link by \"device\" or \"hwaddr\""));
     };
     let links = host.links().map_err(|e| kernel(&e))?;
     let found = links.into_iter().find(|link| link.mac == Some(mac));
-    found.ok_or_else(|| refused(format!("there is no link with the hardware address {mac} (\"hwaddr\") on this host")))
+    found.ok_or_else(|| {
+        refused(format!(
+            "there is no link with the hardware address {mac} (\"hwaddr\") on this host; \"ip link\" lists the links"
+        ))
+    })
 }
 
 /// Whether the device is there. Once it is in a container it is not, which is no reason to call the network unready:

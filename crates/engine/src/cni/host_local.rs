@@ -237,11 +237,7 @@ impl Known {
                 fs::remove_file(entry.path())?;
                 continue;
             }
-            let text = fs::read(entry.path())?;
-            let text = String::from_utf8_lossy(&text);
-            let mut lines = text.lines().map(str::trim);
-            let mut line = || lines.next().unwrap_or_default().to_owned();
-            known.take(ip, (line(), line()));
+            known.take(ip, whose(&entry.path())?);
         }
         if marked.as_deref() != Some(boot) {
             fs::write(dir.join(BOOT), boot)?;
@@ -263,20 +259,41 @@ impl Known {
         wanted: &mut Vec<IpAddr>,
         owner: &Owner,
     ) -> Result<Ip, CniError> {
-        let (ip, range) = match wanted.iter().position(|ip| set.iter().any(|range| range.subnet.contains(*ip))) {
-            Some(at) => self.wanted(wanted.remove(at), set)?,
-            None => {
-                let last = dir.join(format!("last_reserved_ip.{number}"));
-                let before = fs::read_to_string(&last).ok().and_then(|text| text.trim().parse().ok());
-                let free = candidates(set, before).find(|(ip, _)| !self.taken.contains_key(ip));
-                let (ip, range) = free.ok_or_else(|| exhausted(set))?;
-                fs::write(&last, ip.to_string()).map_err(|e| failed(dir, &e))?;
-                (ip, range)
-            }
+        let at = wanted.iter().position(|ip| set.iter().any(|range| range.subnet.contains(*ip)));
+        let mut given = match at.map(|at| wanted.remove(at)) {
+            Some(ip) => self.wanted(ip, set)?,
+            None => self.next(dir, number, set)?,
         };
-        write(dir, ip, owner).map_err(|e| failed(dir, &e))?;
-        self.take(ip, owner.clone());
+        // Somebody else's program may have given it at this very moment.
+        while !self.reserve(dir, given.0, owner).map_err(|e| failed(dir, &e))? {
+            given = if at.is_some() { self.wanted(given.0, set)? } else { self.next(dir, number, set)? };
+        }
+        let (ip, range) = given;
         Ok(Ip { interface: None, address: with_prefix(ip, range.subnet), gateway: Some(range.gateway) })
+    }
+
+    /// The next address of a set that is free.
+    fn next<'s>(&self, dir: &Path, number: usize, set: &'s Set) -> Result<(IpAddr, &'s Range), CniError> {
+        let last = dir.join(format!("last_reserved_ip.{number}"));
+        let before = fs::read_to_string(&last).ok().and_then(|text| text.trim().parse().ok());
+        let free = candidates(set, before).find(|(ip, _)| !self.taken.contains_key(ip));
+        let (ip, range) = free.ok_or_else(|| exhausted(set))?;
+        fs::write(&last, ip.to_string()).map_err(|e| failed(dir, &e))?;
+        Ok((ip, range))
+    }
+
+    /// Writes an address's file, whole or not at all. False if it is there: then it is known from now on.
+    fn reserve(&mut self, dir: &Path, ip: IpAddr, owner: &Owner) -> io::Result<bool> {
+        let (fresh, path) = (dir.join(format!(".{ip}.new")), dir.join(ip.to_string()));
+        fs::write(&fresh, format!("{}\r\n{}", owner.0, owner.1))?;
+        let linked = fs::hard_link(&fresh, &path);
+        let _ = fs::remove_file(&fresh);
+        match linked {
+            Ok(()) => self.take(ip, owner.clone()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.take(ip, whose(&path)?),
+            Err(error) => return Err(error),
+        }
+        Ok(self.taken.get(&ip) == Some(owner))
     }
 
     fn wanted<'s>(&self, ip: IpAddr, set: &'s Set) -> Result<(IpAddr, &'s Range), CniError> {
@@ -315,9 +332,54 @@ impl Known {
     }
 }
 
-/// A file is whole or not there.
-fn write(dir: &Path, ip: IpAddr, owner: &Owner) -> io::Result<()> {
-    let fresh = dir.join(format!(".{ip}.new"));
-    fs::write(&fresh, format!("{}\r\n{}", owner.0, owner.1))?;
-    fs::rename(&fresh, dir.join(ip.to_string()))
+/// Whose an address is: container and link, a line each.
+fn whose(path: &Path) -> io::Result<Owner> {
+    let text = fs::read(path)?;
+    let text = String::from_utf8_lossy(&text);
+    let mut lines = text.lines().map(str::trim);
+    let mut line = || lines.next().unwrap_or_default().to_owned();
+    Ok((line(), line()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netmode_model::cni::Verb;
+    use serde_json::json;
+
+    fn call(container: &str) -> Call {
+        Call {
+            verb: Verb::Add,
+            container: container.into(),
+            netns: None,
+            ifname: "eth0".into(),
+            args: String::new(),
+            path: vec![],
+        }
+    }
+
+    #[test]
+    fn an_address_that_somebody_else_gives_at_this_moment_is_not_given_twice() {
+        let base = std::env::temp_dir().join(format!("netmode-host-local-{}", std::process::id()));
+        let ipam = json!({"type": "host-local", "subnet": "10.1.2.0/29", "dataDir": base});
+        let config = Config::of(json!({"cniVersion": "1.0.0", "name": "n", "ipam": ipam})).unwrap();
+        let ours = HostLocal::new("boot".into());
+        let given =
+            |container: &str| ours.add(&call(container), &config, false).map(|r| r.ips[0].address.ip().to_string());
+        assert_eq!(given("a").unwrap(), "10.1.2.2");
+        // Within one tick of the file system's clock the directory looks as we have left it.
+        let dir = base.join("n");
+        let before = fs::metadata(&dir).unwrap().modified().unwrap();
+        fs::write(dir.join("10.1.2.3"), "theirs\r\neth0").unwrap();
+        File::open(&dir).unwrap().set_modified(before).unwrap();
+        assert_eq!(given("b").unwrap(), "10.1.2.4");
+        assert_eq!(fs::read_to_string(dir.join("10.1.2.3")).unwrap(), "theirs\r\neth0");
+        let wish = json!({"ips": ["10.1.2.5"]});
+        let wanted = json!({"cniVersion": "1.0.0", "name": "n", "ipam": ipam, "runtimeConfig": wish});
+        fs::write(dir.join("10.1.2.5"), "theirs\r\neth1").unwrap();
+        File::open(&dir).unwrap().set_modified(fs::metadata(&dir).unwrap().modified().unwrap()).unwrap();
+        let taken = ours.add(&call("c"), &Config::of(wanted).unwrap(), false).unwrap_err();
+        assert!(taken.message.contains("eth1 of theirs"), "{taken}");
+        fs::remove_dir_all(&base).unwrap();
+    }
 }

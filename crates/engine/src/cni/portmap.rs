@@ -1,11 +1,12 @@
 //! The plugin `portmap`: published ports, held against everybody else, and found by one look-up.
 
-use super::address::{family, prefixes};
+use super::address::prefixes;
 use super::ask::{Ask, Planned, member};
 use super::invalid;
 use crate::bridge;
 use crate::ruleset::{Guests, guests};
 use netmode_model::cni::{CniError, CniResult, Ip, Keys, unsupported};
+use netmode_model::nft::Family;
 use netmode_model::{HostAddr, IfName, Op, Place, PortSpec, Published};
 use std::net::IpAddr;
 
@@ -44,7 +45,7 @@ pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
 }
 
 fn of_set(set: Guests, ip: IpAddr) -> netmode_model::nft::Element {
-    member(guests(set, family(ip)), ip)
+    member(guests(set, Family::of(ip)), ip)
 }
 
 /// Keys that say how iptables would do it: our table does the same without them.

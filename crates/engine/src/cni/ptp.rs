@@ -1,7 +1,7 @@
 //! The plugin `ptp`: a veth pair, routed at both ends.
 
 use super::address::{Neighbours, configure, masquerade};
-use super::ask::{Ask, Planned, link_member, of_host};
+use super::ask::{Ask, ETHERNET, Planned, link_member, of_host};
 use super::bridge::with_previous;
 use super::{invalid, refused};
 use crate::ipam::canonical;
@@ -11,9 +11,6 @@ use netmode_model::cni::{CniError, CniResult, Ip};
 use netmode_model::op::{Op, Route, RouteOptions};
 use netmode_model::{IfName, Place};
 use std::net::IpAddr;
-
-/// MTU of a link that nobody asked anything of, in bytes (`ETH_DATA_LEN`, linux/if_ether.h).
-const ETHERNET: u32 = 1500;
 
 pub(super) fn plan(ask: &Ask<'_>) -> Result<Planned, CniError> {
     let dev = ask.new_link()?;
@@ -59,7 +56,10 @@ fn with_gateways(ips: &[Ip]) -> Result<Vec<Ip>, CniError> {
         let gateway = ip.gateway.or_else(|| crate::ipam::first_host(ip.address));
         match gateway {
             Some(_) => Ok(Ip { gateway, ..ip.clone() }),
-            None => Err(refused(format!("{} has no gateway, and its prefix has room for none", ip.address))),
+            None => Err(refused(format!(
+                "{} has no gateway, and its prefix has room for none; give one by the IPAM plugin's \"gateway\"",
+                ip.address
+            ))),
         }
     };
     ips.iter().map(with).collect()
