@@ -25,6 +25,8 @@ pub struct Config {
     pub ports: Ports,
     /// The nf_tables tables and the guard.
     pub firewall: Firewall,
+    /// awsvpc mode.
+    pub vpc: Vpc,
     /// How containers are run.
     pub container: Container,
     /// Who may ask for what.
@@ -69,6 +71,14 @@ pub struct Firewall {
     pub rule_pref: u32,
     /// Keep two rules in each firewall of others that would drop what is ours.
     pub beside: bool,
+}
+
+/// Section `[vpc]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Vpc {
+    /// Refuse what ECS refuses where this agent could do better: a task without a network configuration, say.
+    pub strict_ecs: bool,
 }
 
 /// Section `[container]`.

@@ -57,11 +57,15 @@ impl Standing<'_> {
                 let used = addresses.filter(|address| pool.prefix().contains(address.ip())).count() as u128;
                 let usable = pool.usable();
                 let text = format!("{used} of {usable} addresses in use");
-                let object = format!("pool {} of {}", pool.prefix(), network.name);
+                let (create, name) = match &network.subnet {
+                    Some(subnet) => ("netmode subnet create NAME", &subnet.title),
+                    None => ("netmode network create NAME", &network.name),
+                };
+                let object = format!("pool {} of {name}", pool.prefix());
                 match used * 100 / usable.max(1) {
                     0..LOW => finding(Level::Ok, &object, text, None),
-                    LOW..100 => finding(Level::Warn, &object, text, Some("netmode network create NAME")),
-                    _ => finding(Level::Fail, &object, text, Some("netmode network create NAME")),
+                    LOW..100 => finding(Level::Warn, &object, text, Some(create)),
+                    _ => finding(Level::Fail, &object, text, Some(create)),
                 }
             },
         )

@@ -4,6 +4,7 @@ use crate::cni::CniCommand;
 use crate::listing::ListArgs;
 use crate::run_args::RunArgs;
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
+use crate::vpc_args::{EniCommand, SubnetCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -159,6 +160,12 @@ pub(crate) enum Command {
     /// Make, list, show and remove networks, join and leave them
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Make, list, show and remove subnets, for tasks with an interface of their own (awsvpc)
+    #[command(subcommand)]
+    Subnet(SubnetCommand),
+    /// List and show the interfaces of awsvpc tasks
+    #[command(subcommand)]
+    Eni(EniCommand),
     /// Ask a registry whether it accepts you, and remember user and password for it
     Login(LoginArgs),
     /// Forget user and password of a registry
@@ -432,4 +439,10 @@ pub(crate) struct AttachArgs {
     /// How fast the interfaces are: in=RATE,out=RATE, or one of both; a rate as tc(8) writes it, 10mbit
     #[arg(long, value_name = "in=RATE,out=RATE")]
     pub(crate) net_rate: Option<String>,
+    /// awsvpc: a subnet, by name or id
+    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
+    pub(crate) subnet: Vec<String>,
+    /// awsvpc: a security group, by name or id; up to five
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    pub(crate) security_group: Vec<String>,
 }

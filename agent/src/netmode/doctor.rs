@@ -102,8 +102,10 @@ fn with_kernel(config: &Config) -> Result<Vec<Finding>, String> {
     let refused = |error: OpError| error.to_string();
     let mut findings: Vec<Finding> = kernel.features().map_err(refused)?.into_iter().map(checks::feature).collect();
     let settings = settings::of(config, &kernel).map_err(refused)?;
-    let (networks, endpoints): (Vec<Network>, Vec<Endpoint>) = (recorded(Kind::Network), recorded(Kind::Endpoint));
-    let bridges: Vec<IfName> = networks.iter().map(|n| n.bridge.clone()).collect();
+    let mut networks: Vec<Network> = recorded(Kind::Network);
+    networks.extend(recorded::<Network>(Kind::Subnet));
+    let endpoints: Vec<Endpoint> = recorded(Kind::Endpoint);
+    let bridges: Vec<IfName> = networks.iter().filter(|n| n.has_host_link()).map(|n| n.bridge.clone()).collect();
     let foreign = kernel.foreign().map_err(refused)?;
     let beside = config.firewall.beside;
     findings.extend(firewalls::lines(&beside::compare(&foreign, &bridges, &settings, beside), beside));

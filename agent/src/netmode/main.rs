@@ -30,6 +30,8 @@ mod text;
 mod usage;
 mod values;
 mod version;
+mod vpc;
+mod vpc_args;
 
 use args::{Cli, Command, Format};
 use caller::Caller;
@@ -90,6 +92,8 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Update { net_rate, tasks } => tasks::update(&client, tasks, &request::update(net_rate)?, listed),
         Command::Network(command @ args::NetworkCommand::Ls(_)) => network::network(&client, command, listed),
         Command::Network(command) => network::network(&client, command, shown),
+        Command::Subnet(command) => vpc::subnet(&client, command, &cli.global),
+        Command::Eni(command) => vpc::eni(&client, command, &cli.global),
         Command::Login(args) => login::login(&client, args, listed),
         Command::Logout { registry } => login::logout(registry.as_deref().unwrap_or_default()),
         Command::Pull { image } => images::pull(&client, image, listed),

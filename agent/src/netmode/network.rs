@@ -50,7 +50,7 @@ pub(crate) fn network(client: &Client, command: &NetworkCommand, output: Output)
 }
 
 /// All that can be are removed; the first refusal is the answer.
-fn each(names: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
+pub(crate) fn each(names: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
     let mut first = Ok(());
     for name in names {
         match act(name) {

@@ -5,11 +5,14 @@ use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::run_args::{LimitArgs, NetArgs, RunArgs};
 use crate::values::{self, refused};
+use crate::vpc_args::SubnetCreateArgs;
+use ipnetwork::IpNetwork;
 use netmode_model::api::{
     AttachRequest, ContainerSpec, ExecRequest, NetOptions, NetnsRef, NetworkRef, RunRequest, UpdateRequest,
 };
 use netmode_model::image::PullPolicy;
 use netmode_model::mode::UnknownMode;
+use netmode_model::vpc::SubnetRequest;
 use netmode_model::{Code, ConnectRequest, IfName, Name, NetworkRequest, RequestedMode};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,7 +44,6 @@ fn pairs(flag: &str, given: &[String]) -> Result<BTreeMap<String, String>> {
 
 /// The request of `netmode run`.
 pub(crate) fn run(args: &RunArgs, caller: &Caller) -> Result<RunRequest> {
-    later(args)?;
     let (mode, networks) = args.net.mode.split_first().map_or(("default", &[][..]), |(m, more)| (m, more));
     let network = NetworkRef::from_str(mode).map_err(|error| {
         let hint = "; a network's name, container:TASK and ns:PATH are taken, too";
@@ -64,20 +66,6 @@ pub(crate) fn run(args: &RunArgs, caller: &Caller) -> Result<RunRequest> {
 /// When the image of `netmode run` is fetched; as docker, where this host has none.
 pub(crate) fn pull(args: &RunArgs) -> Result<PullPolicy> {
     Ok(option(Code::Invalid, "--pull", &args.process.pull)?.unwrap_or(PullPolicy::Missing))
-}
-
-/// What a later release brings is refused rather than left out silently.
-fn later(args: &RunArgs) -> Result<()> {
-    let refuse = |what: String, instead: &str| {
-        Err(Failure::invalid(format!("{what} comes with a later release of netmode; {instead}")))
-    };
-    if !args.net.subnet.is_empty() {
-        return refuse("--subnet".into(), "it belongs to awsvpc mode; choose bridge, host or none");
-    }
-    if !args.net.security_group.is_empty() {
-        return refuse("--security-group".into(), "it belongs to awsvpc mode; choose bridge, host or none");
-    }
-    Ok(())
 }
 
 fn net(args: &NetArgs) -> Result<NetOptions> {
@@ -107,6 +95,9 @@ fn net(args: &NetArgs) -> Result<NetOptions> {
         network_aliases: args.network_alias.clone(),
         sysctls: pairs("--sysctl", &args.sysctl)?,
         net_rate: option(Code::Invalid, "--net-rate", &args.net_rate)?.unwrap_or_default(),
+        subnets: args.subnet.clone(),
+        security_groups: args.security_group.clone(),
+        sg_best_effort: args.sg_best_effort,
     })
 }
 
@@ -237,6 +228,8 @@ pub(crate) fn attach(args: &AttachArgs) -> Result<AttachRequest> {
         mac_address: args.mac_address.clone(),
         sysctl: args.sysctl.clone(),
         net_rate: args.net_rate.clone(),
+        subnet: args.subnet.clone(),
+        security_group: args.security_group.clone(),
         ..NetArgs::default()
     };
     let given = args.mode.parse().map_err(|e: UnknownMode| Failure::new(Code::UnknownMode, e.to_string()))?;
@@ -322,5 +315,46 @@ pub(crate) fn connect(
         ip: ip.as_deref().map(|ip| address("--ip", "IPv4", ip)).transpose()?,
         ip6: ip6.as_deref().map(|ip| address("--ip6", "IPv6", ip)).transpose()?,
         mac_address: option(Code::Invalid, "--mac-address", mac)?,
+    })
+}
+
+/// A name that is not empty.
+pub(crate) fn some<'a>(what: &str, name: &'a str) -> Result<&'a str> {
+    match name {
+        "" => Err(Failure::invalid(format!("the name of a {what} cannot be empty"))),
+        name => Ok(name),
+    }
+}
+
+/// A prefix; a lone address is one of its whole length.
+fn prefix(flag: &'static str, text: &str) -> Result<IpNetwork> {
+    checked(flag, text, text.parse().ok(), "is not a prefix such as 10.0.2.0/24 or fd00:9::/64")
+}
+
+/// The request of `netmode subnet create`.
+pub(crate) fn subnet(args: &SubnetCreateArgs) -> Result<SubnetRequest> {
+    let whole = |flag, text: &Option<String>| {
+        let length = |text: &String| text.contains('/').then_some(()).and_then(|()| text.parse().ok());
+        let read = |text: &String| checked(flag, text, length(text), "is not a prefix such as 10.0.2.0/24 or fd00:9::/64");
+        text.as_ref().map(read).transpose()
+    };
+    Ok(SubnetRequest {
+        name: Some(parsed(Code::Invalid, "the name", &args.name)?),
+        cidr: whole("--cidr", &args.cidr)?,
+        ipv6_cidr: whole("--ipv6-cidr", &args.ipv6_cidr)?,
+        parent: match args.parent.as_str() {
+            "auto" => None,
+            name => Some(parsed(Code::Invalid, "--parent", name)?),
+        },
+        backend: parsed(Code::Invalid, "--backend", &args.backend)?,
+        gateways: args.gateway.iter().map(|ip| address("--gateway", "IP", ip)).collect::<Result<_>>()?,
+        ip_range: whole("--ip-range", &args.ip_range)?,
+        exclude: args.exclude.iter().map(|text| prefix("--exclude", text)).collect::<Result<_>>()?,
+        nat: args.nat,
+        egress_only: args.egress_only,
+        vlans: args.vlan.clone(),
+        dns_zone: args.dns_zone.clone(),
+        availability_zone: args.availability_zone.clone(),
+        dry_run: args.dry_run,
     })
 }

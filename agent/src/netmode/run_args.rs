@@ -94,15 +94,18 @@ pub(crate) struct NetArgs {
     /// Set a kernel variable of the namespace, net.* only
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) sysctl: Vec<String>,
+    /// awsvpc: a subnet, by name or id; several, or a list with commas, spread tasks by free addresses
+    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
+    pub(crate) subnet: Vec<String>,
+    /// awsvpc: a security group, by name or id; up to five
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    pub(crate) security_group: Vec<String>,
+    /// awsvpc: let the task have capabilities that lead round its security groups
+    #[arg(long)]
+    pub(crate) sg_best_effort: bool,
     /// How fast the interfaces are: in=RATE,out=RATE, or one of both; a rate as tc(8) writes it, 10mbit
     #[arg(long, value_name = "in=RATE,out=RATE")]
     pub(crate) net_rate: Option<String>,
-    /// awsvpc mode, in a later release: the task's subnet
-    #[arg(long)]
-    pub(crate) subnet: Vec<String>,
-    /// awsvpc mode, in a later release: the task's security groups
-    #[arg(long)]
-    pub(crate) security_group: Vec<String>,
 }
 
 /// Flags of the process.

@@ -3,7 +3,7 @@
 use crate::agent::Agent;
 use crate::clock;
 use crate::task::{Joined, NetworkUse, TaskRecord, VERSION};
-use crate::{exposed, identity};
+use crate::{exposed, identity, vpc};
 use netmode_container::{Containers, Image};
 use netmode_engine::modes;
 use netmode_kernel::NetnsFd;
@@ -11,11 +11,25 @@ use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
 use netmode_model::{ApiError, Code, DEFAULT_NETWORK, Name, RequestedMode, RestartPolicy};
 use std::path::Path;
 
+/// What a request is admitted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// To see whether and how it could be.
+    Look,
+    /// To make the task.
+    Make,
+}
+
 /// Turns a request into the record of a task that may be made.
 ///
 /// # Errors
 /// The first thing that cannot be; nothing has changed.
-pub fn admit(agent: &Agent, mut request: RunRequest, image: Option<&Image>) -> Result<TaskRecord, ApiError> {
+pub fn admit(
+    agent: &Agent,
+    mut request: RunRequest,
+    image: Option<&Image>,
+    intent: Intent,
+) -> Result<TaskRecord, ApiError> {
     let id = clock::fresh_id().map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
     let name = match &request.name {
         Some(name) => name.clone(),
@@ -23,11 +37,11 @@ pub fn admit(agent: &Agent, mut request: RunRequest, image: Option<&Image>) -> R
             format!("task-{}", id.short()).parse::<Name>().map_err(|e| ApiError::new(Code::Invalid, e.to_string()))?
         }
     };
-    let (requested, netns, networks) = network(agent, &request)?;
+    let Place { requested, netns, networks } = network(agent, &request)?;
     Containers::validate(&request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
     let exposed = image.and_then(|i| i.config.exposed_ports.clone()).unwrap_or_default().into_keys();
     exposed::publish(&mut request, exposed)?;
-    let record = TaskRecord {
+    let mut record = TaskRecord {
         v: VERSION,
         id,
         name,
@@ -37,6 +51,8 @@ pub fn admit(agent: &Agent, mut request: RunRequest, image: Option<&Image>) -> R
         endpoint: None,
         more: Vec::new(),
         networks,
+        or_else: Vec::new(),
+        groups: Vec::new(),
         state: TaskState::Pending,
         created_at: clock::now(),
         started_at: None,
@@ -56,20 +72,56 @@ pub fn admit(agent: &Agent, mut request: RunRequest, image: Option<&Image>) -> R
         modes::admit(record.mode(), &record.request.net)?;
     }
     identity::check(&record, &agent.tasks, &agent.engine)?;
+    if modes::needs(record.mode()).eni && record.netns == Joined::Own {
+        // Last: a request that is refused must not make the default subnet appear.
+        let place = vpc::place(agent, &record.request.net, intent == Intent::Make)?;
+        record.networks = Some(vec![NetworkUse::first(&place.network, &record.request.net)]);
+        (record.or_else, record.groups) = (place.or_else, place.groups);
+    }
     Ok(record)
 }
 
-/// The mode, whose namespace is used, and the networks to be on.
-fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined, Networks), ApiError> {
-    let has_link = |mode: &RequestedMode| modes::needs(mode.effective()).link;
+/// Where a task is to be.
+struct Place {
+    /// The mode.
+    requested: RequestedMode,
+    /// Whose namespace is used.
+    netns: Joined,
+    /// The networks to be on, but for a subnet.
+    networks: Option<Vec<NetworkUse>>,
+}
+
+impl Place {
+    fn new(requested: RequestedMode, netns: Joined, networks: Option<Vec<NetworkUse>>) -> Self {
+        Self { requested, netns, networks }
+    }
+}
+
+/// Where a request wants its task to be.
+fn network(agent: &Agent, request: &RunRequest) -> Result<Place, ApiError> {
+    let needs = |mode: &RequestedMode| modes::needs(mode.effective());
     match &request.network {
-        NetworkRef::Mode(mode) if has_link(mode) => {
+        NetworkRef::Mode(mode) if needs(mode).eni && request.networks.is_empty() => {
+            Ok(Place::new(*mode, Joined::Own, None))
+        }
+        other => {
+            vpc::only_for_eni(&request.net, other)?;
+            elsewhere(agent, request)
+        }
+    }
+}
+
+/// The same outside of the VPC.
+fn elsewhere(agent: &Agent, request: &RunRequest) -> Result<Place, ApiError> {
+    let needs = |mode: &RequestedMode| modes::needs(mode.effective());
+    match &request.network {
+        NetworkRef::Mode(mode) if needs(mode).link && !needs(mode).eni => {
             let networks = networks(agent, &request.net, std::iter::once(DEFAULT_NETWORK).chain(further(request)))?;
-            Ok((*mode, Joined::Own, Some(networks)))
+            Ok(Place::new(*mode, Joined::Own, Some(networks)))
         }
         NetworkRef::Named(name) => {
             let networks = networks(agent, &request.net, std::iter::once(name.as_str()).chain(further(request)))?;
-            Ok((RequestedMode::Bridge, Joined::Own, Some(networks)))
+            Ok(Place::new(RequestedMode::Bridge, Joined::Own, Some(networks)))
         }
         other if !request.networks.is_empty() => Err(ApiError::new(
             Code::Conflict,
@@ -77,7 +129,7 @@ fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined
                 "--network {other} cannot be joined by other networks; name networks of \"netmode network ls\" alone"
             ),
         )),
-        NetworkRef::Mode(mode) => Ok((*mode, Joined::Own, None)),
+        NetworkRef::Mode(mode) => Ok(Place::new(*mode, Joined::Own, None)),
         NetworkRef::Container(name) => {
             own_network_only(&request.network, &request.net)?;
             let task = agent.tasks.find(name)?.now();
@@ -88,19 +140,17 @@ fn network(agent: &Agent, request: &RunRequest) -> Result<(RequestedMode, Joined
                 ));
             }
             let netns = if task.netns == Joined::Own { Joined::Task(task.id) } else { task.netns };
-            Ok((task.requested, netns, None))
+            Ok(Place::new(task.requested, netns, None))
         }
         NetworkRef::Netns(path) => {
             own_network_only(&request.network, &request.net)?;
             NetnsFd::open(Path::new(path)).map_err(|e| {
                 ApiError::new(Code::BadNetns, format!("{e}; name a network namespace such as /run/netns/NAME"))
             })?;
-            Ok((RequestedMode::None, Joined::Path(path.into()), None))
+            Ok(Place::new(RequestedMode::None, Joined::Path(path.into()), None))
         }
     }
 }
-
-type Networks = Option<Vec<NetworkUse>>;
 
 fn further(request: &RunRequest) -> impl Iterator<Item = &str> {
     request.networks.iter().map(String::as_str)
@@ -152,6 +202,9 @@ pub fn own_network_only(network: &NetworkRef, net: &NetOptions) -> Result<(), Ap
         ("--sysctl", !net.sysctls.is_empty()),
         ("--port-env", net.port_env.is_some()),
         ("--net-rate", !net.net_rate.is_unlimited()),
+        ("--subnet", !net.subnets.is_empty()),
+        ("--security-group", !net.security_groups.is_empty()),
+        ("--sg-best-effort", net.sg_best_effort),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(ApiError::new(

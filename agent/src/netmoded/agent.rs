@@ -12,6 +12,7 @@ use crate::registry::{Registry, Task};
 use crate::relay::Relays;
 use crate::reset::Ending;
 use crate::task::TaskRecord;
+use crate::vpc;
 use netmode_container::Containers;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
@@ -46,6 +47,8 @@ pub struct Agent {
     pub ipam: Ipam,
     /// Namespaces of others that are being attached or detached.
     pub busy: Busy,
+    /// The VPC.
+    pub vpc: vpc::Kept,
     /// Read while a task that uses an image is entered, written while images are removed.
     pub images: tokio::sync::RwLock<()>,
     /// What is carried from the host's `::1`.

@@ -7,6 +7,7 @@ use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
 use netmode_engine::{Attach, Endpoint, modes};
 use netmode_model::api::NetOptions;
 use netmode_model::{ApiError, Code, DEFAULT_NETWORK, Id, NetnsName, RequestedMode};
+use std::time::Instant;
 
 fn failed(why: impl ToString) -> ApiError {
     ApiError::new(Code::Unavailable, why.to_string())
@@ -34,7 +35,7 @@ pub fn requests(agent: &Agent, record: &TaskRecord) -> Result<Vec<Attach>, ApiEr
 }
 
 fn leads_out(agent: &Agent, network: Option<&NetworkUse>) -> bool {
-    network.and_then(|n| agent.engine.network(&n.name)).is_some_and(|n| !n.internal)
+    network.and_then(|n| agent.engine.lookup(&n.name)).is_some_and(|n| !n.internal)
 }
 
 fn owner(record: &TaskRecord) -> Owner {
@@ -58,6 +59,9 @@ fn first(agent: &Agent, record: &TaskRecord, network: Option<&NetworkUse>) -> Re
         interface: "eth0".parse().map_err(|_| failed("no name for a link"))?,
         requested: if nowhere { RequestedMode::None } else { record.requested },
         network: network.map_or(DEFAULT_NETWORK, |n| n.name.as_str()).into(),
+        or_else: record.or_else.clone(),
+        groups: record.groups.clone(),
+        begun: Instant::now(),
         default_route: true,
         net: if nowhere { NetOptions::default() } else { options(agent, record, network) },
         now: clock::now(),
@@ -95,6 +99,9 @@ pub fn further(
         interface: format!("eth{number}").parse().map_err(|_| failed("no name for a link"))?,
         requested: RequestedMode::Bridge,
         network: network.name.clone(),
+        or_else: Vec::new(),
+        groups: Vec::new(),
+        begun: Instant::now(),
         default_route,
         net: NetOptions {
             ip: wanted.ip,

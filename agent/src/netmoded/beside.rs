@@ -4,6 +4,7 @@ use crate::agent::{Agent, blocking};
 use netmode_agent::checks::finding;
 use netmode_agent::firewalls;
 use netmode_container::{FIREWALLD_ZONE, Firewalld, FirewalldError};
+use netmode_engine::Network;
 use netmode_engine::beside::{self, Way};
 use netmode_kernel::Kernel;
 use netmode_model::api::{Finding, Level};
@@ -116,7 +117,7 @@ fn is_on(agent: &Agent) -> bool {
 }
 
 fn bridges(agent: &Agent) -> Vec<IfName> {
-    let own = agent.engine.networks().into_iter().map(|network| network.bridge);
+    let own = agent.engine.networks().into_iter().filter(Network::has_host_link).map(|network| network.bridge);
     own.chain(agent.engine.open_links()).collect()
 }
 

@@ -5,7 +5,7 @@ use crate::attach;
 use crate::life::renew_hosts;
 use crate::registry::Task;
 use crate::task::{NetworkUse, TaskRecord};
-use netmode_engine::{Endpoint, Network, NetworkError};
+use netmode_engine::{Endpoint, Network, NetworkError, modes};
 use netmode_model::api::NetworkView;
 use netmode_model::{ApiError, Code, ConnectRequest, Place};
 
@@ -21,7 +21,8 @@ fn wrong(text: String) -> ApiError {
 /// The endpoints of a task that has networks of its own; its namespace is that of the first.
 fn endpoints(agent: &Agent, record: &TaskRecord, verb: &str, network: &Network) -> Result<Vec<Endpoint>, ApiError> {
     let all = record.endpoints(&agent.engine);
-    if all.first().is_some_and(|e| e.netns.name().is_some()) && record.networks.is_some() {
+    let has_eni = modes::needs(record.mode()).eni;
+    if all.first().is_some_and(|e| e.netns.name().is_some()) && record.networks.is_some() && !has_eni {
         return Ok(all);
     }
     let name = &record.name;

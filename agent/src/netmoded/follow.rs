@@ -70,6 +70,7 @@ fn doubtful(agent: &Agent, suspects: BTreeSet<IfName>) -> bool {
     suspects.iter().any(|name| {
         let Ok(Some(link)) = agent.kernel.link(&Place::Host, name) else { return true };
         match networks.iter().find(|n| n.bridge == *name) {
+            Some(network) if !network.has_host_link() => false,
             Some(network) => !link.up || link.mac != Some(network.mac) || !has_gateways(agent, network),
             None => !link.up || agent.engine.find(|e| is_port(e, &link)).is_none(),
         }
@@ -82,7 +83,7 @@ fn is_port(endpoint: &Endpoint, link: &LinkState) -> bool {
 
 fn has_gateways(agent: &Agent, network: &Network) -> bool {
     let addresses = agent.kernel.host_addresses().unwrap_or_default();
-    network.gateways().iter().all(|gateway| addresses.contains(gateway))
+    network.host_addresses().iter().all(|gateway| addresses.contains(gateway))
 }
 
 async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) {

@@ -1,7 +1,7 @@
 //! Namespaces that someone else made: attached by descriptor or path, kept by caller, owner and interface.
 
 use crate::agent::Agent;
-use crate::clock;
+use crate::{clock, vpc};
 use netmode_engine::converge::{self, Present};
 use netmode_engine::endpoint::{NetnsUse, Owner, OwnerKind};
 use netmode_engine::{Attach, AttachError, Endpoint, Observe, bridge, modes, ruleset};
@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Longest owner, in bytes: that of CNI is the name of a network and the id of a container, 255 each.
 const LONGEST_OWNER: usize = 520;
@@ -125,7 +126,7 @@ pub fn must_be_new(agent: &Agent, key: &Key) -> Result<(), ApiError> {
 }
 
 fn make(agent: &Agent, key: Key, request: AttachRequest, handed: Option<OwnedFd>) -> Result<AttachReply, ApiError> {
-    let network = network(agent, &request)?;
+    let place = place(agent, &request)?;
     wait_for_the_last(agent, &key);
     let netns = open(&request.netns, handed)?;
     owned_by(&netns, key.uid)?;
@@ -137,15 +138,27 @@ fn make(agent: &Agent, key: Key, request: AttachRequest, handed: Option<OwnedFd>
         netns: NetnsUse::Foreign(name.clone()),
         interface: key.interface,
         requested: request.mode,
-        network,
+        network: place.network,
+        or_else: place.or_else,
+        groups: place.groups,
         default_route: true,
         net: request.net,
         now: clock::now(),
+        begun: Instant::now(),
     });
     if attached.is_err() {
         agent.kernel.finish(&[Final::NetnsDrop { netns: name }]);
     }
     Ok(reply(&attached?))
+}
+
+/// Where a request wants to be attached.
+fn place(agent: &Agent, request: &AttachRequest) -> Result<vpc::Place, ApiError> {
+    let needs = modes::needs(request.mode.effective());
+    match needs.eni {
+        true => vpc::place(agent, &request.net, true),
+        false => Ok(vpc::Place { network: network(agent, request)?, ..vpc::Place::default() }),
+    }
 }
 
 /// Name of the network of a request.

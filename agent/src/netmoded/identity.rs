@@ -44,7 +44,7 @@ pub fn files(
             .map(|a| HostLine { ip: a.ip(), names: vec![names.to_owned()] })
             .collect::<Vec<_>>()
     };
-    let own = record.hostname().map(|h| own(&h)).unwrap_or_default();
+    let own = record.hostname(endpoints).map(|h| own(&h)).unwrap_or_default();
     // Who has no host name of his own gets a copy of the host's file, unless names were added: then it is made anew
     // without the host's (moby).
     let hosts = match (needs.netns, extra.is_empty()) {
@@ -65,7 +65,7 @@ pub fn files(
 /// The first that cannot be.
 pub fn check(record: &TaskRecord, registry: &Registry, engine: &Engine) -> Result<(), ApiError> {
     let net = &record.request.net;
-    let gateway = engine.networks().first().map(|n| n.gateway4().ip());
+    let gateway = engine.bridges().first().map(|n| n.gateway4().ip());
     net.add_hosts.iter().try_for_each(|h| add_host(h, gateway).map(drop))?;
     net.links.iter().try_for_each(|l| linked(l, record, registry, engine).map(drop))
 }
@@ -120,7 +120,7 @@ fn linked(text: &str, record: &TaskRecord, registry: &Registry, engine: &Engine)
         )));
     }
     let mut names = vec![alias.to_owned()];
-    names.extend(other.hostname());
+    names.extend(other.hostname(&[]));
     if other.name.as_str() != alias {
         names.push(other.name.to_string());
     }

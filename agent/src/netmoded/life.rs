@@ -1,5 +1,6 @@
 //! The life of a task: made, started, watched, removed. How it is stopped: [`crate::stop`].
 
+use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{Again, Joined, TaskRecord};
@@ -33,7 +34,7 @@ pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, 
     let shared = agent.clone();
     let record = blocking(move || {
         images::still_here(&shared, image.as_ref())?;
-        admit::admit(&shared, request, image.as_ref())
+        admit::admit(&shared, request, image.as_ref(), Intent::Make)
     })
     .await??;
     let mut created = Created { id: record.id, name: record.name.clone(), warnings: warnings(&record) };
@@ -59,7 +60,7 @@ async fn with_image(agent: &Arc<Agent>, request: RunRequest) -> Result<(RunReque
     let shared = agent.clone();
     let found = blocking(move || {
         // A bad request is refused before anything is unpacked for it.
-        admit::admit(&shared, request.clone(), None)?;
+        admit::admit(&shared, request.clone(), None, Intent::Look)?;
         let image = images::of(&shared, &request)?;
         Ok((request, image))
     });
@@ -194,7 +195,7 @@ fn make_container(agent: &Agent, record: &TaskRecord, endpoints: &[Endpoint]) ->
         spec: &record.request.container,
         image: record.image_id.clone(),
         netns: netns(agent, record, endpoint)?,
-        hostname: record.hostname(),
+        hostname: record.hostname(endpoints),
         etc_hosts: files.hosts,
         resolv_conf: files.resolv_conf,
         sysctls: net.sysctls.clone(),

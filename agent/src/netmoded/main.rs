@@ -34,6 +34,7 @@ mod startup;
 mod stop;
 mod task;
 mod update;
+mod vpc;
 
 use activation::Activation;
 use agent::Agent;
@@ -144,6 +145,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         tasks: registry::Registry::default(),
         ipam: cni::Ipam::new(clock::boot_id().context("cannot read the id of this boot")?),
         busy: foreign::Busy::default(),
+        vpc: vpc::Kept::default(),
         images: tokio::sync::RwLock::default(),
         relays: relay::Relays::default(),
         store: started.store,

@@ -48,9 +48,10 @@ impl Desired<'_> {
         let mut missing = links_only(present.missing(&whole));
         if let Some(there) = present.link(&Place::Host, &network.bridge) {
             // It cannot be made again beside itself. A link of that name that is no bridge is somebody else's.
-            let changed = missing.iter().any(|op| matches!(op, Op::BridgeAdd { .. }));
-            missing.retain(|op| !matches!(op, Op::BridgeAdd { .. }));
-            if changed && there.kind.as_deref() == Some("bridge") {
+            let made = |op: &Op| matches!(op, Op::BridgeAdd { .. } | Op::UpperAdd { .. });
+            let changed = missing.iter().any(made);
+            missing.retain(|op| !made(op));
+            if changed && there.kind.as_deref() == Some(network.link_kind()) {
                 let (dev, mac) = (network.bridge.clone(), network.mac);
                 return mend(linux, &network.name, vec![Op::LinkMac { at: Place::Host, dev, mac }])
                     + self.mend_network(linux, network, &whole, missing);

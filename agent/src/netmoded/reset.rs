@@ -7,7 +7,6 @@ use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::{beside, life, stop};
 use futures::StreamExt;
-use netmode_engine::store::Kind;
 use netmode_engine::{Apply, Network, Observe, bridge, modes, ruleset};
 use netmode_model::system::{ResetReply, ResetRequest};
 use netmode_model::{ApiError, Inverse, Op, Place};
@@ -86,7 +85,7 @@ fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
     let made = networks.iter().flat_map(|n| bridge::network_up(n, settings));
     for op in bridge::host_up(settings).into_iter().chain(made) {
         steps.extend(match op {
-            Op::BridgeAdd { dev, .. } => Some(Inverse::Op(Op::LinkDel { at: Place::Host, dev })),
+            Op::BridgeAdd { dev, .. } | Op::UpperAdd { at: Place::Host, dev, .. } => Some(Inverse::Op(Op::LinkDel { at: Place::Host, dev })),
             Op::RuleAdd(_) | Op::ProhibitAdd(_) => Some(op.inverse()),
             // Addresses and variables go with the link, elements with the table.
             _ => None,
@@ -98,7 +97,7 @@ fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
 /// Directories that hold nothing but what agents wrote. Others may lie beside them.
 fn ours(agent: &Agent) -> Vec<PathBuf> {
     let of = |dir: &Path, names: &[&str]| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
-    let mut all = of(&agent.state_dir, &["tasks", "networks", "containers", "images"]);
+    let mut all = of(&agent.state_dir, &["tasks", "networks", "subnets", "groups", "containers", "images"]);
     all.extend(of(&agent.run_dir, &["endpoints", "attachments", "c", "exits", "runtime"]));
     all.retain(|dir| dir.is_dir());
     all
@@ -164,7 +163,7 @@ fn clear(agent: &Agent, how: ResetRequest) -> Vec<String> {
     agent.containers.put_cgroups_away();
     if !how.keep_records {
         for network in agent.engine.networks() {
-            failures.extend(agent.store.remove(Kind::Network, &network.name).err().map(text));
+            failures.extend(agent.store.remove(network.record(), &network.name).err().map(text));
         }
         failures.extend(ours(agent).iter().filter_map(|dir| remove_dir(dir).err()));
     }

@@ -103,6 +103,9 @@ fn networks(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> anyhow::
     let listing = store::list::<Network>(store, Kind::Network, netmode_engine::network::VERSION.into())?;
     told(&listing.set_aside);
     let mut networks = listing.records;
+    let listing = store::list::<Network>(store, Kind::Subnet, netmode_engine::network::VERSION.into())?;
+    told(&listing.set_aside);
+    networks.extend(listing.records);
     if !networks.iter().any(Network::built_in) {
         networks.push(default_network(settings, kernel, store)?);
     }
@@ -158,7 +161,7 @@ fn orphans(engine: &Engine, linux: &Linux, seen: &Observed, standing: &[Endpoint
     let networks = engine.networks();
     let standing: HashSet<Id> = standing.iter().map(|e| e.id).collect();
     let known = |what: &str| match what.split_once('/') {
-        Some(("endpoint", id)) => id.parse().is_ok_and(|id| standing.contains(&id)),
+        Some(("endpoint", id)) => id.split('/').next().unwrap_or_default().parse().is_ok_and(|id| standing.contains(&id)),
         Some(("network", id)) => networks.iter().any(|n| n.id.short() == id),
         _ => true,
     };

@@ -34,6 +34,12 @@ pub struct TaskRecord {
     /// is said.
     #[serde(default)]
     pub networks: Option<Vec<NetworkUse>>,
+    /// In awsvpc mode ids of subnets that would do as well as the one in [`TaskRecord::networks`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub or_else: Vec<String>,
+    /// In awsvpc mode ids of its security groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// Where it is in its life.
     pub state: TaskState,
     /// RFC 3339.
@@ -113,10 +119,12 @@ impl TaskRecord {
         self.requested.effective()
     }
 
-    /// The host name: what was asked for, else the short id; in host mode the host's own.
-    pub fn hostname(&self) -> Option<String> {
-        let own = modes::needs(self.mode()).netns.then(|| self.id.short());
-        self.request.net.hostname.clone().or(own)
+    /// The host name with these endpoints: what was asked for, else the ENI's name, else the short id; in host mode the
+    /// host's own.
+    pub fn hostname(&self, endpoints: &[Endpoint]) -> Option<String> {
+        let of_eni = endpoints.iter().find_map(|e| Some(e.link.as_ref()?.eni.as_ref()?.name.clone()));
+        let own = || modes::needs(self.mode()).netns.then(|| self.id.short());
+        self.request.net.hostname.clone().or(of_eni).or_else(own)
     }
 
     /// The networks that it is to be on.

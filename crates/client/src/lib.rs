@@ -23,6 +23,7 @@ mod path;
 mod routes;
 mod session;
 mod system;
+mod vpc;
 mod wire;
 
 pub use call::Pending;

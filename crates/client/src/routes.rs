@@ -58,6 +58,21 @@ impl Client {
         Way { socket: &self.socket, connect: self.connect, answer }
     }
 
+    /// Sends a body and reads the answer that comes at once.
+    pub(crate) fn post<B: serde::Serialize, T: DeserializeOwned>(
+        &self,
+        target: impl Into<String>,
+        body: &B,
+    ) -> Result<T, ClientError> {
+        let request = Request::new("POST", target).json(body)?;
+        Pending::send(&self.way(Some(self.quick)), &request)?.answer()
+    }
+
+    /// Asks for a thing's removal.
+    pub(crate) fn delete(&self, target: impl Into<String>) -> Result<(), ClientError> {
+        self.act(&Request::new("DELETE", target), self.quick)
+    }
+
     pub(crate) fn get<T: DeserializeOwned>(&self, target: impl Into<String>) -> Result<T, ClientError> {
         Pending::send(&self.way(Some(self.quick)), &Request::new("GET", target))?.answer()
     }
@@ -84,8 +99,7 @@ impl Client {
     /// # Errors
     /// As [`Client::version`].
     pub fn create_network(&self, request: &NetworkRequest) -> Result<NetworkCreated, ClientError> {
-        let request = Request::new("POST", "/v1/networks").json(request)?;
-        Pending::send(&self.way(Some(self.quick)), &request)?.answer()
+        self.post("/v1/networks", request)
     }
 
     /// Removes a network that nobody uses, by name or id.

@@ -1,8 +1,9 @@
 //! The engine: carries a request through reserve → plan → intent → apply → ready, and back.
 
 use crate::cni::Attachments;
-use crate::endpoint::{self, Endpoint, NetnsUse, Owner, Progress};
+use crate::endpoint::{self, Endpoint, EndpointLink, NetnsUse, Owner, Progress};
 use crate::error::AttachError;
+use crate::ipam::IpamError;
 use crate::leases::Leases;
 use crate::modes;
 use crate::network::Network;
@@ -17,6 +18,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 /// A request to attach. Everything random or clocked comes in with it.
 #[derive(Debug, Clone)]
@@ -33,12 +35,18 @@ pub struct Attach {
     pub requested: RequestedMode,
     /// Name of the network, in modes that have one.
     pub network: String,
+    /// Other networks that would do as well: the one with the most free addresses is taken.
+    pub or_else: Vec<String>,
+    /// Ids of its security groups, in the mode that has them.
+    pub groups: Vec<String>,
     /// Whether the way out leads over this network, if it has one.
     pub default_route: bool,
     /// The options.
     pub net: NetOptions,
     /// RFC 3339, for the record.
     pub now: String,
+    /// The same by the clock that never goes back.
+    pub begun: Instant,
 }
 
 /// A socket on the host's `[::1]`, and where it leads.
@@ -124,7 +132,7 @@ impl Engine {
         // The lock is not held while the disk is waited for.
         let changed = self.leases().set_mtu(network, mtu);
         if let Some(changed) = changed {
-            store::put(&*self.store, Kind::Network, network, &changed)?;
+            store::put(&*self.store, changed.record(), network, &changed)?;
         }
         let mut changed = Vec::new();
         for live in lock(&self.live).values_mut() {
@@ -243,7 +251,7 @@ impl Engine {
         let _ = self.store.remove(Kind::Endpoint, &record.id.to_string());
         self.leases().release_ports(&record);
         if record.link.is_none() {
-            self.leases().release_link(&record);
+            self.leases().release_link(&record, None);
         }
         failures
     }
@@ -265,7 +273,7 @@ impl Engine {
         self.forget_leaving(dev);
         let gone = lock(&self.leaving).remove(dev);
         if let Some(record) = &gone {
-            self.leases().release_link(record);
+            self.leases().release_link(record, Some(Instant::now()));
         }
         gone.is_some()
     }
@@ -310,6 +318,22 @@ impl Engine {
         lock(&self.leases)
     }
 
+    /// Takes addresses on the network of a request, or on one of those that would do as well.
+    fn take_link(&self, endpoint: &Endpoint, request: &Attach) -> Result<EndpointLink, AttachError> {
+        let mut leases = self.leases();
+        let all: Vec<String> = std::iter::once(&request.network).chain(&request.or_else).cloned().collect();
+        let mut first = None;
+        for network in leases.by_free(&all) {
+            match leases.take_link(&network, endpoint, request) {
+                Err(full @ AttachError::Address { source: IpamError::Exhausted { .. }, .. }) => {
+                    first.get_or_insert(full);
+                }
+                other => return other,
+            }
+        }
+        Err(first.unwrap_or_else(|| AttachError::NoSuchNetwork(request.network.clone())))
+    }
+
     /// Reserves addresses, names and ports for a request.
     fn reserve(&self, request: &Attach) -> Result<Reserved<'_>, AttachError> {
         let mode = request.requested.effective();
@@ -328,7 +352,7 @@ impl Engine {
         };
         let link = modes::needs(mode).link;
         if link {
-            endpoint.link = Some(self.leases().take_link(&request.network, &endpoint, request)?);
+            endpoint.link = Some(self.take_link(&endpoint, request)?);
         }
         self.leases().name(endpoint.id, &endpoint.owner);
         let mut reserved = Reserved { engine: self, endpoint: Some(endpoint), kept: Vec::new() };
@@ -350,6 +374,10 @@ impl Reserved<'_> {
 
     /// Takes the ports of every mapping: by record first, then by a socket.
     fn take_ports(&mut self, net: &NetOptions) -> Result<(), AttachError> {
+        // A task with an ENI has all ports of its own address.
+        if self.endpoint.as_ref().is_some_and(|e| modes::needs(e.mode).eni) {
+            return Ok(());
+        }
         for spec in &net.ports {
             self.refuse_unreachable_family(spec)?;
             let fixed = match self.endpoint.as_ref().and_then(|e| e.link.as_ref()) {
@@ -450,7 +478,7 @@ impl Drop for Reserved<'_> {
             self.kept.clear();
             let mut leases = self.engine.leases();
             leases.release_ports(&endpoint);
-            leases.release_link(&endpoint);
+            leases.release_link(&endpoint, None);
         }
     }
 }

@@ -4,22 +4,39 @@ use crate::endpoint::{Endpoint, EndpointLink};
 use crate::network::Network;
 use crate::ruleset::{self, Form};
 use crate::settings::Settings;
-use crate::source_guard;
+use crate::{source_guard, vpc};
 use ipnetwork::IpNetwork;
 use netmode_model::nft::{Datum, Element, Family, Span, TableName};
 use netmode_model::op::{PolicyRule, Prohibit, Route};
-use netmode_model::{Final, HostAddr, IfName, Op, Place, PortRange, Published};
+use netmode_model::{Final, HostAddr, IfName, Op, Place, PortRange, Published, Rate};
 use std::net::IpAddr;
 
 /// Steps that make a network: the bridge with its gateway, its place in the table, and the guard.
 pub fn network_up(net: &Network, settings: &Settings) -> Vec<Op> {
+    if let Some(subnet) = &net.subnet {
+        return vpc::plan::subnet_up(net, subnet, settings);
+    }
+    let localnet = format!("net/ipv4/conf/{}/route_localnet", net.bridge);
+    let mut ops = bridge_up(net, &net.gateways(), &[(localnet, "1")], settings);
+    ops.extend(network_elements(net).into_iter().map(|element| add(settings, element)));
+    ops.extend(in_service(net, settings));
+    ops
+}
+
+/// A bridge that is down, with its addresses and variables, and the refusing routes of its prefixes.
+pub(crate) fn bridge_up(
+    net: &Network,
+    addresses: &[IpNetwork],
+    variables: &[(String, &str)],
+    settings: &Settings,
+) -> Vec<Op> {
     let dev = net.bridge.clone();
     let host = |key: String, value: &str| Op::Sysctl { at: Place::Host, key, value: value.into() };
     let mut ops = vec![Op::BridgeAdd {
         dev: dev.clone(),
         mac: net.mac,
         mtu: net.mtu,
-        alias: format!("netmode/{}/network/{}", settings.instance, net.id.short()),
+        alias: alias(net, settings),
         group: settings.group,
     }];
     if settings.kernel_ipv6 {
@@ -27,42 +44,55 @@ pub fn network_up(net: &Network, settings: &Settings) -> Vec<Op> {
         ops.push(host(format!("net/ipv6/conf/{dev}/accept_ra"), "0"));
         ops.push(host(format!("net/ipv6/conf/{dev}/disable_ipv6"), if net.v6.is_some() { "0" } else { "1" }));
     }
-    ops.push(host(format!("net/ipv4/conf/{dev}/route_localnet"), "1"));
+    ops.extend(variables.iter().map(|(key, value)| host(key.clone(), value)));
     ops.push(host(format!("net/ipv4/conf/{dev}/src_valid_mark"), "1"));
     // Neighbour solicitations for what is forwarded need a link-local source (RFC 4861 §7.2.2).
     let link_local = net.v6.and_then(|_| "fe80::1/64".parse().ok());
-    for addr in net.gateways().into_iter().chain(link_local) {
+    for addr in addresses.iter().copied().chain(link_local) {
         ops.push(Op::AddrAdd { at: Place::Host, dev: dev.clone(), addr });
     }
     ops.extend(prohibits(net, settings).into_iter().map(Op::ProhibitAdd));
-    ops.extend(network_elements(net).into_iter().map(|element| add(settings, element)));
-    ops.push(Op::LinkUp { at: Place::Host, dev });
-    // Not before the link is up; the kernel takes them along when it goes.
-    ops.extend(ways(net, settings).into_iter().map(Op::RouteAdd));
     ops
 }
 
-/// Steps that take a network away: what [`network_up`] made, but not what the kernel takes along with the bridge.
+/// Who owns a network's link on the host (ifalias).
+pub(crate) fn alias(net: &Network, settings: &Settings) -> String {
+    format!("netmode/{}/network/{}", settings.instance, net.id.short())
+}
+
+/// The bridge comes up, and the ways to its prefixes are there.
+pub(crate) fn in_service(net: &Network, settings: &Settings) -> Vec<Op> {
+    let up = Op::LinkUp { at: Place::Host, dev: net.bridge.clone() };
+    // Not before the link is up; the kernel takes them along when it goes.
+    std::iter::once(up).chain(ways(net, settings).into_iter().map(Op::RouteAdd)).collect()
+}
+
+/// Steps that take a network away: what [`network_up`] made, but not what the kernel takes along with the link.
 pub fn network_down(net: &Network, settings: &Settings) -> Vec<Op> {
     let table = || TableName::inet(&settings.table);
     let elements = network_elements(net).into_iter();
     let mut ops: Vec<Op> = elements.map(|element| Op::ElementDel { table: table(), element }).collect();
-    ops.push(Op::LinkDel { at: Place::Host, dev: net.bridge.clone() });
+    if net.has_host_link() {
+        ops.push(Op::LinkDel { at: Place::Host, dev: net.bridge.clone() });
+    }
     // Last: until the link is gone its prefix is refused to strangers.
     ops.extend(prohibits(net, settings).into_iter().map(Op::ProhibitDel));
     ops
 }
 
-fn member(set: &str, key: Vec<Span>) -> Element {
+pub(crate) fn member(set: &str, key: Vec<Span>) -> Element {
     Element { set: set.into(), key, data: vec![] }
 }
 
-fn whole(prefix: IpNetwork) -> Span {
+pub(crate) fn whole(prefix: IpNetwork) -> Span {
     Span::Range(Datum::ip(prefix.network()), Datum::ip(prefix.broadcast()))
 }
 
 /// The elements of a network in the table.
 pub fn network_elements(net: &Network) -> Vec<Element> {
+    if let Some(subnet) = &net.subnet {
+        return vpc::plan::subnet_elements(net, subnet);
+    }
     let name = || Span::One(Datum::Name(net.bridge.clone()));
     let mut elements = vec![member(ruleset::BRIDGES, vec![name()])];
     if net.icc {
@@ -116,7 +146,9 @@ fn ways(net: &Network, settings: &Settings) -> Vec<Route> {
 
 /// The refusing routes of a network.
 fn prohibits(net: &Network, settings: &Settings) -> Vec<Prohibit> {
-    net.prefixes().into_iter().map(|to| Prohibit { table: settings.guard_table, to }).collect()
+    // Where the host has no bridge, its routing has no say in who reaches a container.
+    let bridged = net.subnet.as_ref().is_none_or(vpc::Subnet::routed);
+    net.prefixes().into_iter().filter(|_| bridged).map(|to| Prohibit { table: settings.guard_table, to }).collect()
 }
 
 /// Kernel variables of a namespace that a link will be born in: no ear for router advertisements, and no IPv6 where
@@ -153,36 +185,44 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
         dev: link.host_dev.clone(),
         hairpin: true,
         isolated: link.isolated,
-        alias: format!("netmode/{}/endpoint/{}", settings.instance, ep.id),
+        alias: endpoint_alias(ep, settings),
     });
     let dev = || link.interface.clone();
     ops.extend(link.addrs.iter().map(|addr| Op::AddrAdd { at: at.clone(), dev: dev(), addr: *addr }));
     ops.push(Op::LinkUp { at: at.clone(), dev: dev() });
     ops.extend(rates(link, at).into_iter().filter(|op| matches!(op, Op::RateSet { .. })));
-    ops.extend(link.gateways.iter().map(|via| Op::RouteAdd(Route::main(at.clone(), None, Some(*via), dev()))));
+    ops.extend(link.gateways.iter().map(|via| Op::RouteAdd(link.way_out(at.clone(), *via))));
     ops.extend(
         endpoint_elements(ep, link, settings).into_iter().map(|(table, element)| Op::ElementAdd { table, element }),
     );
     ops
 }
 
+/// Who owns an endpoint's link (ifalias). That of an ENI ends with the ENI's id.
+pub(crate) fn endpoint_alias(ep: &Endpoint, settings: &Settings) -> String {
+    let eni = ep.link.as_ref().and_then(|l| l.eni.as_ref()).map(|eni| format!("/{}", eni.id)).unwrap_or_default();
+    format!("netmode/{}/endpoint/{}{eni}", settings.instance, ep.id)
+}
+
 /// The buckets of an endpoint: what its container gets goes out by the link on the host, what it sends by the link
 /// inside. There it meets the sender's own queue, which a policer on the host's side would not; and the kernel takes
 /// both away with the links. A direction without a limit gets the kernel's own queue back.
-pub fn rates(link: &EndpointLink, at: &Place) -> [Op; 2] {
-    let host = (link.rate.inward, Place::Host, link.host_dev.clone());
+pub fn rates(link: &EndpointLink, at: &Place) -> Vec<Op> {
+    let host = link.has_host_end().then(|| (link.rate.inward, Place::Host, link.host_dev.clone()));
     let inside = (link.rate.outward, at.clone(), link.interface.clone());
-    [host, inside].map(|(rate, at, dev)| match rate {
+    let bucket = |(rate, at, dev): (Option<Rate>, Place, IfName)| match rate {
         Some(rate) => Op::RateSet { at, dev, rate, burst: rate.burst(link.mtu) },
         None => Op::RateDel { at, dev },
-    })
+    };
+    host.into_iter().chain([inside]).map(bucket).collect()
 }
 
 /// The elements of an endpoint in all tables.
 pub fn endpoint_elements(ep: &Endpoint, link: &EndpointLink, settings: &Settings) -> Vec<(TableName, Element)> {
     let published = published(&ep.ports, |v4| link.addr(v4), settings.outward).into_iter();
     let published = published.map(|e| (TableName::inet(&settings.table), e));
-    let guard = settings.source_guard.then(|| source_guard::elements(&link.host_dev, link.mac, &link.addrs));
+    let guarded = settings.source_guard && link.has_host_end();
+    let guard = guarded.then(|| source_guard::elements(&link.host_dev, link.mac, &link.addrs));
     let guard = guard.unwrap_or_default();
     published.chain(guard.into_iter().map(|e| (TableName::bridge(&settings.table), e))).collect()
 }
@@ -220,7 +260,7 @@ pub fn flush(ports: &[Published], kept: &[IpAddr]) -> Vec<Final> {
     ports.iter().map(one).collect()
 }
 
-fn add(settings: &Settings, element: Element) -> Op {
+pub(crate) fn add(settings: &Settings, element: Element) -> Op {
     Op::ElementAdd { table: TableName::inet(&settings.table), element }
 }
 

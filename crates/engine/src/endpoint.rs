@@ -1,8 +1,11 @@
 //! Endpoints: one attachment of a container to a network, as recorded.
 
+use crate::vpc::Eni;
 use ipnetwork::IpNetwork;
 use netmode_model::api::{NetworkBinding, NetworkView};
-use netmode_model::{Id, IfName, Mac, Mode, NetRate, NetnsName, Published, RequestedMode};
+use netmode_model::op::Route;
+use netmode_model::vpc::Backend;
+use netmode_model::{Id, IfName, Mac, Mode, NetRate, NetnsName, Place, Published, RequestedMode};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -122,9 +125,30 @@ pub struct EndpointLink {
     /// How fast it is.
     #[serde(default, skip_serializing_if = "NetRate::is_unlimited")]
     pub rate: NetRate,
+    /// What makes it an ENI: it may have no end on the host then, whatever `host_dev` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eni: Option<Eni>,
 }
 
 impl EndpointLink {
+    /// Whether it has an end on the host.
+    pub fn has_host_end(&self) -> bool {
+        self.eni.as_ref().is_none_or(|eni| eni.backend == Backend::Veth)
+    }
+
+    /// The route to a router. One that is no neighbour of its address is on the link all the same.
+    pub(crate) fn way_out(&self, at: Place, via: IpAddr) -> Route {
+        let mut route = Route::main(at, None, Some(via), self.interface.clone());
+        route.options.onlink = via.is_ipv4() && !self.addrs.iter().any(|a| a.contains(via));
+        route
+    }
+
+    /// The prefix of the network, as the container's first address has it; an address that is alone does not show it.
+    fn subnet(&self) -> Option<IpNetwork> {
+        let of_address = || self.addrs.first().copied().map(crate::ipam::canonical);
+        self.eni.as_ref().map(|eni| eni.subnet).or_else(of_address)
+    }
+
     /// The address of a family.
     pub fn addr(&self, v4: bool) -> Option<IpAddr> {
         self.addrs.iter().map(IpNetwork::ip).find(|ip| ip.is_ipv4() == v4)
@@ -167,7 +191,7 @@ impl EndpointLink {
             ipv6_addresses: family(false),
             gateway: self.gateways.iter().copied().find(IpAddr::is_ipv4),
             ipv6_gateway: self.gateways.iter().copied().find(IpAddr::is_ipv6),
-            subnet: self.addrs.first().copied().map(crate::ipam::canonical),
+            subnet: self.subnet(),
             mtu: self.mtu,
             net_rate: self.rate,
         }

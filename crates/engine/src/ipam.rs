@@ -2,8 +2,9 @@
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use netmode_model::Id;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
 
 /// The addresses of one prefix.
 ///
@@ -21,6 +22,19 @@ pub struct Pool {
     floor: u128,
     /// Offsets from 0 to this one exist.
     last: u128,
+    /// How many at the beginning, and whether the last one, are nobody's ([`Pool::reserving`]).
+    reserved: Reserved,
+    /// First and last offset of what is not given out though it could be.
+    excluded: Vec<(u128, u128)>,
+    /// Offsets that were given back and rest until their time, the earliest first.
+    resting: VecDeque<(u128, Instant)>,
+}
+
+/// What of a prefix is nobody's, whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reserved {
+    first: u128,
+    last: bool,
 }
 
 /// Why an address cannot be given out.
@@ -47,7 +61,7 @@ pub enum IpamError {
     Reserved {
         /// The address.
         ip: IpAddr,
-        /// `network`, `gateway` or `broadcast`.
+        /// `network`, `gateway`, `broadcast` or `reserved`.
         what: &'static str,
         /// The prefix.
         prefix: IpNetwork,
@@ -74,7 +88,24 @@ impl Pool {
             (first, (first + (size(r) - 1)).min(last))
         });
         let range = (first.max(1), end.min(last - u128::from(prefix.is_ipv4())));
-        Self { prefix, gateway, taken: BTreeMap::new(), range, floor: range.0, last }
+        let reserved = Reserved { first: 1, last: prefix.is_ipv4() };
+        let (taken, excluded, resting) = (BTreeMap::new(), Vec::new(), VecDeque::new());
+        Self { prefix, gateway, taken, range, floor: range.0, last, reserved, excluded, resting }
+    }
+
+    /// The same as a VPC has it (Amazon VPC user guide, "Subnet sizing"): the first four addresses and the last one are
+    /// nobody's. What is in `exclude` is not given out either.
+    pub fn reserving(mut self, exclude: &[IpNetwork]) -> Self {
+        self.reserved = Reserved { first: 4, last: true };
+        self.range = (self.range.0.max(4), self.range.1.min(self.last.saturating_sub(1)));
+        self.floor = self.range.0;
+        let span = |net: &IpNetwork| {
+            let first = offset(self.prefix, net.network())?;
+            Some((first, (first + (size(*net) - 1)).min(self.last)))
+        };
+        self.excluded = exclude.iter().filter_map(span).collect();
+        self.excluded.sort_unstable();
+        self
     }
 
     /// The prefix, with its network address.
@@ -90,13 +121,58 @@ impl Pool {
     /// How many addresses can be given out unasked.
     pub fn usable(&self) -> u128 {
         let (first, last) = self.range;
-        let gateway = offset(self.prefix, self.gateway).is_some_and(|o| (first..=last).contains(&o));
-        (last + 1).saturating_sub(first + u128::from(gateway))
+        let gateway = offset(self.prefix, self.gateway)
+            .is_some_and(|o| (first..=last).contains(&o) && self.excluded_until(o).is_none());
+        let mut excluded = 0;
+        let mut from = first;
+        for (a, b) in &self.excluded {
+            let (a, b) = ((*a).max(from), (*b).min(last));
+            if a <= b {
+                excluded += b - a + 1;
+                from = b + 1;
+            }
+        }
+        (last + 1).saturating_sub(first + u128::from(gateway) + excluded)
+    }
+
+    /// The last offset of the excluded part that one is in.
+    fn excluded_until(&self, offset: u128) -> Option<u128> {
+        self.excluded.iter().filter(|(a, b)| (*a..=*b).contains(&offset)).map(|(_, b)| *b).max()
+    }
+
+    /// How many could be given out unasked now; those that rest are among them.
+    pub fn available(&self) -> u128 {
+        let within = |o: &u128| (self.range.0..=self.range.1).contains(o) && self.excluded_until(*o).is_none();
+        let used = self.taken.keys().filter(|o| within(o)).count() - self.resting.len();
+        self.usable().saturating_sub(used as u128)
     }
 
     /// How many are given out.
     pub fn used(&self) -> usize {
-        self.taken.len()
+        self.taken.len() - self.resting.len()
+    }
+
+    /// Makes those free again whose time has come.
+    pub fn wake(&mut self, now: Instant) {
+        while let Some((offset, _)) = self.resting.front().copied().filter(|(_, until)| *until <= now) {
+            self.resting.pop_front();
+            self.free(offset);
+        }
+    }
+
+    /// Gives an address back that nobody gets before `until`, unless no other one is left: flow logs, neighbours'
+    /// caches and names may still mean the last holder.
+    pub fn rest(&mut self, ip: IpAddr, owner: Id, until: Instant) {
+        let offset = offset(self.prefix, ip).filter(|o| self.taken.get(o) == Some(&owner));
+        if let Some(offset) = offset {
+            self.taken.insert(offset, NOBODY);
+            self.resting.push_back((offset, until));
+        }
+    }
+
+    fn free(&mut self, offset: u128) {
+        self.taken.remove(&offset);
+        self.floor = self.floor.min(offset.max(self.range.0));
     }
 
     /// Gives out the lowest free address.
@@ -105,14 +181,27 @@ impl Pool {
     /// [`IpamError::Exhausted`].
     pub fn take_lowest(&mut self, owner: Id) -> Result<IpAddr, IpamError> {
         let gateway = offset(self.prefix, self.gateway);
-        while self.taken.contains_key(&self.floor) || Some(self.floor) == gateway {
-            self.floor += 1;
+        loop {
+            if let Some(last) = self.excluded_until(self.floor) {
+                self.floor = last + 1;
+            } else if self.taken.contains_key(&self.floor) || Some(self.floor) == gateway {
+                self.floor += 1;
+            } else {
+                break;
+            }
         }
-        if self.floor > self.range.1 {
-            return Err(IpamError::Exhausted { prefix: self.prefix, usable: self.usable() });
-        }
-        self.taken.insert(self.floor, owner);
-        Ok(at(self.prefix, self.floor))
+        let offset = match self.floor <= self.range.1 {
+            true => self.floor,
+            // The one that has rested longest, of those that may be given unasked.
+            false => {
+                let unasked = |(o, _): &(u128, Instant)| (self.range.0..=self.range.1).contains(o);
+                let rested = self.resting.iter().position(unasked).and_then(|n| self.resting.remove(n));
+                let exhausted = IpamError::Exhausted { prefix: self.prefix, usable: self.usable() };
+                rested.ok_or(exhausted)?.0
+            }
+        };
+        self.taken.insert(offset, owner);
+        Ok(at(self.prefix, offset))
     }
 
     /// Gives out a certain address.
@@ -127,10 +216,13 @@ impl Pool {
             0 => return reserved("network"),
             _ if ip == self.gateway => return reserved("gateway"),
             o if o == self.last && prefix.is_ipv4() => return reserved("broadcast"),
+            o if o < self.reserved.first || o == self.last && self.reserved.last => return reserved("reserved"),
             _ => {}
         }
-        if let Some(owner) = self.taken.get(&offset) {
-            return Err(IpamError::Taken { ip, owner: *owner });
+        match self.taken.get(&offset) {
+            Some(owner) if *owner == NOBODY => self.resting.retain(|(o, _)| *o != offset),
+            Some(owner) => return Err(IpamError::Taken { ip, owner: *owner }),
+            None => {}
         }
         self.taken.insert(offset, owner);
         Ok(ip)
@@ -139,10 +231,17 @@ impl Pool {
     /// Makes an address free again, if it is the owner's.
     pub fn release(&mut self, ip: IpAddr, owner: Id) {
         if let Some(offset) = offset(self.prefix, ip).filter(|o| self.taken.get(o) == Some(&owner)) {
-            self.taken.remove(&offset);
-            self.floor = self.floor.min(offset.max(self.range.0));
+            self.free(offset);
         }
     }
+}
+
+/// Who an address belongs to that rests.
+const NOBODY: Id = Id::from_bytes([0; 16]);
+
+/// Whether a prefix is a part of another, or the same.
+pub fn within(part: IpNetwork, whole: IpNetwork) -> bool {
+    part.prefix() >= whole.prefix() && whole.contains(part.network())
 }
 
 /// The prefix with the host bits of its address cleared: 100.68.0.18/18 is 100.68.0.0/18.
@@ -222,6 +321,63 @@ mod tests {
 
     fn id(n: u8) -> Id {
         Id::from_bytes([n; 16])
+    }
+
+    fn subnet(prefix: &str, exclude: &[&str]) -> Pool {
+        let exclude: Vec<IpNetwork> = exclude.iter().map(|e| e.parse().unwrap()).collect();
+        pool(prefix).reserving(&exclude)
+    }
+
+    #[test]
+    fn a_vpc_keeps_four_addresses_at_the_beginning_and_one_at_the_end() {
+        for (prefix, usable) in [("10.0.0.0/28", 11), ("10.0.0.0/24", 251), ("10.0.0.0/20", 4091), ("10.0.0.0/16", 65_531)] {
+            let p = subnet(prefix, &[]);
+            assert_eq!((p.usable(), p.available()), (usable, usable), "{prefix}");
+        }
+        let mut p = subnet("10.0.0.0/28", &[]);
+        let got: Vec<_> = std::iter::from_fn(|| p.take_lowest(id(1)).ok()).map(|ip| ip.to_string()).collect();
+        assert_eq!((got.len(), got[0].as_str(), got[10].as_str()), (11, "10.0.0.4", "10.0.0.14"));
+        assert_eq!(p.available(), 0);
+        for reserved in ["10.0.0.2", "10.0.0.3"] {
+            let taken = p.take(reserved.parse().unwrap(), id(2));
+            assert!(matches!(taken, Err(IpamError::Reserved { what: "reserved", .. })), "{reserved}");
+        }
+        let mut six = subnet("fd00:9::/64", &[]);
+        assert_eq!(six.take_lowest(id(1)).unwrap().to_string(), "fd00:9::4");
+        assert!(six.take("fd00:9::ffff:ffff:ffff:ffff".parse().unwrap(), id(2)).is_err());
+    }
+
+    #[test]
+    fn what_is_excluded_is_passed_by_and_not_counted() {
+        let mut p = subnet("10.0.0.0/28", &["10.0.0.4/31", "10.0.0.6/32", "10.0.0.1/32"]);
+        assert_eq!(p.usable(), 8);
+        assert_eq!(p.take_lowest(id(1)).unwrap().to_string(), "10.0.0.7");
+        assert!(p.take("10.0.0.5".parse().unwrap(), id(2)).is_ok(), "to whom asks for it");
+        assert_eq!(p.available(), 7);
+    }
+
+    #[test]
+    fn a_released_address_rests_unless_no_other_is_left() {
+        let begun = Instant::now();
+        let later = |s| begun + std::time::Duration::from_secs(s);
+        let mut p = subnet("10.0.0.0/28", &[]);
+        let first = p.take_lowest(id(1)).unwrap();
+        p.rest(first, id(1), later(30));
+        assert_eq!((p.used(), p.available()), (0, 11));
+        assert_eq!(p.take_lowest(id(2)).unwrap().to_string(), "10.0.0.5", "another one");
+        p.wake(later(29));
+        assert_eq!(p.take_lowest(id(2)).unwrap().to_string(), "10.0.0.6");
+        p.wake(later(30));
+        assert_eq!(p.take_lowest(id(3)).unwrap(), first, "rested");
+        let all: Vec<_> = std::iter::from_fn(|| p.take_lowest(id(4)).ok()).collect();
+        assert_eq!(all.len(), 8);
+        p.rest(all[0], id(4), later(90));
+        p.rest(all[1], id(4), later(95));
+        assert_eq!(p.take_lowest(id(5)).unwrap(), all[0], "no other is left: the one that has rested longest");
+        assert!(p.take(all[1], id(6)).is_ok(), "and to whom asks for it");
+        assert!(p.take_lowest(id(7)).is_err());
+        p.wake(later(1000));
+        assert!(p.take_lowest(id(7)).is_err(), "nothing rests any more");
     }
 
     #[test]

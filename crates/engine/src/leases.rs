@@ -1,17 +1,23 @@
 //! What is given to whom: addresses, hardware addresses and host ports, behind the engine's one short lock.
 
 use crate::attach::Attach;
-use crate::bridge::with_prefix;
 use crate::endpoint::{Endpoint, EndpointLink, Owner, OwnerKind};
 use crate::error::AttachError;
-use crate::ipam::{IpamError, Pool};
+use crate::ipam::{self, IpamError, Pool};
 use crate::network::Network;
 use crate::ports::Ports;
+use crate::vpc::{Eni, Subnet};
 use crate::wish::link_name;
 use ipnetwork::IpNetwork;
+use netmode_model::vpc::{Backend, Resource, private_dns_name};
 use netmode_model::{Id, Mac, PortRange, Published};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How long an address of a subnet rests when its link is gone: flow logs, names and others' neighbour caches may still
+/// mean its last holder (as Amazon's VPC CNI has it for its warm pool).
+const REST: Duration = Duration::from_secs(30);
 
 /// Everything that can be given only once.
 #[derive(Debug, Default)]
@@ -31,6 +37,8 @@ struct Lan {
     macs: HashMap<Mac, Id>,
     /// Addresses that were last given with a hardware address of somebody's choice.
     chosen: HashSet<IpAddr>,
+    /// 802.1Q ids of branches.
+    vlans: HashMap<u16, Id>,
 }
 
 impl Leases {
@@ -42,7 +50,7 @@ impl Leases {
 
     pub(crate) fn add_network(&mut self, network: Network) {
         let pools = network.pools();
-        let lan = Lan { network, pools, macs: HashMap::new(), chosen: HashSet::new() };
+        let lan = Lan { network, pools, macs: HashMap::new(), chosen: HashSet::new(), vlans: HashMap::new() };
         self.networks.insert(lan.network.name.clone(), lan);
     }
 
@@ -65,6 +73,30 @@ impl Leases {
         let mut users: Vec<String> = lan.iter().flat_map(|l| l.macs.values()).map(|id| self.owner(*id)).collect();
         users.sort();
         users
+    }
+
+    /// The names of networks, the one with the most free addresses first.
+    pub(crate) fn by_free(&self, names: &[String]) -> Vec<String> {
+        let free = |name: &String| {
+            let pool = self.networks.get(name).and_then(|lan| lan.pools.first());
+            pool.map_or(0, |pool| pool.usable().saturating_sub(pool.used() as u128))
+        };
+        let mut names = names.to_vec();
+        names.sort_by_key(|name| std::cmp::Reverse(free(name)));
+        names
+    }
+
+    /// IPv4 addresses of a network that can be given out now, and in all.
+    pub(crate) fn free(&mut self, name: &str, now: Instant) -> (u128, u128) {
+        let pool = self.networks.get_mut(name).and_then(|lan| lan.pools.first_mut());
+        pool.map_or((0, 0), |pool| {
+            pool.wake(now);
+            (pool.available(), pool.usable())
+        })
+    }
+
+    pub(crate) fn network(&self, name: &str) -> Option<&Network> {
+        self.networks.get(name).map(|lan| &lan.network)
     }
 
     pub(crate) fn networks(&self) -> Vec<Network> {
@@ -120,6 +152,7 @@ impl Leases {
         if let Some((mac, owner)) = request.net.mac_address.and_then(|m| Some((m, *lan.macs.get(&m)?))) {
             return Err(AttachError::MacTaken { mac, owner: name_of(owner) });
         }
+        lan.pools.iter_mut().for_each(|pool| pool.wake(request.begun));
         let addrs = lan.take_addresses(endpoint.id, wanted).map_err(|source| {
             let owner = match &source {
                 IpamError::Taken { owner, .. } => Some(name_of(*owner)),
@@ -132,11 +165,12 @@ impl Leases {
         match lan.macs.get(&link.mac) {
             Some(owner) => {
                 let error = AttachError::MacTaken { mac: link.mac, owner: name_of(*owner) };
-                lan.release(endpoint.id, &link);
+                lan.release(endpoint.id, &link, None);
                 Err(error)
             }
             None => {
                 lan.macs.insert(link.mac, endpoint.id);
+                lan.vlans.extend(link.eni.iter().filter_map(|eni| eni.vlan).map(|vlan| (vlan, endpoint.id)));
                 Ok(link)
             }
         }
@@ -161,11 +195,12 @@ impl Leases {
         }
     }
 
-    pub(crate) fn release_link(&mut self, endpoint: &Endpoint) {
+    /// Makes the addresses of an endpoint free, those of a link that was `gone` on a subnet after their rest.
+    pub(crate) fn release_link(&mut self, endpoint: &Endpoint, gone: Option<Instant>) {
         if let Some(link) = &endpoint.link
             && let Some(lan) = self.networks.get_mut(&link.network)
         {
-            lan.release(endpoint.id, link);
+            lan.release(endpoint.id, link, gone);
         }
         self.forget(endpoint.id);
     }
@@ -177,6 +212,7 @@ impl Leases {
             && let Some(lan) = self.networks.get_mut(&link.network)
         {
             lan.macs.insert(link.mac, endpoint.id);
+            lan.vlans.extend(link.eni.iter().filter_map(|eni| eni.vlan).map(|vlan| (vlan, endpoint.id)));
             for ip in link.addrs.iter().map(IpNetwork::ip) {
                 for pool in lan.pools.iter_mut().filter(|p| p.prefix().contains(ip)) {
                     let _ = pool.take(ip, endpoint.id);
@@ -199,9 +235,9 @@ impl Lan {
                 None => pool.take_lowest(id),
             };
             match got {
-                Ok(ip) => taken.push(with_prefix(ip, pool.prefix())),
+                Ok(ip) => taken.push(self.network.on_link(ip, pool.prefix())),
                 Err(why) => {
-                    self.give_back(id, &taken);
+                    self.give_back(id, &taken, None);
                     return Err(why);
                 }
             }
@@ -209,14 +245,19 @@ impl Lan {
         Ok(taken)
     }
 
-    fn give_back(&mut self, id: Id, addrs: &[IpNetwork]) {
+    fn give_back(&mut self, id: Id, addrs: &[IpNetwork], until: Option<Instant>) {
         for ip in addrs.iter().map(IpNetwork::ip) {
-            self.pools.iter_mut().for_each(|pool| pool.release(ip, id));
+            self.pools.iter_mut().for_each(|pool| match until {
+                Some(until) => pool.rest(ip, id, until),
+                None => pool.release(ip, id),
+            });
         }
     }
 
-    fn release(&mut self, id: Id, link: &EndpointLink) {
-        self.give_back(id, &link.addrs);
+    fn release(&mut self, id: Id, link: &EndpointLink, gone: Option<Instant>) {
+        let until = gone.filter(|_| self.network.subnet.is_some()).map(|gone| gone + REST);
+        self.give_back(id, &link.addrs, until);
+        self.vlans.retain(|_, owner| *owner != id);
         if self.macs.get(&link.mac) == Some(&id) {
             self.macs.remove(&link.mac);
         }
@@ -235,7 +276,8 @@ impl Lan {
             true => self.chosen.insert(ip) || known,
             false => self.chosen.remove(&ip) || known,
         });
-        let gateways = addrs.iter().filter_map(|a| self.network.gateway_for(a.ip())).collect();
+        let gateways = addrs.iter().filter_map(|a| self.network.next_hop(a.ip())).collect();
+        let eni = self.network.subnet.as_ref().map(|subnet| self.eni(subnet, endpoint, request, &addrs));
         EndpointLink {
             network: self.network.name.clone(),
             bridge: self.network.bridge.clone(),
@@ -248,6 +290,22 @@ impl Lan {
             isolated: !self.network.icc,
             addrs,
             rate: request.net.net_rate,
+            eni,
+        }
+    }
+
+    fn eni(&self, subnet: &Subnet, endpoint: &Endpoint, request: &Attach, addrs: &[IpNetwork]) -> Eni {
+        let (first, last) = subnet.vlans;
+        let named = addrs.first().map(|a| private_dns_name(a.ip(), &subnet.zone));
+        Eni {
+            id: Resource::Eni.id(endpoint.id),
+            subnet: ipam::canonical(self.network.v4.into()),
+            backend: subnet.backend,
+            parent: subnet.parent.clone(),
+            vlan: (first..=last).find(|id| subnet.backend == Backend::Vlan && !self.vlans.contains_key(id)),
+            groups: request.groups.clone(),
+            best_effort: request.net.sg_best_effort,
+            name: named.unwrap_or_default(),
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod ruleset;
 pub mod settings;
 pub mod source_guard;
 pub mod store;
+pub mod vpc;
 pub mod wish;
 
 pub use attach::{Answering, Attach, Engine};

@@ -5,9 +5,8 @@ use crate::bridge;
 use crate::endpoint::{Endpoint, EndpointLink};
 use crate::error::AttachError;
 use crate::modes;
-use netmode_model::op::{OpError, Route};
+use netmode_model::op::OpError;
 use netmode_model::{Id, Inverse, NetRate, Op, Place};
-use std::net::IpAddr;
 use std::sync::PoisonError;
 
 impl Engine {
@@ -44,14 +43,10 @@ impl Engine {
         let outward = |link: &EndpointLink| self.network(&link.network).filter(|n| !n.internal);
         let Some(network) = self.endpoint(id).and_then(|e| outward(e.link.as_ref()?)) else { return Ok(false) };
         let change = |link: &mut EndpointLink| {
-            link.gateways = link.addrs.iter().filter_map(|a| network.gateway_for(a.ip())).collect();
+            link.gateways = link.addrs.iter().filter_map(|a| network.next_hop(a.ip())).collect();
         };
         self.change_link(id, change, |link, at| {
-            let route = |via: &IpAddr| {
-                let (to, dev) = (None, link.interface.clone());
-                Op::RouteAdd(Route::main(at.clone(), to, Some(*via), dev))
-            };
-            link.gateways.iter().map(route).collect()
+            link.gateways.iter().map(|via| Op::RouteAdd(link.way_out(at.clone(), *via))).collect()
         })
     }
 
@@ -68,7 +63,7 @@ impl Engine {
             link.rate = rate.or(link.rate);
             self.record(&endpoint)?;
         }
-        let changed = self.change_link(id, |link| link.rate = rate, |link, at| bridge::rates(link, at).into());
+        let changed = self.change_link(id, |link| link.rate = rate, bridge::rates);
         if let (Err(_), Some(before)) = (&changed, before) {
             // The refusal is what is told; the next agent would at worst limit what was not limited.
             let _ = self.record(&before);

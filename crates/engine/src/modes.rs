@@ -4,14 +4,17 @@ use crate::bridge;
 use crate::endpoint::{Endpoint, NetnsUse};
 use crate::error::AttachError;
 use crate::settings::Settings;
+use crate::vpc;
 use netmode_model::api::NetOptions;
-use netmode_model::{Final, Mode, Op, Place, Plan};
+use netmode_model::{Final, Mode, NetnsName, Op, Place, Plan, PortSpec};
 
 /// What a mode needs to have reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
-    /// An address and a link on a bridge network.
+    /// An address and a link on a network.
     pub link: bool,
+    /// That network is a subnet of the VPC: the link is an ENI, and no port of the host is taken.
+    pub eni: bool,
     /// A namespace of its own, and with it a host name, hosts file and kernel variables of its own.
     pub netns: bool,
 }
@@ -19,9 +22,10 @@ pub struct Needs {
 /// What a mode needs.
 pub fn needs(mode: Mode) -> Needs {
     match mode {
-        Mode::Bridge | Mode::Awsvpc => Needs { link: true, netns: true },
-        Mode::Host => Needs { link: false, netns: false },
-        Mode::None => Needs { link: false, netns: true },
+        Mode::Awsvpc => Needs { link: true, eni: true, netns: true },
+        Mode::Bridge => Needs { link: true, eni: false, netns: true },
+        Mode::Host => Needs { link: false, eni: false, netns: false },
+        Mode::None => Needs { link: false, eni: false, netns: true },
     }
 }
 
@@ -39,7 +43,7 @@ pub fn admit(mode: Mode, net: &NetOptions) -> Result<(), AttachError> {
     ];
     let of_a_link = of_a_link.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
     match mode {
-        Mode::Awsvpc => refused("a task interface", "this release has bridge, host and none; awsvpc is being built"),
+        Mode::Awsvpc => admit_eni(net),
         Mode::Bridge => match net.port_env {
             Some(_) => refused("--port-env", "it reserves a port of the host; publish with -p instead"),
             None => Ok(()),
@@ -67,6 +71,28 @@ pub fn admit(mode: Mode, net: &NetOptions) -> Result<(), AttachError> {
     }
 }
 
+/// Why a task with an ENI cannot publish: ECS' words (API reference, PortMapping).
+const PORTS_MATCH: &str =
+    "When networkMode=awsvpc, the host ports and container ports in port mappings must match. Nothing is translated: \
+     write -p PORT, and connect to the task's own address";
+
+fn admit_eni(net: &NetOptions) -> Result<(), AttachError> {
+    let refused = |what: &str, why| Err(AttachError::Refused { mode: Mode::Awsvpc, what: what.into(), why });
+    let differs = |spec: &&PortSpec| spec.host_ports.is_some_and(|h| h != spec.container) || spec.host.specific().is_some();
+    if net.ports.iter().any(|spec| differs(&spec)) {
+        return refused("this port mapping", PORTS_MATCH);
+    }
+    match net {
+        _ if net.publish_all => refused("-P", "nothing is translated; connect to the task's own address"),
+        _ if net.port_env.is_some() => refused("--port-env", "it reserves a port of the host; the task has its own"),
+        _ if !net.links.is_empty() => refused("--link", "Links are not supported when networkMode=awsvpc."),
+        _ if net.hostname.is_some() => {
+            refused("--hostname", "hostname is not supported on container when networkMode=awsvpc.")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The plan that attaches an endpoint. Host mode's is empty.
 pub fn attach(ep: &Endpoint, settings: &Settings) -> Plan {
     let Some(netns) = ep.netns.name() else { return Plan::default() };
@@ -85,7 +111,10 @@ pub fn attach(ep: &Endpoint, settings: &Settings) -> Plan {
         }
     }
     if let Some(link) = &ep.link {
-        plan.ops.extend(bridge::attach(ep, link, &at, settings));
+        plan.ops.extend(match &link.eni {
+            Some(eni) => vpc::plan::attach(ep, link, eni, &at, settings),
+            None => bridge::attach(ep, link, &at, settings),
+        });
         plan.then = bridge::attached(ep, link, &at);
     }
     plan
@@ -104,10 +133,10 @@ pub fn detach(ep: &Endpoint, settings: &Settings) -> Plan {
     match &ep.netns {
         NetnsUse::Own(netns) => plan.then.push(Final::NetnsDrop { netns: netns.clone() }),
         NetnsUse::Foreign(netns) => {
-            plan.then.extend(drop_link(ep));
+            drop_link(ep, netns, &mut plan);
             plan.then.push(Final::NetnsDrop { netns: netns.clone() });
         }
-        NetnsUse::Joined(_) => plan.then.extend(drop_link(ep)),
+        NetnsUse::Joined(netns) => drop_link(ep, netns, &mut plan),
         NetnsUse::Host => {}
     }
     plan
@@ -119,13 +148,18 @@ pub fn unlink(ep: &Endpoint, settings: &Settings) -> Plan {
     if let Some(link) = &ep.link {
         plan.ops = bridge::unpublish(ep, link, settings);
         plan.then = bridge::flush(&ep.ports, &[]);
-        plan.then.extend(drop_link(ep));
+        ep.netns.name().into_iter().for_each(|netns| drop_link(ep, netns, &mut plan));
     }
     plan
 }
 
-fn drop_link(ep: &Endpoint) -> Option<Final> {
-    ep.link.as_ref().map(|link| Final::LinkDrop { dev: link.host_dev.clone() })
+/// Takes a link out of a namespace that stays: by its end on the host, behind the reply, where it has one.
+fn drop_link(ep: &Endpoint, netns: &NetnsName, plan: &mut Plan) {
+    match &ep.link {
+        Some(link) if link.has_host_end() => plan.then.push(Final::LinkDrop { dev: link.host_dev.clone() }),
+        Some(link) => plan.ops.push(Op::LinkDel { at: Place::Netns(netns.clone()), dev: link.interface.clone() }),
+        None => {}
+    }
 }
 
 /// What the person who starts a task in a mode should be told.

@@ -1,7 +1,10 @@
 //! Networks: a bridge, its prefixes, and how they were chosen.
 
+use crate::bridge;
 use crate::ipam;
+use crate::vpc::Subnet;
 use crate::settings::{HostFacts, Settings};
+use crate::store::Kind;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use netmode_model::{DEFAULT_NETWORK, Id, IfName, Mac};
 use serde::{Deserialize, Serialize};
@@ -56,6 +59,9 @@ pub struct Network {
     pub pool_reason: Option<String>,
     /// RFC 3339.
     pub created: String,
+    /// What makes it a subnet of the VPC: then its name is the subnet's id, and its link may be no bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<Subnet>,
 }
 
 fn yes() -> bool {
@@ -93,6 +99,7 @@ impl Network {
             labels: BTreeMap::new(),
             pool_reason: None,
             created,
+            subnet: None,
         };
         network.mac = network.derived_mac();
         network
@@ -109,6 +116,11 @@ impl Network {
         let plain = Self::plain(id, DEFAULT_NETWORK, bridge, v4, mtu, created);
         let v6 = settings.bridge.ipv6.filter(|_| settings.kernel_ipv6);
         Ok(Self { v6, pool_reason, mtu_chosen: settings.bridge.mtu.is_some(), ..plain })
+    }
+
+    /// Where its record is.
+    pub fn record(&self) -> Kind {
+        if self.subnet.is_some() { Kind::Subnet } else { Kind::Network }
     }
 
     /// Whether it is the network that every agent has.
@@ -160,7 +172,51 @@ impl Network {
     pub fn pools(&self) -> Vec<ipam::Pool> {
         let range = |prefix: IpNetwork| self.ip_ranges.iter().copied().find(|r| prefix.contains(r.ip()));
         let pairs = self.prefixes().into_iter().zip(self.gateways());
-        pairs.map(|(prefix, gateway)| ipam::Pool::new(prefix, gateway.ip(), range(prefix))).collect()
+        let pool = |(prefix, gateway): (IpNetwork, IpNetwork)| {
+            let pool = ipam::Pool::new(prefix, gateway.ip(), range(prefix));
+            match &self.subnet {
+                Some(subnet) => pool.reserving(&subnet.withheld()),
+                None => pool,
+            }
+        };
+        pairs.map(pool).collect()
+    }
+
+    /// An address as a container has it on its link. Where its port is isolated and only the router answers, it has no
+    /// neighbours: the address is alone, and everything else is behind the router.
+    pub fn on_link(&self, ip: IpAddr, prefix: IpNetwork) -> IpNetwork {
+        let alone = self.subnet.as_ref().is_some_and(Subnet::routed);
+        if alone { ip.into() } else { IpNetwork::new(ip, prefix.prefix()).unwrap_or(prefix) }
+    }
+
+    /// Whether the host has a link of the network's own: a bridge, or a shim.
+    pub fn has_host_link(&self) -> bool {
+        self.subnet.as_ref().is_none_or(Subnet::has_host_link)
+    }
+
+    /// What its containers' default routes lead to, for an address's family.
+    pub fn next_hop(&self, ip: IpAddr) -> Option<IpAddr> {
+        let gateway = self.gateway_for(ip)?;
+        Some(self.subnet.as_ref().map_or(gateway, |subnet| subnet.next_hop(gateway)))
+    }
+
+    /// The kind of its link on the host (`IFLA_INFO_KIND`).
+    pub fn link_kind(&self) -> &'static str {
+        match &self.subnet {
+            Some(subnet) if !subnet.routed() => "macvlan",
+            _ => "bridge",
+        }
+    }
+
+    /// The addresses that its link on the host should have.
+    pub fn host_addresses(&self) -> Vec<IpNetwork> {
+        match &self.subnet {
+            None => self.gateways(),
+            Some(subnet) => {
+                let held = self.gateways().into_iter().filter(|g| subnet.held.contains(&g.ip()));
+                held.chain(subnet.own.map(|ip| bridge::with_prefix(ip.into(), self.v4.into()))).collect()
+            }
+        }
     }
 }
 

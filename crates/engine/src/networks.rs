@@ -4,7 +4,7 @@ use crate::attach::Engine;
 use crate::bridge;
 use crate::network::Network;
 use crate::settings::HostFacts;
-use crate::store::{self, Kind, StoreError};
+use crate::store::{self, StoreError};
 use crate::wish::{self, WishError};
 use netmode_model::op::OpError;
 use netmode_model::{ApiError, Code, Id, Inverse, NetworkRequest};
@@ -55,13 +55,23 @@ impl From<NetworkError> for ApiError {
 impl Engine {
     /// A network by name, id, or the beginning of an id.
     pub fn network(&self, reference: &str) -> Option<Network> {
-        let networks = self.networks();
+        let networks = self.bridges();
         let named = networks.iter().find(|n| n.name == reference);
         let by_id = || {
             let mut fits = networks.iter().filter(|n| n.id.to_string().starts_with(reference));
             fits.next().filter(|_| reference.len() >= 4 && fits.next().is_none())
         };
         named.or_else(by_id).cloned()
+    }
+
+    /// A network or subnet by its exact name.
+    pub fn lookup(&self, name: &str) -> Option<Network> {
+        self.leases().network(name).cloned()
+    }
+
+    /// The networks that are no subnets, by name.
+    pub fn bridges(&self) -> Vec<Network> {
+        self.networks().into_iter().filter(|n| n.subnet.is_none()).collect()
     }
 
     /// Makes a network. Its record is written first: what is found half-made at the next start is made whole. `prepare`
@@ -77,23 +87,33 @@ impl Engine {
         now: String,
         prepare: impl FnOnce(&Network) -> Result<(), OpError>,
     ) -> Result<Network, NetworkError> {
+        let wish = |others: &[Network]| Ok(wish::network(request, self.settings(), facts, others, id, now)?);
+        self.establish(wish, prepare)
+    }
+
+    /// Makes what a wish becomes, beside what there is. The rest as [`Engine::create_network`].
+    pub(crate) fn establish<E: From<OpError> + From<StoreError>>(
+        &self,
+        wish: impl FnOnce(&[Network]) -> Result<Network, E>,
+        prepare: impl FnOnce(&Network) -> Result<(), OpError>,
+    ) -> Result<Network, E> {
         let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
         let network = {
             let mut leases = self.leases();
-            let network = wish::network(request, self.settings(), facts, &leases.networks(), id, now)?;
+            let network = wish(&leases.networks())?;
             leases.add_network(network.clone());
             network
         };
-        let made = prepare(&network).map_err(NetworkError::from).and_then(|()| self.make(&network));
+        let made = prepare(&network).map_err(E::from).and_then(|()| self.make(&network));
         if made.is_err() {
-            let _ = self.store.remove(Kind::Network, &network.name);
+            let _ = self.store.remove(network.record(), &network.name);
             let _ = self.leases().remove_network(&network.name);
         }
         made.map(|()| network)
     }
 
-    fn make(&self, network: &Network) -> Result<(), NetworkError> {
-        store::put(&*self.store, Kind::Network, &network.name, network)?;
+    fn make<E: From<OpError> + From<StoreError>>(&self, network: &Network) -> Result<(), E> {
+        store::put(&*self.store, network.record(), &network.name, network)?;
         self.outside.apply(&bridge::network_up(network, self.settings()))?;
         Ok(())
     }
@@ -110,16 +130,25 @@ impl Engine {
         if network.built_in() {
             return Err(NetworkError::BuiltIn(network.name));
         }
+        let name = network.name.clone();
+        self.abolish(&network, |users| NetworkError::InUse { name, users })?;
+        Ok(network)
+    }
+
+    /// Takes a network away that nobody uses.
+    pub(crate) fn abolish<E: From<OpError> + From<StoreError>>(
+        &self,
+        network: &Network,
+        in_use: impl FnOnce(Vec<String>) -> E,
+    ) -> Result<(), E> {
         // For writing: one of the same name may be about to be made.
         let _changing = self.changing.write().unwrap_or_else(PoisonError::into_inner);
-        let name = network.name.clone();
-        self.leases().remove_network(&name).map_err(|users| NetworkError::InUse { name, users })?;
-        if let Err(stays) = self.store.remove(Kind::Network, &network.name) {
-            self.leases().add_network(network);
+        self.leases().remove_network(&network.name).map_err(in_use)?;
+        if let Err(stays) = self.store.remove(network.record(), &network.name) {
+            self.leases().add_network(network.clone());
             return Err(stays.into());
         }
-        self.unmake(&network)?;
-        Ok(network)
+        Ok(self.unmake(network)?)
     }
 
     /// Takes away what a network is made of.
@@ -134,7 +163,7 @@ impl Engine {
     /// Networks that nobody uses and that are not built in.
     pub fn unused_networks(&self) -> Vec<Network> {
         let leases = self.leases();
-        let unused = |n: &Network| !n.built_in() && leases.users(&n.name).is_empty();
+        let unused = |n: &Network| !n.built_in() && n.subnet.is_none() && leases.users(&n.name).is_empty();
         leases.networks().into_iter().filter(unused).collect()
     }
 }

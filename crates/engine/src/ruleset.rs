@@ -22,6 +22,27 @@ pub const OPEN: &str = "open";
 /// Names of those links between which no connection begins.
 pub const APART: &str = "apart";
 
+/// Names of the links that the host has on the VPC's subnets.
+pub const ENIS: &str = "enis";
+/// IPv6 prefixes that no connection begins to from outside of the VPC.
+pub const EGRESS_ONLY: &str = "egress_only6";
+
+/// Name of the set of the VPC's prefixes of a family.
+pub fn vpc(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "vpc4",
+        Family::V6 => "vpc6",
+    }
+}
+
+/// Name of the set of those of the VPC's prefixes whose tasks leave the VPC with the host's address.
+pub fn vpc_nat(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "vpc_nat4",
+        Family::V6 => "vpc_nat6",
+    }
+}
+
 /// Sets of CNI's attachments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guests {
@@ -155,6 +176,7 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
                 vec![
                     rule([Match::New, Match::Snat, iif_ours(false)], jump("no_shadow")),
                     rule([Match::New, Match::Snat, is_in(&[Field::Iifname], OPEN)], jump("no_shadow")),
+                    rule([Match::New, Match::Snat, is_in(&[Field::Iifname], ENIS)], jump("no_shadow")),
                 ],
             ),
         ],
@@ -176,10 +198,14 @@ fn sets() -> Vec<Set> {
         set(INTERNAL, vec![Type::IfName], vec![], false),
         set(OPEN, vec![Type::IfName], vec![], false),
         set(APART, vec![Type::IfName], vec![], false),
+        set(ENIS, vec![Type::IfName], vec![], false),
+        set(EGRESS_ONLY, vec![Type::Ipv6Addr], vec![], true),
     ];
     for family in [Family::V4, Family::V6] {
         sets.push(set(closed(family), vec![Type::IfName], vec![], false));
-        sets.push(set(subnets(family), vec![address(family)], vec![], true));
+        for name in [subnets(family), vpc(family), vpc_nat(family)] {
+            sets.push(set(name, vec![address(family)], vec![], true));
+        }
         sets.push(set(home(family), vec![address(family), Type::IfName], vec![], true));
         for guest in [Guests::Masquerade, Guests::Hairpin, Guests::Behind] {
             sets.push(set(guests(guest, family), vec![address(family)], vec![], false));
@@ -239,6 +265,10 @@ fn is_in(fields: &[Field], set: &str) -> Match {
     Match::In { fields: fields.to_vec(), set: set.into(), negate: false }
 }
 
+fn not_in(fields: &[Field], set: &str) -> Match {
+    Match::In { fields: fields.to_vec(), set: set.into(), negate: true }
+}
+
 fn same_bridge(negate: bool) -> Match {
     Match::In { fields: vec![Field::Iifname, Field::Oifname], set: SAME_BRIDGE.into(), negate }
 }
@@ -255,6 +285,16 @@ fn forward() -> Vec<Rule> {
         rule([internal, same_bridge(true)], Action::Drop),
         rule([oif_ours(false)], jump("to_container")),
         rule([iif_ours(false)], Action::Accept),
+        // An egress-only internet gateway, where this host is one.
+        rule(
+            [
+                Match::Family(Family::V6),
+                Match::New,
+                is_in(&[Field::Daddr(Family::V6)], EGRESS_ONLY),
+                not_in(&[Field::Saddr(Family::V6)], vpc(Family::V6)),
+            ],
+            Action::Drop,
+        ),
         rule([is_in(&[Field::Iifname], APART), is_in(&[Field::Oifname], APART), same_bridge(true)], Action::Drop),
         strangers(Family::V4),
         strangers(Family::V6),
@@ -289,7 +329,7 @@ fn loopback_shield(ports: u32) -> Chain {
     let rules = vec![
         rule([wire, Match::Family(Family::V4), loopback(Field::Daddr(Family::V4))], Action::Drop),
         rule(
-            [port, iif_ours(true), Match::In { fields: vec![Field::Iifname], set: OPEN.into(), negate: true }],
+            [port, iif_ours(true), not_in(&[Field::Iifname], OPEN), not_in(&[Field::Iifname], ENIS)],
             Action::Drop,
         ),
     ];
@@ -331,10 +371,21 @@ fn publish() -> Chain {
     Chain { name: "publish".into(), base: None, rules }
 }
 
-/// Marks what the policy routing guard may let through to a container.
+/// Marks what the policy routing guard may let through to a container. To tasks of the VPC everything: their security
+/// groups decide.
 fn guard_mark(bit: u32) -> Chain {
     let mark = |m: Match| rule([m], Action::MarkOr(bit));
-    let rules = vec![mark(iif_ours(false)), mark(Match::Dnat), mark(Match::Established)];
+    let to_vpc = |family| {
+        let to = is_in(&[Field::Daddr(family)], vpc(family));
+        rule([Match::Family(family), to], Action::MarkOr(bit))
+    };
+    let rules = vec![
+        mark(iif_ours(false)),
+        mark(Match::Dnat),
+        mark(Match::Established),
+        to_vpc(Family::V4),
+        to_vpc(Family::V6),
+    ];
     hook("guard_mark", ChainKind::Filter, Hook::Prerouting, -90, rules)
 }
 
@@ -361,9 +412,18 @@ fn masquerade() -> Chain {
         // the bridge, past the translation.
         rule([Match::Dnat, at_home(Family::V4)], jump("outward")),
         rule([Match::Dnat, at_home(Family::V6)], jump("outward")),
+        out_of_vpc(Family::V4),
+        out_of_vpc(Family::V6),
     ];
     let rules = rules.into_iter().chain([Family::V4, Family::V6].into_iter().flat_map(masquerade_guests)).collect();
     hook("postrouting_nat", ChainKind::Nat, Hook::Postrouting, 100, rules)
+}
+
+/// Between addresses of the VPC nothing is translated.
+fn out_of_vpc(family: Family) -> Rule {
+    let from = is_in(&[Field::Saddr(family)], vpc_nat(family));
+    let outside = not_in(&[Field::Daddr(family)], vpc(family));
+    rule([Match::Family(family), from, outside, not_in(&[Field::Oifname], ENIS)], jump("outward"))
 }
 
 /// The same for CNI's attachments, as the reference plugins have it: one address at a time, but for what stays within

@@ -16,10 +16,20 @@ pub enum Kind {
     Endpoint,
     /// A network; durable.
     Network,
+    /// A subnet of the VPC; durable.
+    Subnet,
+    /// A security group; durable.
+    Group,
     /// A task; durable.
     Task,
     /// What a CNI plugin has made; on tmpfs.
     Attachment,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Endpoint, Self::Network, Self::Subnet, Self::Group, Self::Task, Self::Attachment];
 }
 
 /// A record could not be read or written.
@@ -124,7 +134,7 @@ impl FileStore {
     /// A directory cannot be made.
     pub fn open(run_dir: &Path, state_dir: &Path) -> Result<Self, StoreError> {
         let store = Self::at(run_dir, state_dir);
-        for kind in [Kind::Endpoint, Kind::Network, Kind::Task, Kind::Attachment] {
+        for kind in Kind::ALL {
             let dir = store.dir(kind);
             fs::create_dir_all(&dir).map_err(|source| StoreError {
                 what: "make the directory of",
@@ -139,6 +149,8 @@ impl FileStore {
         match kind {
             Kind::Endpoint => self.run_dir.join("endpoints"),
             Kind::Network => self.state_dir.join("networks"),
+            Kind::Subnet => self.state_dir.join("subnets"),
+            Kind::Group => self.state_dir.join("groups"),
             Kind::Task => self.state_dir.join("tasks"),
             Kind::Attachment => self.run_dir.join("attachments"),
         }
@@ -149,7 +161,7 @@ impl FileStore {
     }
 
     fn write(&self, kind: Kind, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let durable = matches!(kind, Kind::Network | Kind::Task);
+        let durable = matches!(kind, Kind::Network | Kind::Subnet | Kind::Group | Kind::Task);
         let fresh = path.with_extension("new");
         let mut file = File::create(&fresh)?;
         file.write_all(bytes)?;

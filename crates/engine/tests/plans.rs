@@ -51,7 +51,20 @@ fn request(n: u8, mode: &str, net: NetOptions) -> Attach {
     };
     let owner = Owner { kind: OwnerKind::Task, id, name: format!("task-{n}"), uid: 0 };
     let (interface, network) = ("eth0".parse().unwrap(), "bridge".to_owned());
-    Attach { id, owner, netns, interface, requested, network, default_route: true, net, now: String::new() }
+    Attach {
+        id,
+        owner,
+        netns,
+        interface,
+        requested,
+        network,
+        or_else: Vec::new(),
+        groups: Vec::new(),
+        default_route: true,
+        net,
+        now: String::new(),
+        begun: std::time::Instant::now(),
+    }
 }
 
 fn ports(specs: &[&str]) -> NetOptions {

@@ -107,10 +107,18 @@ fn add_veth(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
 }
 
 fn add_upper(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
-    let Op::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac } = op else { return Ok(()) };
+    let Op::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac, alias } = op else { return Ok(()) };
     let there = if at == lower_at { None } else { Some(worker.descriptor(at)?) };
-    let at = there.as_ref().map(AsFd::as_fd);
-    worker.route(lower_at)?.add_upper(&UpperLink { dev, kind: *kind, lower, mtu: *mtu, mac: *mac, at })
+    let place = there.as_ref().map(AsFd::as_fd);
+    worker.route(lower_at)?.add_upper(&UpperLink { dev, kind: *kind, lower, mtu: *mtu, mac: *mac, at: place })?;
+    let Some(alias) = alias else { return Ok(()) };
+    // RTM_NEWLINK with CREATE ignores IFLA_IFALIAS (`rtnl_create_link`).
+    let route = worker.route(at)?;
+    let labelled = route.set_alias(dev, alias);
+    if labelled.is_err() {
+        let _ = route.delete_link(dev);
+    }
+    labelled
 }
 
 fn move_link(worker: &mut Worker, from: &Place, dev: &IfName, to: &Place, name: &IfName) -> Result<(), Refused> {

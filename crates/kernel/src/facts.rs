@@ -161,6 +161,22 @@ impl Kernel {
         })
     }
 
+    /// Whether a link of the host is a wireless one, as far as the kernel's list of them tells.
+    ///
+    /// # Errors
+    /// The list cannot be read for another reason than that there is none.
+    pub fn wireless(&self, dev: &IfName) -> Result<bool, OpError> {
+        const LIST: &str = "/proc/thread-self/net/wireless";
+        let text = match std::fs::read_to_string(LIST) {
+            Ok(text) => text,
+            // A kernel without such links.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Refused::from(e).of(&format!("cat {LIST}"))),
+        };
+        // Two lines of headings, then `NAME: …` (net/wireless/wext-proc.c).
+        Ok(text.lines().any(|l| l.trim_start().strip_prefix(dev.as_str()).is_some_and(|l| l.starts_with(':'))))
+    }
+
     /// Name of a link of the host, if it is there.
     ///
     /// # Errors

@@ -55,6 +55,10 @@ codes! {
     MacTaken = "mac-taken", 409;
     /// The name is in use.
     NameTaken = "name-taken", 409;
+    /// A parent link that is not there, or on which nothing can be made.
+    BadParent = "bad-parent", 400;
+    /// An ENI or its task that only its task's end releases.
+    Managed = "managed", 409;
     /// No such task, network or object.
     NotFound = "not-found", 404;
     /// The path of the API exists, and not with this method.

@@ -26,6 +26,7 @@ pub mod secret;
 pub mod state;
 pub mod stream;
 pub mod system;
+pub mod vpc;
 
 pub use error::{ApiError, Code};
 pub use id::Id;

@@ -72,6 +72,9 @@ pub enum Op {
         mtu: Option<u32>,
         /// Hardware address; the kernel's choice where none is given.
         mac: Option<Mac>,
+        /// Who owns it (ifalias).
+        #[serde(default)]
+        alias: Option<String>,
     },
     /// Moves a link to another namespace, under another name.
     LinkMove {

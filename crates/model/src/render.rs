@@ -130,14 +130,16 @@ impl Op {
             Place::Netns(netns) => write!(f, " netns {netns}"),
         };
         match self {
-            Self::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac } => {
+            Self::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac, alias } => {
                 write!(f, "{} link add name {dev} link {lower}", ip_command(lower_at))?;
                 mtu.iter().try_for_each(|mtu| write!(f, " mtu {mtu}"))?;
                 mac.iter().try_for_each(|mac| write!(f, " address {mac}"))?;
                 if at != lower_at {
                     place(f, at)?;
                 }
-                write!(f, " {kind}")
+                write!(f, " {kind}")?;
+                let label = |alias: &String| write!(f, "\n{} link set dev {dev} alias {}", ip_command(at), quoted(alias));
+                alias.iter().try_for_each(label)
             }
             Self::LinkMove { from, dev, to, name } => {
                 write!(f, "{} link set dev {dev}", ip_command(from))?;

@@ -10,6 +10,7 @@ mod peer;
 mod streams;
 mod system;
 mod tasks;
+mod vpc;
 
 use crate::agent::Agent;
 use axum::Router;
@@ -36,6 +37,10 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/system", get(system::info))
         .route("/v1/system/log-filter", put(system::log_filter))
         .route("/v1/system/reset", get(system::reset_plan).post(system::reset))
+        .route("/v1/subnets", get(vpc::subnets).post(vpc::create_subnet))
+        .route("/v1/subnets/{subnet}", get(vpc::subnet).delete(vpc::remove_subnet))
+        .route("/v1/enis", get(vpc::enis))
+        .route("/v1/enis/{eni}", get(vpc::eni).delete(vpc::remove_eni))
         .route("/v1/ports", get(networks::ports))
         .route("/v1/tasks", get(tasks::list).post(tasks::create))
         .route("/v1/tasks/plan", post(tasks::plan))

@@ -29,7 +29,7 @@ pub async fn doctor(State(agent): App) -> Answer<Json<Vec<Finding>>> {
 #[utoipa::path(get, path = "/v1/networks", responses((status = 200, body = [NetworkSummary])))]
 /// Every network.
 pub async fn list(State(agent): App) -> Json<Vec<Network>> {
-    Json(agent.engine.networks())
+    Json(agent.engine.bridges())
 }
 
 #[utoipa::path(get, path = "/v1/networks/{name}", params(("name" = String, Path, description = "Name or id")), responses((status = 200, body = Object), (status = "default", body = ApiError)))]
@@ -82,7 +82,7 @@ pub async fn remove(State(agent): App, Path(name): Path<String>) -> Answer<Statu
 /// Removes every network that nobody uses, and tells which.
 pub async fn prune(State(agent): App) -> Answer<Json<Vec<NetworkCreated>>> {
     let removed = blocking(move || {
-        agent.engine.networks().iter().for_each(|network| connect::until_left(&agent, &network.name));
+        agent.engine.bridges().iter().for_each(|network| connect::until_left(&agent, &network.name));
         let unused = agent.engine.unused_networks();
         // One that is taken into use at this moment stays.
         let removed: Vec<_> = unused.into_iter().filter_map(|n| agent.engine.remove_network(&n.name).ok()).collect();

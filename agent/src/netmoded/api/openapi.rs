@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes and types.
 
-use super::{endpoints, images, networks, streams, system, tasks};
+use super::{endpoints, images, networks, streams, system, tasks, vpc};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -41,6 +41,13 @@ use utoipa::OpenApi;
         images::remove,
         images::prune,
         images::login,
+        vpc::subnets,
+        vpc::subnet,
+        vpc::create_subnet,
+        vpc::remove_subnet,
+        vpc::enis,
+        vpc::eni,
+        vpc::remove_eni,
         endpoints::attach,
         endpoints::detach,
         endpoints::cni,

@@ -32,7 +32,7 @@ pub async fn info(State(agent): App) -> Json<SystemInfo> {
         log_filter: agent.log.text(),
         tasks: agent.tasks.all().len(),
         endpoints: agent.engine.endpoints().len(),
-        networks: agent.engine.networks().len(),
+        networks: agent.engine.bridges().len(),
     })
 }
 

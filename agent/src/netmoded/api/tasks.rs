@@ -2,6 +2,7 @@
 
 use super::Peer;
 use super::answer::{Answer, Body, Failed, Json};
+use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
 use crate::{admit, attach, images, life, stop as ending, update as changing};
 use axum::extract::connect_info::ConnectInfo;
@@ -93,7 +94,7 @@ pub async fn plan(State(agent): App, Body(request): Body<RunRequest>) -> Answer<
     let commands = blocking(move || {
         // Only for its exposed ports: a file that is not unpacked yet stays so.
         let image = if request.net.publish_all { images::of(&agent, &request)? } else { None };
-        let record = admit::admit(&agent, request, image.as_ref())?;
+        let record = admit::admit(&agent, request, image.as_ref(), Intent::Look)?;
         if record.netns != crate::task::Joined::Own {
             return Ok(Vec::new());
         }

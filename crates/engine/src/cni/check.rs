@@ -41,9 +41,9 @@ fn current(op: &Op, mac: Option<Mac>, at: &Place, plugin: Plugin) -> Option<Op> 
             let (peer_at, peer_mac) = (here(&peer_at), mac.unwrap_or(peer_mac));
             Op::VethAdd { dev, mac: own, bridge, peer_at, peer, peer_mac, mtu, group }
         }
-        Op::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac: own } => {
+        Op::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac: own, alias } => {
             let (at, lower_at) = (here(&at), here(&lower_at));
-            Op::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac: own.and(mac.or(own)) }
+            Op::UpperAdd { at, dev, kind, lower_at, lower, mtu, mac: own.and(mac.or(own)), alias }
         }
         Op::LinkMove { from, dev, to, name } => Op::LinkMove { from: here(&from), dev, to: here(&to), name },
         Op::LinkUp { at, dev } => Op::LinkUp { at: here(&at), dev },

@@ -64,6 +64,7 @@ fn plan(ask: &Ask<'_>, kind: Upper, mac: Option<Mac>, given: Option<&CniResult>)
         lower: lower.name.clone(),
         mtu: Some(mtu),
         mac,
+        alias: None,
     }];
     let (ips, routes) = given.map(|given| (given.ips.clone(), given.routes.clone())).unwrap_or_default();
     // An ipvlan and a VLAN have the lower device's address.

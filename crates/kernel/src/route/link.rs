@@ -78,7 +78,7 @@ impl RouteSocket {
         let bridge = bridge.no_linklocal_learn(true).address(mac.octets().to_vec()).mtu(mtu).link_group(group);
         self.request(Message::NewLink(bridge.build()), NEW)?;
         // RTM_NEWLINK with CREATE ignores IFLA_IFALIAS (`rtnl_create_link`).
-        let labelled = self.request(Message::SetLink(named(dev).alias(alias).build()), 0);
+        let labelled = self.set_alias(dev, alias);
         if labelled.is_err() {
             let _ = self.delete_link(dev);
         }
@@ -194,6 +194,11 @@ impl RouteSocket {
     /// Sets the hardware address; the kernel tells everybody even if it is the same.
     pub(crate) fn set_mac(&mut self, dev: &IfName, mac: Mac) -> Result<(), Refused> {
         self.request(Message::SetLink(named(dev).address(mac.octets().to_vec()).build()), 0)
+    }
+
+    /// Says whose a link is.
+    pub(crate) fn set_alias(&mut self, dev: &IfName, alias: &str) -> Result<(), Refused> {
+        self.request(Message::SetLink(named(dev).alias(alias).build()), 0)
     }
 
     /// Gives a link another group.

@@ -136,6 +136,16 @@ pub struct NetOptions {
     /// How fast its interfaces are.
     #[serde(skip_serializing_if = "NetRate::is_unlimited")]
     pub net_rate: NetRate,
+    /// awsvpc: subnets by name or id, of which the one with the most free addresses is taken; the default one where none
+    /// is given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<String>,
+    /// awsvpc: security groups by name or id; the default one where none is given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<String>,
+    /// awsvpc: the task may have what could go round its security groups.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sg_best_effort: bool,
 }
 
 /// The container side of a request.

@@ -1,0 +1,14 @@
+//! awsvpc mode: subnets of a VPC, interfaces that stand in for ENIs, and what is open to them.
+//!
+//! A subnet is a [`Network`](crate::Network) with a [`Subnet`] part: what gives out addresses, records endpoints and
+//! compares with the kernel is the same for both. [`wish`] makes one from a request, [`standin`] chooses what stands in
+//! for an ENI, [`plan`] says what a subnet and an interface on it are made of.
+
+pub mod plan;
+pub mod standin;
+mod subnet;
+mod subnets;
+pub mod wish;
+
+pub use subnet::{Eni, Subnet};
+pub use subnets::{Surveyed, VpcError, vpc_id};

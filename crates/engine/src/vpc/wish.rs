@@ -1,0 +1,440 @@
+//! A subnet that somebody wishes for becomes one that can be made.
+
+use super::standin::{self, Found, StandInError};
+use super::subnet::Subnet;
+use crate::ipam;
+use crate::network::Network;
+use crate::settings::{HostFacts, Settings};
+use crate::wish::link_name;
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use netmode_model::vpc::{Backend, Resource, SubnetRequest, VLAN_IDS};
+use netmode_model::{ApiError, Code, Id, IfName};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The zone of names where none is given.
+pub const DEFAULT_ZONE: &str = "netmode.internal";
+
+/// The availability zone where none is given.
+pub const DEFAULT_AVAILABILITY_ZONE: &str = "local-1a";
+
+/// Lengths of IPv4 prefixes (Amazon VPC user guide, "Subnet sizing for IPv4").
+const LENGTHS: std::ops::RangeInclusive<u8> = 16..=28;
+
+/// Why a subnet cannot be made. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubnetError {
+    /// It has none.
+    #[error("the subnet needs a name")]
+    NoName,
+    /// The name is taken.
+    #[error("the name {0} is taken by a subnet; choose another one or remove it with \"netmode subnet rm {0}\"")]
+    NameTaken(String),
+    /// IPv6 alone.
+    #[error(
+        "the subnet needs an IPv4 prefix: give --cidr; IPv4 cannot be switched off in a VPC (newer ECS can; this release does not)"
+    )]
+    NoCidr,
+    /// The wrong family.
+    #[error("{flag} {given} is of the other family; give IPv4 with --cidr and IPv6 with --ipv6-cidr")]
+    Family {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        given: IpNetwork,
+    },
+    /// Bits behind the length.
+    #[error("the subnet {given} has bits set behind its length; write {meant}")]
+    HostBits {
+        /// What was given.
+        given: IpNetwork,
+        /// What it may mean.
+        meant: IpNetwork,
+    },
+    /// Too small or too large.
+    #[error("the subnet {0} cannot be: a VPC has IPv4 subnets from /16 to /28 and IPv6 subnets of /64")]
+    Length(IpNetwork),
+    /// Somebody has it.
+    #[error("the subnet {prefix} overlaps {other} of {owner}; choose another prefix")]
+    Overlap {
+        /// The prefix.
+        prefix: IpNetwork,
+        /// The other one.
+        other: IpNetwork,
+        /// A subnet, a network, a link of the host, a route.
+        owner: String,
+    },
+    /// The LAN's own prefix.
+    #[error(
+        "{prefix} is in use on {parent}, by machines that nobody here knows; say with --ip-range which part of it is for tasks"
+    )]
+    NeedsRange {
+        /// The prefix.
+        prefix: IpNetwork,
+        /// The link.
+        parent: IfName,
+    },
+    /// Not within a prefix of the subnet.
+    #[error("{flag} {value} is not within {prefix}; give one that is")]
+    Outside {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// The prefix.
+        prefix: String,
+    },
+    /// Two of one family.
+    #[error("--gateway is given twice for one family; give one for IPv4 and one for IPv6 at most")]
+    Twice,
+    /// No such ids.
+    #[error("--vlan {0:?} cannot be: write FIRST[-LAST] from 1 to 4094 (IEEE 802.1Q), and only with --backend vlan")]
+    Vlans(String),
+    /// Somebody has the ids.
+    #[error("the VLAN ids {ids} on {parent} are taken by the subnet {owner}; choose others with --vlan")]
+    VlanTaken {
+        /// The ids.
+        ids: String,
+        /// The trunk.
+        parent: IfName,
+        /// The subnet.
+        owner: String,
+    },
+    /// No parent of this name.
+    #[error("there is no link {0} on this host; \"ip link\" lists the links")]
+    NoLink(IfName),
+    /// The stand-in cannot be.
+    #[error(transparent)]
+    StandIn(#[from] StandInError),
+    /// A zone that is no name.
+    #[error("--dns-zone {0:?} is no domain: letters, digits, \"-\" and \".\"")]
+    Zone(String),
+    /// The kernel was started without IPv6.
+    #[error("this kernel has no IPv6; leave out --ipv6-cidr, or boot without ipv6.disable")]
+    NoIpv6,
+}
+
+impl SubnetError {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NameTaken(_) => Code::NameTaken,
+            Self::Overlap { .. } | Self::VlanTaken { .. } => Code::AddressTaken,
+            Self::Outside { .. } => Code::AddressOutside,
+            Self::StandIn(_) | Self::NoLink(_) => Code::BadParent,
+            _ => Code::Invalid,
+        }
+    }
+}
+
+impl From<SubnetError> for ApiError {
+    fn from(error: SubnetError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+/// The facts that a wish is held against.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// The settings.
+    pub settings: &'a Settings,
+    /// Prefixes of the host.
+    pub facts: &'a HostFacts,
+    /// Addresses of the parent.
+    pub parent: &'a [IpNetwork],
+    /// What the stand-in is chosen from.
+    pub found: &'a Found,
+    /// Networks and subnets that there are.
+    pub others: &'a [Network],
+}
+
+/// The subnet of a request.
+///
+/// # Errors
+/// See [`SubnetError`].
+pub fn subnet(request: &SubnetRequest, around: &Around<'_>, id: Id, created: String) -> Result<Network, SubnetError> {
+    let title = request.name.as_ref().map(ToString::to_string).ok_or(SubnetError::NoName)?;
+    let titles = |n: &Network| n.subnet.as_ref().is_some_and(|s| s.title == title);
+    if around.others.iter().any(titles) {
+        return Err(SubnetError::NameTaken(title));
+    }
+    let v4 = v4(request.cidr)?;
+    let v6 = v6(request.ipv6_cidr)?;
+    if v6.is_some() && !around.settings.kernel_ipv6 {
+        return Err(SubnetError::NoIpv6);
+    }
+    let parent = around.found.parent.as_ref().map(|p| p.name.clone());
+    let on_lan = around.parent.iter().any(|a| ipam::overlap(IpNetwork::V4(v4), ipam::canonical(*a)));
+    let (backend, reason) = standin::choose(request.backend, on_lan, around.found)?;
+    let lan = on_lan && backend != Backend::Veth;
+    for prefix in std::iter::once(IpNetwork::V4(v4)).chain(v6.map(IpNetwork::V6)) {
+        free(prefix, around, parent.as_ref().filter(|_| backend != Backend::Veth))?;
+    }
+    let range = range(request, v4)?;
+    if let (true, None, Some(parent)) = (lan, range, &parent) {
+        return Err(SubnetError::NeedsRange { prefix: v4.into(), parent: parent.clone() });
+    }
+    let mtu = match (&around.found.parent, backend) {
+        (Some(parent), b) if b != Backend::Veth => parent.mtu,
+        _ => around.facts.egress_mtu,
+    };
+    let name = Resource::Subnet.id(id);
+    let mut network = Network::plain(id, &name, link_name(id), v4, mtu, created);
+    // Neighbours are kept apart and routed.
+    (network.v6, network.icc) = (v6, false);
+    network.mtu_chosen = backend != Backend::Veth;
+    network.ip_ranges = range.into_iter().collect();
+    let mut part = Subnet {
+        title,
+        backend,
+        reason,
+        parent: parent.filter(|_| backend != Backend::Veth),
+        held: Vec::new(),
+        own: None,
+        exclude: exclude(request, around, v4),
+        nat: false,
+        egress_only: request.egress_only,
+        vlans: vlans(request, backend, around)?,
+        zone: zone(request)?,
+        availability_zone: request.availability_zone.clone().unwrap_or_else(|| DEFAULT_AVAILABILITY_ZONE.into()),
+        default: false,
+    };
+    routers(request, around, &mut network, &mut part)?;
+    // Whoever has another router, or is on a LAN, has routes back to it.
+    part.nat = request.nat.unwrap_or(!lan && !part.held.is_empty());
+    network.subnet = Some(part);
+    network.mac = network.derived_mac();
+    Ok(network)
+}
+
+fn v4(given: Option<IpNetwork>) -> Result<Ipv4Network, SubnetError> {
+    match given.ok_or(SubnetError::NoCidr)? {
+        IpNetwork::V4(v4) => {
+            whole(v4.into())?;
+            LENGTHS.contains(&v4.prefix()).then_some(v4).ok_or(SubnetError::Length(v4.into()))
+        }
+        given => Err(SubnetError::Family { flag: "--cidr", given }),
+    }
+}
+
+fn v6(given: Option<IpNetwork>) -> Result<Option<Ipv6Network>, SubnetError> {
+    match given {
+        None => Ok(None),
+        Some(IpNetwork::V6(v6)) => {
+            whole(v6.into())?;
+            (v6.prefix() == 64).then_some(Some(v6)).ok_or(SubnetError::Length(v6.into()))
+        }
+        Some(given) => Err(SubnetError::Family { flag: "--ipv6-cidr", given }),
+    }
+}
+
+fn whole(given: IpNetwork) -> Result<(), SubnetError> {
+    let meant = ipam::canonical(given);
+    if meant.ip() == given.ip() { Ok(()) } else { Err(SubnetError::HostBits { given, meant }) }
+}
+
+/// Nobody else has the prefix; that of the link that interfaces are on may be the same.
+fn free(prefix: IpNetwork, around: &Around<'_>, parent: Option<&IfName>) -> Result<(), SubnetError> {
+    for other in around.others {
+        let Some(overlapped) = other.prefixes().into_iter().find(|p| ipam::overlap(*p, prefix)) else { continue };
+        let owner = match &other.subnet {
+            Some(subnet) => format!("the subnet {}", subnet.title),
+            None => format!("the network {}", other.name),
+        };
+        return Err(SubnetError::Overlap { prefix, other: overlapped, owner });
+    }
+    let of_link = |dev: &str| if dev.contains(' ') { dev.to_owned() } else { format!("the link {dev}") };
+    match around.facts.overlapping(prefix, parent) {
+        Some((other, dev)) => {
+            Err(SubnetError::Overlap { prefix, other: ipam::canonical(*other), owner: of_link(dev) })
+        }
+        None => Ok(()),
+    }
+}
+
+fn range(request: &SubnetRequest, v4: Ipv4Network) -> Result<Option<IpNetwork>, SubnetError> {
+    let Some(range) = request.ip_range else { return Ok(None) };
+    if ipam::within(range, v4.into()) {
+        return Ok(Some(ipam::canonical(range)));
+    }
+    Err(SubnetError::Outside { flag: "--ip-range", value: range.to_string(), prefix: v4.to_string() })
+}
+
+/// What was named, and the host's own addresses.
+fn exclude(request: &SubnetRequest, around: &Around<'_>, v4: Ipv4Network) -> Vec<IpNetwork> {
+    let own = around.parent.iter().map(IpNetwork::ip).filter(|ip| IpNetwork::V4(v4).contains(*ip)).map(IpNetwork::from);
+    request.exclude.iter().copied().map(ipam::canonical).chain(own).collect()
+}
+
+/// Who routes: who was named, the host by an address that its parent has already, or the host by the first address.
+fn routers(
+    request: &SubnetRequest,
+    around: &Around<'_>,
+    network: &mut Network,
+    part: &mut Subnet,
+) -> Result<(), SubnetError> {
+    for prefix in network.prefixes() {
+        let named: Vec<IpAddr> =
+            request.gateways.iter().copied().filter(|g| g.is_ipv4() == prefix.is_ipv4()).collect();
+        if named.len() > 1 {
+            return Err(SubnetError::Twice);
+        }
+        let named = named.first().copied();
+        if let Some(gateway) = named.filter(|g| !prefix.contains(*g)) {
+            let prefix = prefix.to_string();
+            return Err(SubnetError::Outside { flag: "--gateway", value: gateway.to_string(), prefix });
+        }
+        let of_parent = || around.parent.iter().map(IpNetwork::ip).find(|ip| prefix.contains(*ip));
+        let first = ipam::at(prefix, 1);
+        // Where the host has no link of its own, nobody on it hears what the parent has.
+        let (gateway, held) = match (named, of_parent().filter(|_| part.has_host_link() && !part.routed())) {
+            (Some(named), _) => (named, false),
+            (None, Some(there)) => (there, false),
+            (None, None) => (first, part.has_host_link()),
+        };
+        network.chosen_gateways.push(gateway);
+        part.held.extend(held.then_some(gateway));
+    }
+    if let Some(stray) = request.gateways.iter().find(|g| !network.prefixes().iter().any(|p| p.contains(**g))) {
+        let prefix = network.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        return Err(SubnetError::Outside { flag: "--gateway", value: stray.to_string(), prefix });
+    }
+    let has_address = around.parent.iter().any(|a| IpNetwork::V4(network.v4).contains(a.ip()));
+    if part.held.is_empty() && part.has_host_link() && !has_address {
+        part.own = own_address(network, part);
+    }
+    Ok(())
+}
+
+/// The first address that would be given out: the host's own, where nobody else has one for it.
+fn own_address(network: &Network, part: &Subnet) -> Option<Ipv4Addr> {
+    let with = Network { subnet: Some(part.clone()), ..network.clone() };
+    match with.pools().first_mut()?.take_lowest(network.id) {
+        Ok(IpAddr::V4(ip)) => Some(ip),
+        _ => None,
+    }
+}
+
+fn vlans(request: &SubnetRequest, backend: Backend, around: &Around<'_>) -> Result<(u16, u16), SubnetError> {
+    let whole = (*VLAN_IDS.start(), *VLAN_IDS.end());
+    let Some(text) = &request.vlans else { return Ok(whole) };
+    let bad = || SubnetError::Vlans(text.chars().take(32).collect());
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let id = |t: &str| t.parse::<u16>().ok().filter(|id| VLAN_IDS.contains(id)).ok_or_else(bad);
+    let (first, last) = (id(first)?, id(last)?);
+    if first > last || backend != Backend::Vlan {
+        return Err(bad());
+    }
+    let parent = around.found.parent.as_ref().map(|p| &p.name);
+    for other in around.others.iter().filter_map(|n| n.subnet.as_ref()).filter(|s| s.backend == Backend::Vlan) {
+        if let (Some(parent), true) = (parent, other.parent.as_ref() == parent)
+            && first <= other.vlans.1
+            && other.vlans.0 <= last
+        {
+            let (ids, owner) = (text.clone(), other.title.clone());
+            return Err(SubnetError::VlanTaken { ids, parent: parent.clone(), owner });
+        }
+    }
+    Ok((first, last))
+}
+
+fn zone(request: &SubnetRequest) -> Result<String, SubnetError> {
+    let zone = request.dns_zone.clone().unwrap_or_else(|| DEFAULT_ZONE.into());
+    let label = |l: &str| {
+        let plain = l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        (1..=63).contains(&l.len()) && plain && !l.starts_with('-') && !l.ends_with('-')
+    };
+    let plain = zone.len() <= 200 && zone.split('.').all(label);
+    plain.then_some(zone.clone()).ok_or_else(|| SubnetError::Zone(zone.chars().take(80).collect()))
+}
+
+/// Prefixes for the default VPC, the usual one of AWS first.
+pub fn default_prefixes() -> impl Iterator<Item = Ipv4Network> {
+    let sixteen = |a, b| Ipv4Network::new(Ipv4Addr::new(a, b, 0, 0), 20).ok();
+    (16..=31).rev().filter_map(move |b| sixteen(172, b)).chain((0..=255).rev().filter_map(move |b| sixteen(10, b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::standin::Parent;
+    use super::*;
+
+    const LAN: &str = "192.168.1.50/24";
+
+    fn wish(edit: impl Fn(&mut SubnetRequest)) -> Result<Network, SubnetError> {
+        let mut request = SubnetRequest { name: "a".parse().ok(), cidr: "10.0.2.0/24".parse().ok(), ..Default::default() };
+        edit(&mut request);
+        let settings = Settings::default();
+        let facts = HostFacts {
+            prefixes: vec![(LAN.parse().unwrap(), "eth0".into()), ("10.8.0.0/24".parse().unwrap(), "tun0".into())],
+            egress_mtu: 1500,
+        };
+        let parent = Parent { name: "eth0".parse().unwrap(), up: true, master: None, mtu: 9001, wireless: false };
+        let found = Found { missing: vec![], parent: Some(parent) };
+        let other = SubnetRequest { name: "other".parse().ok(), cidr: "10.7.0.0/20".parse().ok(), ..Default::default() };
+        let around = Around { settings: &settings, facts: &facts, parent: &[LAN.parse().unwrap()], found: &found, others: &[] };
+        let other = subnet(&other, &around, Id::from_bytes([7; 16]), String::new()).unwrap();
+        let others = [other];
+        subnet(&request, &Around { others: &others, ..around }, Id::from_bytes([0xab; 16]), String::new())
+    }
+
+    fn cidr(text: &str) -> Result<Network, SubnetError> {
+        wish(|r| r.cidr = text.parse().ok())
+    }
+
+    #[test]
+    fn a_prefix_of_its_own_is_routed_by_this_host() {
+        let net = cidr("10.0.2.0/24").unwrap();
+        let part = net.subnet.clone().unwrap();
+        assert_eq!((part.backend, part.nat, part.parent), (Backend::Veth, true, None));
+        assert_eq!(net.host_addresses()[0].to_string(), "10.0.2.1/24");
+        assert_eq!((net.name.as_str(), net.mtu), ("subnet-ababababababababa", 1500));
+        assert_eq!(net.pools()[0].usable(), 251);
+    }
+
+    #[test]
+    fn on_a_lan_a_range_is_needed_and_the_host_routes_by_its_own_address() {
+        assert!(matches!(cidr("192.168.1.0/24"), Err(SubnetError::NeedsRange { .. })));
+        let net = wish(|r| {
+            r.cidr = "192.168.1.0/24".parse().ok();
+            r.ip_range = "192.168.1.48/29".parse().ok();
+        })
+        .unwrap();
+        let part = net.subnet.clone().unwrap();
+        assert_eq!((part.backend.to_string().as_str(), part.nat, net.mtu), ("macvlan:bridge", false, 9001));
+        assert_eq!(net.gateway4().to_string(), "192.168.1.50/24");
+        assert!(part.shares_parent() && net.host_addresses().is_empty());
+        assert_eq!(net.pools()[0].usable(), 7, "the host's own is passed by");
+    }
+
+    #[test]
+    fn a_router_of_somebody_else_leaves_the_host_an_address_of_its_own() {
+        let net = wish(|r| {
+            r.backend = "macvlan".parse().unwrap();
+            r.gateways = vec!["10.0.2.254".parse().unwrap()];
+        })
+        .unwrap();
+        assert_eq!(net.host_addresses()[0].to_string(), "10.0.2.4/24");
+        assert_eq!((net.pools()[0].usable(), net.subnet.unwrap().nat), (249, false), "without the router's and its own");
+        let private = wish(|r| r.backend = "macvlan:private".parse().unwrap()).unwrap();
+        assert!(!private.has_host_link() && private.host_addresses().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let text = |r: Result<Network, SubnetError>| r.unwrap_err().to_string();
+        assert!(text(cidr("10.0.2.0/29")).contains("from /16 to /28"));
+        assert!(text(cidr("10.0.0.0/15")).contains("from /16 to /28"));
+        assert!(text(cidr("10.0.2.7/24")).ends_with("write 10.0.2.0/24"));
+        assert!(text(cidr("10.7.8.0/24")).contains("overlaps 10.7.0.0/20 of the subnet other"));
+        assert!(text(cidr("10.8.0.0/16")).contains("overlaps 10.8.0.0/24 of the link tun0"));
+        assert!(text(wish(|r| r.cidr = None)).contains("IPv4 cannot be switched off"));
+        assert!(text(wish(|r| r.ipv6_cidr = "fd00:1::/56".parse().ok())).contains("IPv6 subnets of /64"));
+        assert!(text(wish(|r| r.name = "other".parse().ok())).contains("taken by a subnet"));
+        assert!(text(wish(|r| r.gateways = vec!["10.0.9.1".parse().unwrap()])).contains("is not within 10.0.2.0/24"));
+        for bad in ["0", "4095", "9-3", "x"] {
+            let refused = wish(|r| (r.backend, r.vlans) = (Backend::Vlan, Some(bad.into())));
+            assert!(matches!(refused, Err(SubnetError::Vlans(_))), "{bad}");
+        }
+        assert!(wish(|r| (r.backend, r.vlans) = (Backend::Vlan, Some("100-199".into()))).is_ok());
+    }
+}
