@@ -4,7 +4,7 @@ use crate::cni::CniCommand;
 use crate::listing::ListArgs;
 use crate::run_args::RunArgs;
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
-use crate::vpc_args::{EniCommand, SubnetCommand};
+use crate::vpc_args::{EniCommand, PrefixListCommand, SgCommand, SubnetCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -166,6 +166,12 @@ pub(crate) enum Command {
     /// List and show the interfaces of awsvpc tasks
     #[command(subcommand)]
     Eni(EniCommand),
+    /// Make, list, show, change and remove security groups
+    #[command(subcommand)]
+    Sg(SgCommand),
+    /// Make, list and remove prefix lists, for rules of security groups
+    #[command(subcommand)]
+    PrefixList(PrefixListCommand),
     /// Ask a registry whether it accepts you, and remember user and password for it
     Login(LoginArgs),
     /// Forget user and password of a registry

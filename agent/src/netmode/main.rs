@@ -12,6 +12,7 @@ mod credentials;
 mod doctor;
 mod failure;
 mod foreground;
+mod groups;
 mod images;
 mod listing;
 mod login;
@@ -94,6 +95,8 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Network(command) => network::network(&client, command, shown),
         Command::Subnet(command) => vpc::subnet(&client, command, &cli.global),
         Command::Eni(command) => vpc::eni(&client, command, &cli.global),
+        Command::Sg(command) => groups::sg(&client, command, &cli.global),
+        Command::PrefixList(command) => groups::prefix_list(&client, command, &cli.global),
         Command::Login(args) => login::login(&client, args, listed),
         Command::Logout { registry } => login::logout(registry.as_deref().unwrap_or_default()),
         Command::Pull { image } => images::pull(&client, image, listed),

@@ -5,11 +5,12 @@ use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::run_args::{LimitArgs, NetArgs, RunArgs};
 use crate::values::{self, refused};
-use crate::vpc_args::SubnetCreateArgs;
+use crate::vpc_args::{RulesArgs, SubnetCreateArgs};
 use ipnetwork::IpNetwork;
 use netmode_model::api::{
     AttachRequest, ContainerSpec, ExecRequest, NetOptions, NetnsRef, NetworkRef, RunRequest, UpdateRequest,
 };
+use netmode_model::group::{Direction, GroupRequest, PrefixList, RulesRequest, Traffic};
 use netmode_model::image::PullPolicy;
 use netmode_model::mode::UnknownMode;
 use netmode_model::vpc::SubnetRequest;
@@ -357,4 +358,29 @@ pub(crate) fn subnet(args: &SubnetCreateArgs) -> Result<SubnetRequest> {
         availability_zone: args.availability_zone.clone(),
         dry_run: args.dry_run,
     })
+}
+
+/// The request of `netmode sg create`.
+pub(crate) fn group(name: &str, description: &str) -> GroupRequest {
+    GroupRequest { group_name: name.into(), description: description.into() }
+}
+
+/// The request of `netmode sg authorize`, and of `revoke` but for what only that has.
+pub(crate) fn rules(args: &RulesArgs) -> Result<RulesRequest> {
+    let traffic = Traffic::of_flags(&args.protocol, args.port.as_deref());
+    Ok(RulesRequest {
+        direction: if args.egress { Direction::Egress } else { Direction::Ingress },
+        traffic: Some(traffic.map_err(|error| Failure::invalid(format!("--protocol and --port: {error}")))?),
+        cidrs: args.cidr.iter().map(|text| prefix("--cidr", text)).collect::<Result<_>>()?,
+        groups: args.peers.clone(),
+        prefix_lists: args.prefix_list.clone(),
+        description: args.description.clone(),
+        ..RulesRequest::default()
+    })
+}
+
+/// The request of `netmode prefix-list set`.
+pub(crate) fn prefix_list(name: &str, entries: &[String]) -> Result<PrefixList> {
+    let entries = entries.iter().map(|text| prefix("--entry", text)).collect::<Result<_>>()?;
+    Ok(PrefixList { prefix_list_name: name.into(), entries, ..PrefixList::default() })
 }

@@ -90,3 +90,102 @@ pub(crate) enum EniCommand {
         enis: Vec<String>,
     },
 }
+
+/// `netmode sg`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SgCommand {
+    /// List security groups
+    Ls(ListArgs),
+    /// Show security groups with their rules
+    Show {
+        /// Names or ids
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
+    },
+    /// Make a security group (nothing comes in, everything may go out) and print its id
+    Create {
+        /// What it is for
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Its name
+        name: String,
+    },
+    /// Remove security groups that nobody carries
+    #[command(visible_alias = "delete")]
+    Rm {
+        /// Names or ids
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
+    },
+    /// Let something pass: adds a rule for each peer and prints their ids
+    Authorize(RulesArgs),
+    /// Take rules away; connections that they have let pass go on
+    Revoke {
+        /// A rule by its id
+        #[arg(long, value_name = "RULE")]
+        rule: Vec<String>,
+        /// Cut the connections of the group's tasks as well
+        #[arg(long)]
+        cut: bool,
+        #[command(flatten)]
+        rules: RulesArgs,
+    },
+    /// Show what is open to a task, and by which rule
+    Effective {
+        /// Name, id or beginning of an id
+        task: String,
+    },
+}
+
+/// Rules of `netmode sg authorize` and `revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    /// What comes to the task (the default)
+    #[arg(long, conflicts_with = "egress")]
+    pub(crate) ingress: bool,
+    /// What the task sends
+    #[arg(long)]
+    pub(crate) egress: bool,
+    /// tcp, udp, icmp, icmpv6, a number, or all
+    #[arg(long, default_value = "all")]
+    pub(crate) protocol: String,
+    /// A port, FIRST-LAST, or for icmp TYPE[/CODE]; all where none is given
+    #[arg(long, value_name = "PORT", allow_hyphen_values = true)]
+    pub(crate) port: Option<String>,
+    /// Addresses
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
+    pub(crate) cidr: Vec<String>,
+    /// The tasks of a security group
+    #[arg(long = "group", visible_alias = "source-group", value_name = "GROUP", value_delimiter = ',')]
+    pub(crate) peers: Vec<String>,
+    /// A prefix list
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) prefix_list: Vec<String>,
+    /// What it is for
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+    /// The group, by name or id
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: String,
+}
+
+/// `netmode prefix-list`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PrefixListCommand {
+    /// List prefix lists
+    Ls,
+    /// Make a prefix list, or give one other entries
+    Set {
+        /// A prefix
+        #[arg(long, required = true, value_name = "PREFIX", value_delimiter = ',')]
+        entry: Vec<String>,
+        /// Its name
+        name: String,
+    },
+    /// Remove prefix lists that no rule names
+    Rm {
+        /// Names or ids
+        #[arg(required = true, value_name = "LIST")]
+        lists: Vec<String>,
+    },
+}

@@ -76,7 +76,10 @@ pub fn admit(
         // Last: a request that is refused must not make the default subnet appear.
         let place = vpc::place(agent, &record.request.net, intent == Intent::Make)?;
         record.networks = Some(vec![NetworkUse::first(&place.network, &record.request.net)]);
+        vpc::keeps_walls(agent, &place, &record.request)?;
         (record.or_else, record.groups) = (place.or_else, place.groups);
+    } else if !record.request.net.security_groups.is_empty() {
+        record.groups = vpc::groups(agent, &record.request.net, intent == Intent::Make)?;
     }
     Ok(record)
 }

@@ -106,6 +106,7 @@ impl Agent {
         self.until_free(request);
         let endpoint = self.engine.attach(request)?;
         self.relays.begin(&self.engine, endpoint.id);
+        vpc::joined(&self.engine, &endpoint);
         let micros = begun.elapsed().as_micros() as u64;
         tracing::debug!(endpoint = %endpoint.id, owner = endpoint.owner.name, mode = %endpoint.mode, micros, "attached");
         Ok(endpoint)
@@ -134,9 +135,11 @@ impl Agent {
     pub fn detach(&self, endpoint: Id) {
         let begun = Instant::now();
         self.relays.end(endpoint);
+        let leaves = self.engine.endpoint(endpoint);
         for failure in self.engine.detach(endpoint) {
             tracing::warn!(%endpoint, %failure, "could not be taken back");
         }
+        vpc::left(&self.engine, leaves);
         let micros = begun.elapsed().as_micros() as u64;
         tracing::debug!(%endpoint, micros, "detached");
     }

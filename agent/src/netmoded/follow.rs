@@ -207,7 +207,8 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
         let seen = agent.linux.observe(&endpoint::namespaces(&endpoints))?;
         let closed = agent.forwarding.elements()?;
         let (settings, attachments) = (agent.engine.settings(), agent.engine.attachment_elements());
-        let desired = Desired { settings, networks: &networks, endpoints: &endpoints, closed, attachments };
+        let walls = agent.engine.host_walls();
+        let desired = Desired { settings, networks: &networks, endpoints: &endpoints, closed, attachments, walls };
         desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)
     });
     match steps.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))? {

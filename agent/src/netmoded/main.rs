@@ -191,6 +191,7 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
         tracing::warn!(%error, "the service manager could not be told");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    vpc::stand_again(&agent);
     loop {
         tokio::select! {
             _ = term.recv() => break,

@@ -21,6 +21,8 @@ pub struct Desired<'a> {
     pub closed: Vec<Element>,
     /// What CNI's attachments need.
     pub attachments: Vec<(TableName, Element)>,
+    /// The table of security groups with its elements, where there are groups.
+    pub walls: Option<(Ruleset, Vec<Element>)>,
 }
 
 impl Desired<'_> {
@@ -98,13 +100,16 @@ impl Desired<'_> {
         let networks = self.networks.iter().flat_map(bridge::network_elements);
         let closed = self.closed.iter().cloned();
         let inet = networks.chain(closed).map(|e| (TableName::inet(&self.settings.table), e));
-        inet.chain(self.endpoints.iter().flat_map(of_endpoint)).chain(self.attachments.iter().cloned()).collect()
+        let walls = self.walls.iter().flat_map(|(r, elements)| elements.iter().map(|e| (r.table.clone(), e.clone())));
+        let ours = inet.chain(self.endpoints.iter().flat_map(of_endpoint)).chain(walls);
+        ours.chain(self.attachments.iter().cloned()).collect()
     }
 
     /// Leaves the tables as they are if they are right; else makes them anew in one transaction, so that no packet sees
     /// a gap. Tells whether they were made.
     fn tables(&self, kernel: &Kernel, seen: &Observed, when: Table) -> Result<bool, OpError> {
-        let rules = ruleset::rulesets(self.settings);
+        let mut rules = ruleset::rulesets(self.settings);
+        rules.extend(self.walls.iter().map(|(ruleset, _)| ruleset.clone()));
         let elements = self.elements();
         let present = Present::new(seen);
         let guard = TableName::bridge(&self.settings.table);

@@ -80,7 +80,9 @@ pub fn plan(agent: &Agent, how: ResetRequest) -> Vec<String> {
 /// What takes the networks, the guard and the tables away, oldest first.
 fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
     let settings = agent.engine.settings();
-    let tables = ruleset::rulesets(settings).into_iter().map(|r| Inverse::Op(Op::TableDel { table: r.table }));
+    let walls = agent.engine.host_walls().map(|(ruleset, _)| ruleset);
+    let tables = ruleset::rulesets(settings).into_iter().chain(walls);
+    let tables = tables.map(|r| Inverse::Op(Op::TableDel { table: r.table }));
     let mut steps: Vec<Inverse> = tables.collect();
     let made = networks.iter().flat_map(|n| bridge::network_up(n, settings));
     for op in bridge::host_up(settings).into_iter().chain(made) {
@@ -97,7 +99,7 @@ fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
 /// Directories that hold nothing but what agents wrote. Others may lie beside them.
 fn ours(agent: &Agent) -> Vec<PathBuf> {
     let of = |dir: &Path, names: &[&str]| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
-    let mut all = of(&agent.state_dir, &["tasks", "networks", "subnets", "groups", "containers", "images"]);
+    let mut all = of(&agent.state_dir, &["tasks", "networks", "subnets", "groups", "prefix-lists", "containers", "images"]);
     all.extend(of(&agent.run_dir, &["endpoints", "attachments", "c", "exits", "runtime"]));
     all.retain(|dir| dir.is_dir());
     all

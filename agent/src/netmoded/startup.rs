@@ -16,6 +16,7 @@ use netmode_engine::converge::Present;
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
 use netmode_engine::settings::HostFacts;
 use netmode_engine::store::{self, FileStore, Kind, Store};
+use netmode_engine::vpc::{self, Group, Groups};
 use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes};
 use netmode_kernel::Kernel;
 use netmode_model::nft::Family;
@@ -70,14 +71,17 @@ pub fn start(
     told(&guests.set_aside);
     let whole = guests.records.iter().filter(|guest| guest.ready && !guest.leaving);
     let attachments = whole.flat_map(|guest| guest.elements(&settings.table)).collect();
-    let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing, closed, attachments };
+    let groups = groups(&*store)?;
+    let walls = (!groups.groups.is_empty()).then(|| vpc::host_walls(&groups, &networks, &standing, &settings));
+    let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing, closed, attachments, walls };
     let steps = desired.restore(kernel, &linux, &seen, Table::Always)?;
     forwarding.switch_on(Family::V4)?;
     if with_v6 {
         forwarding.switch_on(Family::V6)?;
     }
     tracing::info!(steps, adopted = standing.len(), "compared what is recorded and what is");
-    let engine = Engine::new(settings, networks, Arc::new(linux.clone()), Arc::new(linux.clone()), store.clone());
+    let outside = Arc::new(linux.clone());
+    let engine = Engine::new(settings, networks, groups, outside.clone(), outside, store.clone());
     for endpoint in gone {
         clear(&engine, &linux, &*store, &endpoint);
     }
@@ -91,6 +95,18 @@ pub fn start(
     // Sockets of endpoints that are no more.
     legacy.inherited.clear();
     Ok(Started { engine: Arc::new(engine), linux, store, forwarding })
+}
+
+/// Security groups and prefix lists, as recorded.
+fn groups(store: &dyn Store) -> anyhow::Result<Groups> {
+    let groups = store::list::<Group>(store, Kind::Group, vpc::groups::VERSION.into())?;
+    let lists = store::list::<vpc::groups::List>(store, Kind::PrefixList, vpc::groups::VERSION.into())?;
+    told(&groups.set_aside);
+    told(&lists.set_aside);
+    Ok(Groups {
+        groups: groups.records.into_iter().map(|g| (g.id.clone(), g)).collect(),
+        lists: lists.records.into_iter().map(|l| (l.list.prefix_list_id.clone(), l.list)).collect(),
+    })
 }
 
 fn told(set_aside: &[String]) {

@@ -17,6 +17,7 @@
 mod body;
 mod call;
 mod error;
+mod groups;
 mod head;
 mod images;
 mod path;

@@ -11,6 +11,7 @@ use crate::outside::{Apply, Hold, HoldFailure, Kept};
 use crate::ports::Within;
 use crate::settings::Settings;
 use crate::store::{self, Kind, Store, StoreError};
+use crate::vpc::Groups;
 use netmode_model::api::NetOptions;
 use netmode_model::op::OpError;
 use netmode_model::{HostAddr, Id, IfName, Inverse, Plan, PortRange, PortSpec, Protocol, Published, RequestedMode};
@@ -82,6 +83,8 @@ pub struct Engine {
     pub(crate) leaving: Mutex<HashMap<IfName, Endpoint>>,
     /// What CNI's reference plugins have made.
     pub(crate) cni: Attachments,
+    /// Security groups. Written only by who holds [`Engine::changing`] for writing.
+    pub(crate) groups: RwLock<Groups>,
 }
 
 /// What a request has reserved: given back unless it is [kept](Reserved::keep).
@@ -96,6 +99,7 @@ impl Engine {
     pub fn new(
         settings: Settings,
         networks: Vec<Network>,
+        groups: Groups,
         outside: Arc<dyn Apply>,
         hold: Arc<dyn Hold>,
         store: Arc<dyn Store>,
@@ -111,6 +115,7 @@ impl Engine {
             changing: RwLock::default(),
             leaving: Mutex::default(),
             cni: Attachments::default(),
+            groups: RwLock::new(groups),
         }
     }
 
@@ -190,7 +195,7 @@ impl Engine {
         let cursor = self.leases().ports.cursor();
         let reserved = self.reserve(request)?;
         let endpoint = reserved.endpoint();
-        let plan = modes::attach(&endpoint, &self.settings);
+        let plan = modes::attach(&endpoint, self.walls(&endpoint), &self.settings);
         drop(reserved);
         // The port that was shown is the one that the next request gets.
         self.leases().ports.turn_back(cursor);
@@ -204,9 +209,10 @@ impl Engine {
     pub fn attach(&self, request: &Attach) -> Result<Endpoint, AttachError> {
         let reserved = self.reserve(request)?;
         let mut endpoint = reserved.endpoint();
-        let plan = modes::attach(&endpoint, &self.settings);
         self.record(&endpoint)?;
         let changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+        // Not before: groups change while nobody attaches.
+        let plan = modes::attach(&endpoint, self.walls(&endpoint), &self.settings);
         let undo = match self.outside.apply(&plan.ops) {
             Ok(undo) => undo,
             Err(refused) => {
@@ -238,7 +244,8 @@ impl Engine {
     pub fn detach(&self, id: Id) -> Vec<OpError> {
         let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
         let Some(Live { record, kept, _left }) = lock(&self.live).remove(&id) else { return Vec::new() };
-        let plan = modes::detach(&record, &self.settings);
+        let mut plan = modes::detach(&record, &self.settings);
+        plan.ops.extend(record.link.iter().flat_map(|link| self.unwall(link)));
         // Taken back as an inverse is: one step's failure does not keep the next from being taken.
         // Before the namespace is dropped: the kernel may take the link away before that call returns.
         if let Some(link) = &record.link {

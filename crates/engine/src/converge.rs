@@ -94,6 +94,12 @@ impl<'a> Present<'a> {
                 whole && sets && t.chains.len() == ruleset.chains.len()
             }),
             Op::TableDel { table: name } => table(name).is_none(),
+            Op::SetAdd { table: name, set } => table(name).is_some_and(|t| t.sets.contains(&set.name)),
+            Op::SetDel { table: name, set } => table(name).is_none_or(|t| !t.sets.contains(&set.name)),
+            Op::ChainSet { table: name, chain, .. } => {
+                table(name).is_some_and(|t| t.chains.get(&chain.name) == Some(&chain.rules.len()))
+            }
+            Op::ChainDel { table: name, chain } => table(name).is_none_or(|t| !t.chains.contains_key(&chain.name)),
             Op::ElementAdd { table: name, element } => table(name).is_some_and(|t| t.elements.contains(element)),
             Op::ElementDel { table: name, element } => table(name).is_none_or(|t| !t.elements.contains(element)),
         }
@@ -103,7 +109,7 @@ impl<'a> Present<'a> {
 /// The steps that an endpoint stands on, as far as they can be seen: into a namespace that was handed over the
 /// agent cannot look any more after its restart.
 pub fn expected(endpoint: &Endpoint, settings: &Settings, seen: &Observed) -> Vec<Op> {
-    let mut ops = modes::attach(endpoint, settings).ops;
+    let mut ops = modes::attach(endpoint, Vec::new(), settings).ops;
     if let NetnsUse::Foreign(name) = &endpoint.netns
         && !seen.netns.contains(name)
     {

@@ -125,6 +125,9 @@ pub struct EndpointLink {
     /// How fast it is.
     #[serde(default, skip_serializing_if = "NetRate::is_unlimited")]
     pub rate: NetRate,
+    /// Its security groups, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// What makes it an ENI: it may have no end on the host then, whatever `host_dev` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eni: Option<Eni>,
@@ -134,6 +137,21 @@ impl EndpointLink {
     /// Whether it has an end on the host.
     pub fn has_host_end(&self) -> bool {
         self.eni.as_ref().is_none_or(|eni| eni.backend == Backend::Veth)
+    }
+
+    /// Its security groups, by id.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// Whether its groups stand in its own namespace, since the host does not see its packets.
+    pub fn walled_inside(&self) -> bool {
+        !self.groups.is_empty() && !self.has_host_end()
+    }
+
+    /// Whether its groups stand on the host.
+    pub fn walled_by_host(&self) -> bool {
+        !self.groups.is_empty() && self.has_host_end()
     }
 
     /// The route to a router. One that is no neighbour of its address is on the link all the same.

@@ -290,6 +290,7 @@ impl Lan {
             isolated: !self.network.icc,
             addrs,
             rate: request.net.net_rate,
+            groups: request.groups.clone(),
             eni,
         }
     }
@@ -303,7 +304,6 @@ impl Lan {
             backend: subnet.backend,
             parent: subnet.parent.clone(),
             vlan: (first..=last).find(|id| subnet.backend == Backend::Vlan && !self.vlans.contains_key(id)),
-            groups: request.groups.clone(),
             best_effort: request.net.sg_best_effort,
             name: named.unwrap_or_default(),
         }

@@ -93,8 +93,8 @@ fn admit_eni(net: &NetOptions) -> Result<(), AttachError> {
     }
 }
 
-/// The plan that attaches an endpoint. Host mode's is empty.
-pub fn attach(ep: &Endpoint, settings: &Settings) -> Plan {
+/// The plan that attaches an endpoint. Host mode's is empty. `walls` stand before there is a link.
+pub fn attach(ep: &Endpoint, walls: Vec<Op>, settings: &Settings) -> Plan {
     let Some(netns) = ep.netns.name() else { return Plan::default() };
     let at = Place::Netns(netns.clone());
     let mut plan = Plan::default();
@@ -110,6 +110,7 @@ pub fn attach(ep: &Endpoint, settings: &Settings) -> Plan {
             plan.ops.extend(variables.into_iter().map(set));
         }
     }
+    plan.ops.extend(walls);
     if let Some(link) = &ep.link {
         plan.ops.extend(match &link.eni {
             Some(eni) => vpc::plan::attach(ep, link, eni, &at, settings),

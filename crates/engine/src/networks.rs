@@ -114,7 +114,9 @@ impl Engine {
 
     fn make<E: From<OpError> + From<StoreError>>(&self, network: &Network) -> Result<(), E> {
         store::put(&*self.store, network.record(), &network.name, network)?;
-        self.outside.apply(&bridge::network_up(network, self.settings()))?;
+        let mut ops = bridge::network_up(network, self.settings());
+        ops.extend(self.subnet_wall(network));
+        self.outside.apply(&ops)?;
         Ok(())
     }
 
@@ -156,7 +158,10 @@ impl Engine {
     /// # Errors
     /// The first step that the kernel refused; the others were taken all the same.
     pub fn unmake(&self, network: &Network) -> Result<(), OpError> {
-        let steps = bridge::network_down(network, self.settings()).into_iter().rev().map(Inverse::Op).collect();
+        let mut steps: Vec<Inverse> =
+            bridge::network_down(network, self.settings()).into_iter().rev().map(Inverse::Op).collect();
+        // Taken back last: nothing of the subnet passes while its link is there.
+        steps.splice(0..0, self.subnet_wall(network).map(|op| op.inverse()));
         self.outside.undo(steps).into_iter().next().map_or(Ok(()), Err)
     }
 

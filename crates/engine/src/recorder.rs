@@ -54,7 +54,13 @@ impl Paper {
     fn carry_out(&mut self, op: &Op) -> Result<Inverse, i32> {
         let text = op.to_string();
         match op {
-            Op::AddrDel { .. } | Op::RouteDel(_) | Op::RuleDel(_) | Op::ProhibitDel(_) | Op::ElementDel { .. } => {
+            Op::AddrDel { .. }
+            | Op::RouteDel(_)
+            | Op::RuleDel(_)
+            | Op::ProhibitDel(_)
+            | Op::ElementDel { .. }
+            | Op::SetDel { .. }
+            | Op::ChainDel { .. } => {
                 let Inverse::Op(added) = op.inverse() else { return Err(22) };
                 let added = added.to_string();
                 self.holds.remove(&added).map(|_| op.inverse()).ok_or(2)
@@ -72,6 +78,12 @@ impl Paper {
             Op::TableDel { .. } => {
                 self.holds.retain(|step, _| !step.starts_with("nft "));
                 Ok(Inverse::Nothing)
+            }
+            Op::ChainSet { table, before: Some(before), .. } => {
+                let earlier = Op::ChainSet { table: table.clone(), chain: before.clone(), before: None };
+                self.holds.remove(&earlier.to_string());
+                self.holds.insert(text, 1);
+                Ok(op.inverse())
             }
             Op::Sysctl { at, key, value } => {
                 *self.holds.entry(text).or_default() += 1;

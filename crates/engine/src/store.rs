@@ -20,6 +20,8 @@ pub enum Kind {
     Subnet,
     /// A security group; durable.
     Group,
+    /// A prefix list; durable.
+    PrefixList,
     /// A task; durable.
     Task,
     /// What a CNI plugin has made; on tmpfs.
@@ -28,8 +30,15 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Endpoint, Self::Network, Self::Subnet, Self::Group, Self::Task, Self::Attachment];
+    pub const ALL: [Self; 7] = [
+        Self::Endpoint,
+        Self::Network,
+        Self::Subnet,
+        Self::Group,
+        Self::PrefixList,
+        Self::Task,
+        Self::Attachment,
+    ];
 }
 
 /// A record could not be read or written.
@@ -151,6 +160,7 @@ impl FileStore {
             Kind::Network => self.state_dir.join("networks"),
             Kind::Subnet => self.state_dir.join("subnets"),
             Kind::Group => self.state_dir.join("groups"),
+            Kind::PrefixList => self.state_dir.join("prefix-lists"),
             Kind::Task => self.state_dir.join("tasks"),
             Kind::Attachment => self.run_dir.join("attachments"),
         }
@@ -161,7 +171,7 @@ impl FileStore {
     }
 
     fn write(&self, kind: Kind, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let durable = matches!(kind, Kind::Network | Kind::Subnet | Kind::Group | Kind::Task);
+        let durable = !matches!(kind, Kind::Endpoint | Kind::Attachment);
         let fresh = path.with_extension("new");
         let mut file = File::create(&fresh)?;
         file.write_all(bytes)?;

@@ -36,7 +36,7 @@ fn lab(ipv6: Option<&str>, pool: &str) -> Lab {
     let store = Arc::new(FileStore::open(&dir.join("run"), &dir.join("state")).unwrap());
     let kernel = Recorder::default();
     let outside = Arc::new(kernel.clone());
-    let engine = Engine::new(settings, vec![net], outside.clone(), outside, store.clone());
+    let engine = Engine::new(settings, vec![net], Default::default(), outside.clone(), outside, store.clone());
     Lab { engine, kernel, store, dir }
 }
 

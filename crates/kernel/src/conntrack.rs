@@ -77,6 +77,20 @@ impl Flusher {
     }
 }
 
+/// Forgets every flow that has one of these addresses as an end, in the namespace of the socket.
+pub(crate) fn forget(netlink: &mut Netlink, ends: &[IpAddr]) -> Result<(), Refused> {
+    if count(netlink)? == 0 {
+        return Ok(());
+    }
+    let has = |tuple: &[u8]| [source(tuple), destination(tuple)].iter().flatten().any(|ip| ends.contains(ip));
+    let doomed = netlink.dump(message(0, ConntrackMessage::Get(Vec::new())), |frame| {
+        let flow = frame.body.get(4..)?;
+        let tuples = [cta::TUPLE_ORIG, cta::TUPLE_REPLY].map(|kind| attr(flow, kind).unwrap_or_default());
+        tuples.into_iter().any(has).then(|| Flow::of(frame.body[0], flow))
+    })?;
+    delete(netlink, doomed)
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -121,15 +135,20 @@ fn matching(netlink: &mut Netlink, targets: &[Target], host: &HashSet<IpAddr>) -
         let (asked, answered) = (attr(flow, cta::TUPLE_ORIG)?, attr(flow, cta::TUPLE_REPLY).unwrap_or_default());
         let right = |target: &Target| source(answered).is_some_and(|ip| target.kept.contains(&ip));
         let meant = |target: &Target| matches(target, asked, host) && !right(target) || matches(target, answered, host);
-        targets.iter().any(meant).then(|| {
-            let kept = attrs(flow).filter_map(|(kind, value)| match kind {
-                cta::TUPLE_ORIG => Some(DefaultNla::new(kind | NLA_F_NESTED, value.to_vec())),
-                cta::ID | cta::ZONE => Some(DefaultNla::new(kind, value.to_vec())),
-                _ => None,
-            });
-            Flow { family: frame.body[0], attributes: kept.map(ConntrackAttribute::Other).collect() }
-        })
+        targets.iter().any(meant).then(|| Flow::of(frame.body[0], flow))
     })
+}
+
+impl Flow {
+    /// What deletes a flow, from the attributes that it came with.
+    fn of(family: u8, flow: &[u8]) -> Self {
+        let kept = attrs(flow).filter_map(|(kind, value)| match kind {
+            cta::TUPLE_ORIG => Some(DefaultNla::new(kind | NLA_F_NESTED, value.to_vec())),
+            cta::ID | cta::ZONE => Some(DefaultNla::new(kind, value.to_vec())),
+            _ => None,
+        });
+        Self { family, attributes: kept.map(ConntrackAttribute::Other).collect() }
+    }
 }
 
 fn matches(target: &Target, tuple: &[u8], host: &HashSet<IpAddr>) -> bool {

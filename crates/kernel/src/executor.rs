@@ -8,9 +8,9 @@ use netmode_model::{IfName, Inverse, Op, Place, Rate};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 
-/// Whether an operation belongs into an nf_tables transaction.
-pub(crate) fn is_nft(op: &Op) -> bool {
-    matches!(op, Op::TableAdd(_) | Op::TableDel { .. } | Op::ElementAdd { .. } | Op::ElementDel { .. })
+/// Where the nf_tables transaction is that an operation belongs into, if it does.
+pub(crate) fn nft_place(op: &Op) -> Option<&Place> {
+    op.table().map(|table| &table.at)
 }
 
 /// Carries out an operation that is not nf_tables'.
@@ -87,7 +87,14 @@ pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused
                 Some(previous) => Inverse::Restore { at: at.clone(), key: key.clone(), ours: value.clone(), previous },
             });
         }
-        Op::TableAdd(_) | Op::TableDel { .. } | Op::ElementAdd { .. } | Op::ElementDel { .. } => {
+        Op::TableAdd(_)
+        | Op::TableDel { .. }
+        | Op::SetAdd { .. }
+        | Op::SetDel { .. }
+        | Op::ChainSet { .. }
+        | Op::ChainDel { .. }
+        | Op::ElementAdd { .. }
+        | Op::ElementDel { .. } => {
             return Err(Refused::new(Errno::EINVAL, "an nf_tables operation outside of a transaction"));
         }
     }

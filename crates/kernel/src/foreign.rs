@@ -15,7 +15,7 @@ impl Kernel {
     pub fn foreign(&self) -> Result<Foreign, OpError> {
         let mut reader = locked(&self.reader);
         loop {
-            let read = nft::read_foreign(&mut reader, self.table());
+            let read = nft::read_foreign(&mut reader, self.table_names());
             let foreign = read.map_err(|e| e.of(&"nft list ruleset"))?;
             let tables = nft::tables(&foreign);
             // What changed in a new one while nobody told of it would stay unseen.

@@ -1,14 +1,14 @@
 //! The crate's face: operations in, observations out.
 
 use crate::announce::announce;
-use crate::conntrack::{Flusher, Target};
-use crate::executor::{carry_out, drop_netns, is_gone, is_nft, take_back};
+use crate::conntrack::{self, Flusher, Target};
+use crate::executor::{carry_out, drop_netns, is_gone, nft_place, take_back};
 use crate::hold::Inherited;
 use crate::netns::{NetnsFd, Pool, Registry};
 use crate::nft::{self, Aborted, Owner};
 use crate::wire::{Netlink, Refused};
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use netmode_model::nft::{Element, Ruleset, TableName};
+use netmode_model::nft::{Element, Ruleset, TableName, walls};
 use netmode_model::op::OpError;
 use netmode_model::{Final, IfName, Inverse, Mac, NetnsName, Observed, Op, Place};
 use std::io;
@@ -75,6 +75,7 @@ pub struct Scope<'a> {
 /// Linux, as far as netmode changes it, seen from the namespace it was opened in: "the host".
 pub struct Kernel {
     table: String,
+    walls: String,
     /// The group of links to be deleted that was found empty; 0 before.
     pub(crate) doomed: AtomicU32,
     pub(crate) registry: Arc<Registry>,
@@ -117,7 +118,8 @@ impl Kernel {
         let guest = Mutex::new(Owner::open(None).map_err(io("a netfilter socket"))?);
         let (owner, reader, watched) = (Mutex::new(owner), Mutex::new(reader), Arc::default());
         let doomed = AtomicU32::new(0);
-        Ok(Self { table: config.table, doomed, registry, pool, owner, guest, watched, reader, flows })
+        let walls = walls(&config.table);
+        Ok(Self { table: config.table, walls, doomed, registry, pool, owner, guest, watched, reader, flows })
     }
 
     /// Carries operations out in order and returns what takes them back, newest last.
@@ -129,9 +131,11 @@ impl Kernel {
     /// The first operation that the kernel refuses, after everything before it was taken back.
     pub fn apply(&self, ops: &[Op]) -> Result<Vec<Inverse>, Failed> {
         let mut done = Vec::with_capacity(ops.len());
-        for run in ops.chunk_by(|a, b| is_nft(a) == is_nft(b)) {
-            let result =
-                if run.iter().all(is_nft) { self.transact(run, &mut done) } else { self.steps(run, &mut done) };
+        for run in ops.chunk_by(|a, b| nft_place(a) == nft_place(b)) {
+            let result = match run.first().and_then(nft_place) {
+                Some(at) => self.transact(at, run, &mut done),
+                None => self.steps(run, &mut done),
+            };
             if let Err(error) = result {
                 return Err(Failed { error, undo: self.undo(done) });
             }
@@ -139,11 +143,29 @@ impl Kernel {
         Ok(done)
     }
 
-    fn transact(&self, run: &[Op], done: &mut Vec<Inverse>) -> Result<(), OpError> {
+    fn transact(&self, at: &Place, run: &[Op], done: &mut Vec<Inverse>) -> Result<(), OpError> {
         let ops: Vec<&Op> = run.iter().collect();
-        locked(&self.owner).transact(&ops).map_err(|aborted| name(aborted, &ops))?;
+        self.tables(at, |owner| owner.transact(&ops))
+            .map_err(|why| Aborted { at: None, why })
+            .and_then(|done| done)
+            .map_err(|aborted| name(aborted, &ops))?;
         done.extend(run.iter().map(Op::inverse));
         Ok(())
+    }
+
+    /// Writes tables of a place. Elsewhere than on the host the socket that does is opened at the first time and kept.
+    fn tables<T>(&self, at: &Place, work: impl FnOnce(&mut Owner) -> T) -> Result<T, Refused> {
+        let Place::Netns(netns) = at else { return Ok(work(&mut locked(&self.owner))) };
+        let entry = self.registry.get(netns)?;
+        let owner = match entry.tables.get() {
+            Some(owner) => owner,
+            None => {
+                let place = at.clone();
+                let opened = self.pool.run(move |worker| worker.tables(&place))??;
+                entry.tables.get_or_init(|| Mutex::new(opened))
+            }
+        };
+        Ok(work(&mut locked(owner)))
     }
 
     fn steps(&self, run: &[Op], done: &mut Vec<Inverse>) -> Result<(), OpError> {
@@ -167,20 +189,22 @@ impl Kernel {
     /// what is not there any more counts as done.
     pub fn undo(&self, mut inverses: Vec<Inverse>) -> Vec<OpError> {
         inverses.reverse();
-        let nft = |inverse: &Inverse| matches!(inverse, Inverse::Op(op) if is_nft(op));
+        let nft = |inverse: &Inverse| match inverse {
+            Inverse::Op(op) => nft_place(op).cloned(),
+            _ => None,
+        };
         let mut errors = Vec::new();
         for run in inverses.chunk_by(|a, b| nft(a) == nft(b)) {
-            if run.iter().all(nft) {
-                errors.extend(self.undo_table(run));
-            } else {
-                errors.extend(self.undo_steps(run.to_vec()));
-            }
+            errors.extend(match run.first().and_then(nft) {
+                Some(at) => self.undo_table(&at, run),
+                None => self.undo_steps(run.to_vec()),
+            });
         }
         errors
     }
 
     /// All in one transaction; if something is missing, one by one.
-    fn undo_table(&self, run: &[Inverse]) -> Vec<OpError> {
+    fn undo_table(&self, at: &Place, run: &[Inverse]) -> Vec<OpError> {
         let ops: Vec<&Op> = run
             .iter()
             .filter_map(|inverse| match inverse {
@@ -188,15 +212,22 @@ impl Kernel {
                 _ => None,
             })
             .collect();
-        let mut owner = locked(&self.owner);
-        if owner.transact(&ops).is_ok() {
-            return Vec::new();
-        }
-        let one = |op: &&Op| match owner.transact(&[op]) {
-            Err(aborted) if !is_gone(&aborted.why) => Some(name(aborted, &[op])),
-            _ => None,
+        let work = |owner: &mut Owner| {
+            if owner.transact(&ops).is_ok() {
+                return Vec::new();
+            }
+            let mut one = |op: &&Op| match owner.transact(&[op]) {
+                Err(aborted) if !is_gone(&aborted.why) => Some(name(aborted, &[op])),
+                _ => None,
+            };
+            ops.iter().filter_map(&mut one).collect()
         };
-        ops.iter().filter_map(one).collect()
+        match self.tables(at, work) {
+            Ok(errors) => errors,
+            // With its namespace everything in it is gone.
+            Err(refused) if is_gone(&refused) => Vec::new(),
+            Err(refused) => vec![refused.of(&ops.first().map(ToString::to_string).unwrap_or_default())],
+        }
     }
 
     fn undo_steps(&self, run: Vec<Inverse>) -> Vec<OpError> {
@@ -244,6 +275,17 @@ impl Kernel {
             let addresses = self.pool.run(|worker| worker.route(&Place::Host)?.addresses())??;
             Ok(addresses.into_iter().map(|(_, address)| address.ip()).collect())
         })
+    }
+
+    /// Forgets every tracked flow that has one of these addresses as an end, on the host or in a namespace.
+    ///
+    /// # Errors
+    /// ENOENT without such a namespace; whatever the kernel says to the dump or the deletion.
+    pub fn forget_flows(&self, inside: Option<&NetnsName>, ends: &[IpAddr]) -> Result<(), OpError> {
+        let at = inside.map_or(Place::Host, |name| Place::Netns(name.clone()));
+        let ends = ends.to_vec();
+        let done = self.pool.run(move |worker| conntrack::forget(&mut worker.netfilter(&at)?, &ends));
+        done.and_then(|done| done).map_err(|refused| refused.of(&"conntrack -D"))
     }
 
     fn announce(&self, at: &Place, dev: &IfName, ip: IpAddr, mac: Mac) -> Result<(), Refused> {
@@ -301,7 +343,7 @@ impl Kernel {
         }
         observed.netns = self.registry.pins.list().map_err(|e| e.of(&"ip netns list"))?;
         if scope.table {
-            for table in [TableName::inet(&self.table), TableName::bridge(&self.table)] {
+            for table in [&self.table, &self.walls].map(|name| TableName::inet(name)).into_iter().chain([TableName::bridge(&self.table)]) {
                 let read = nft::read_table(&mut locked(&self.reader), &table);
                 let state = read.map_err(|e| e.of(&format!("nft list table {table}")))?;
                 observed.tables.extend(state.map(|state| (table, state)));
@@ -310,14 +352,15 @@ impl Kernel {
         Ok(observed)
     }
 
-    /// Writes tables with their elements in the place of what is there under their names, and deletes those that shall
+    /// Writes tables of one place with their elements in the place of what is there under their names, and deletes those that shall
     /// be gone, in one transaction: no packet sees a gap.
     ///
     /// # Errors
     /// EPERM if another socket owns a table; whatever the kernel says to a ruleset.
     pub fn replace_tables(&self, tables: &[(Ruleset, Vec<Element>)], gone: &[TableName]) -> Result<(), OpError> {
-        let replaced = locked(&self.owner).replace(tables, gone);
+        let at = tables.first().map_or(&Place::Host, |(ruleset, _)| &ruleset.table.at);
         let text = || tables.iter().map(|(ruleset, _)| Op::TableAdd(ruleset.clone()).to_string()).collect::<String>();
+        let replaced = self.tables(at, |owner| owner.replace(tables, gone)).map_err(|why| why.of(&text()))?;
         replaced.map_err(|aborted| aborted.why.of(&text()))
     }
 
@@ -330,9 +373,9 @@ impl Kernel {
         locked(&self.owner).own(table).map_err(|e| e.of(&format!("nft add table {table} {{ flags owner,persist; }}")))
     }
 
-    /// Name of the tables that are observed and watched.
-    pub(crate) fn table(&self) -> &str {
-        &self.table
+    /// Names of the tables that are observed and watched.
+    pub(crate) fn table_names(&self) -> [&str; 2] {
+        [&self.table, &self.walls]
     }
 
     /// A copy of the socket that may write the table, for a successor.

@@ -75,8 +75,8 @@ const BUFFER: usize = 8 << 20;
 struct Own {
     /// The sockets that we write with.
     ports: [u32; 2],
-    /// Our table.
-    table: String,
+    /// Our tables.
+    tables: [String; 2],
     /// Tables of others that were found to matter.
     watched: Arc<Mutex<nft::Watched>>,
 }
@@ -101,7 +101,7 @@ impl Monitor {
             tables: listen(NETLINK_NETFILTER, &[TABLE_GROUP])?,
             own: Own {
                 ports: [kernel.owner_port(), kernel.guest_port()],
-                table: kernel.table().to_owned(),
+                tables: kernel.table_names().map(str::to_owned),
                 watched: kernel.watched.clone(),
             },
             queue: VecDeque::new(),
@@ -225,7 +225,7 @@ fn table_change(frame: &Frame<'_>, own: &Own) -> Option<Change> {
         return None;
     }
     let table = attr(frame.body.get(4..)?, 1).map(text_of)?;
-    if table == own.table {
+    if own.tables.contains(&table) {
         return Some(Change::Table);
     }
     let (family, attributes) = nft::parts(frame)?;

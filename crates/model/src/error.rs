@@ -57,6 +57,8 @@ codes! {
     NameTaken = "name-taken", 409;
     /// A parent link that is not there, or on which nothing can be made.
     BadParent = "bad-parent", 400;
+    /// A capability that leads round security groups.
+    SgBypass = "security-group-bypass", 400;
     /// An ENI or its task that only its task's end releases.
     Managed = "managed", 409;
     /// No such task, network or object.

@@ -10,6 +10,7 @@ pub mod api;
 pub mod cni;
 pub mod error;
 pub mod foreign;
+pub mod group;
 pub mod id;
 pub mod image;
 pub mod link;

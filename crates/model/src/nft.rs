@@ -3,7 +3,7 @@
 //! The types hold just what netmode's own table needs, so that the kernel's encoder and the text
 //! rendering can both be complete. Sources: `include/uapi/linux/netfilter/nf_tables.h`, nft(8).
 
-use crate::link::{IfName, Mac};
+use crate::link::{IfName, Mac, NetnsName, Place};
 use crate::port::Protocol;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,17 @@ pub struct TableName {
     pub family: TableFamily,
     /// Its name.
     pub name: String,
+    /// Where it is.
+    #[serde(default = "host", skip_serializing_if = "is_host")]
+    pub at: Place,
+}
+
+fn host() -> Place {
+    Place::Host
+}
+
+fn is_host(at: &Place) -> bool {
+    *at == Place::Host
 }
 
 /// A whole table: sets and maps first, then chains with their rules. It never changes while
@@ -190,6 +201,10 @@ pub enum Number {
     IcmpType,
     /// Type of an ICMPv6 message.
     Icmp6Type,
+    /// Code of an ICMP message.
+    IcmpCode,
+    /// Code of an ICMPv6 message.
+    Icmp6Code,
     /// Type of the first option of a neighbour solicitation or advertisement.
     NdOption,
 }
@@ -216,6 +231,22 @@ pub enum Match {
         name: IfName,
         /// Any but it.
         negate: bool,
+    },
+    /// `oifname "eth0"`, or any other link.
+    Oif {
+        /// The link.
+        name: IfName,
+        /// Any but it.
+        negate: bool,
+    },
+    /// The port is within the range, both ends included. The rule must have shown that there are ports.
+    Ports {
+        /// [`Field::Sport`] or [`Field::Dport`].
+        field: Field,
+        /// The least.
+        first: u16,
+        /// The greatest.
+        last: u16,
     },
     /// The fields, concatenated, are an element of the set, or are not.
     In {
@@ -325,13 +356,23 @@ pub enum Datum {
 impl TableName {
     /// A table of family `inet`.
     pub fn inet(name: &str) -> Self {
-        Self { family: TableFamily::Inet, name: name.into() }
+        Self { family: TableFamily::Inet, name: name.into(), at: Place::Host }
+    }
+
+    /// The same in a namespace.
+    pub fn within(self, netns: NetnsName) -> Self {
+        Self { at: Place::Netns(netns), ..self }
     }
 
     /// A table of family `bridge`.
     pub fn bridge(name: &str) -> Self {
-        Self { family: TableFamily::Bridge, name: name.into() }
+        Self { family: TableFamily::Bridge, name: name.into(), at: Place::Host }
     }
+}
+
+/// Name of the table of security groups beside the one of this name.
+pub fn walls(table: &str) -> String {
+    format!("{table}_walls")
 }
 
 impl Family {

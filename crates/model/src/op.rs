@@ -1,7 +1,7 @@
 //! Kernel operations, plans, and what takes them back.
 
 use crate::link::{IfName, Mac, NetnsName, Place};
-use crate::nft::{Element, Family, Ruleset, TableName};
+use crate::nft::{Chain, Element, Family, Ruleset, Set, TableName};
 use crate::port::{HostAddr, PortRange, Protocol};
 use crate::rate::Rate;
 use ipnetwork::IpNetwork;
@@ -227,6 +227,36 @@ pub enum Op {
     TableDel {
         /// Which.
         table: TableName,
+    },
+    /// A set or map in a table that is there.
+    SetAdd {
+        /// The table.
+        table: TableName,
+        /// The set.
+        set: Set,
+    },
+    /// The inverse of [`Op::SetAdd`].
+    SetDel {
+        /// The table.
+        table: TableName,
+        /// The set.
+        set: Set,
+    },
+    /// A chain has these rules, whatever it had; it is made where it is not there.
+    ChainSet {
+        /// The table.
+        table: TableName,
+        /// The chain.
+        chain: Chain,
+        /// What it was before; `None` where it is new.
+        before: Option<Chain>,
+    },
+    /// Takes a chain away that nothing leads to.
+    ChainDel {
+        /// The table.
+        table: TableName,
+        /// The chain.
+        chain: Chain,
     },
     /// An element of a set or map; taken is an error (EEXIST).
     ElementAdd {
@@ -475,6 +505,17 @@ pub struct OpError {
 }
 
 impl Op {
+    /// The table that this is done to, if it is one of nf_tables' operations.
+    pub fn table(&self) -> Option<&TableName> {
+        match self {
+            Self::TableAdd(ruleset) => Some(&ruleset.table),
+            Self::TableDel { table } | Self::ElementAdd { table, .. } | Self::ElementDel { table, .. } => Some(table),
+            Self::SetAdd { table, .. } | Self::SetDel { table, .. } => Some(table),
+            Self::ChainSet { table, .. } | Self::ChainDel { table, .. } => Some(table),
+            _ => None,
+        }
+    }
+
     /// The link that this is done to, and where that is; of a route, the one that it leaves by.
     pub fn link(&self) -> Option<(&Place, &IfName)> {
         match self {
@@ -515,6 +556,19 @@ impl Op {
             Self::ProhibitAdd(route) => Inverse::Op(Self::ProhibitDel(*route)),
             Self::ProhibitDel(route) => Inverse::Op(Self::ProhibitAdd(*route)),
             Self::TableAdd(ruleset) => Inverse::Op(Self::TableDel { table: ruleset.table.clone() }),
+            Self::SetAdd { table, set } => Inverse::Op(Self::SetDel { table: table.clone(), set: set.clone() }),
+            Self::SetDel { table, set } => Inverse::Op(Self::SetAdd { table: table.clone(), set: set.clone() }),
+            Self::ChainSet { table, chain, before } => Inverse::Op(match before {
+                Some(before) => Self::ChainSet {
+                    table: table.clone(),
+                    chain: before.clone(),
+                    before: Some(chain.clone()),
+                },
+                None => Self::ChainDel { table: table.clone(), chain: chain.clone() },
+            }),
+            Self::ChainDel { table, chain } => {
+                Inverse::Op(Self::ChainSet { table: table.clone(), chain: chain.clone(), before: None })
+            }
             Self::ElementAdd { table, element } => {
                 Inverse::Op(Self::ElementDel { table: table.clone(), element: element.clone() })
             }

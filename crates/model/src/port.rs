@@ -95,6 +95,11 @@ impl PortRange {
         self.first <= port && port <= self.last
     }
 
+    /// Whether these are all that there are.
+    pub const fn is_all(self) -> bool {
+        self.first == 1 && self.last == u16::MAX
+    }
+
     /// Every port, lowest first.
     pub fn iter(self) -> impl DoubleEndedIterator<Item = u16> {
         self.first..=self.last

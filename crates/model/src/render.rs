@@ -25,6 +25,14 @@ fn tc_command(at: &Place) -> String {
     }
 }
 
+/// `nft`, elsewhere than on the host by `ip netns exec`.
+fn nft_command(table: &TableName) -> String {
+    match &table.at {
+        Place::Host => "nft".into(),
+        Place::Netns(netns) => format!("ip netns exec {netns} nft"),
+    }
+}
+
 /// Text of a person within double quotes for a POSIX shell; such text is only ever shown.
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
@@ -111,17 +119,46 @@ impl Display for Op {
             Self::ProhibitAdd(route) => route.render(f, "add"),
             Self::ProhibitDel(route) => route.render(f, "del"),
             Self::Sysctl { at, key, value } => sysctl(f, at, key, value),
-            Self::TableAdd(ruleset) => write!(f, "nft -f - <<'EOF'\n{ruleset}EOF"),
-            Self::TableDel { table } => write!(f, "nft delete table {table}"),
-            Self::ElementAdd { table, element } => write!(f, "nft add element {table} {element}"),
+            Self::TableAdd(ruleset) => write!(f, "{} -f - <<'EOF'\n{ruleset}EOF", nft_command(&ruleset.table)),
+            Self::TableDel { table } => write!(f, "{} delete table {table}", nft_command(table)),
+            Self::SetAdd { .. } | Self::SetDel { .. } | Self::ChainSet { .. } | Self::ChainDel { .. } => {
+                self.render_part(f)
+            }
+            Self::ElementAdd { table, element } => write!(f, "{} add element {table} {element}", nft_command(table)),
             Self::ElementDel { table, element } => {
-                write!(f, "nft delete element {table} {} {{ {} }}", element.set, Key(&element.key))
+                let (nft, set) = (nft_command(table), &element.set);
+                write!(f, "{nft} delete element {table} {set} {{ {} }}", Key(&element.key))
             }
         }
     }
 }
 
 impl Op {
+    /// A part of a table that is there.
+    fn render_part(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetAdd { table, set } => {
+                let kind = if set.data.is_empty() { "set" } else { "map" };
+                write!(f, "{} add {kind} {table} {} '{{ type {}", nft_command(table), set.name, dotted(&set.key))?;
+                if !set.data.is_empty() {
+                    write!(f, " : {}", dotted(&set.data))?;
+                }
+                f.write_str(if set.interval { "; flags interval; }'" } else { "; }'" })
+            }
+            Self::SetDel { table, set } => write!(f, "{} delete set {table} {}", nft_command(table), set.name),
+            Self::ChainSet { table, chain, .. } => {
+                write!(f, "{} -f - <<'EOF'\nadd chain {table} {}", nft_command(table), chain.name)?;
+                chain.base.iter().try_for_each(|base| write!(f, " {{ {base} }}"))?;
+                write!(f, "\nflush chain {table} {}", chain.name)?;
+                let add = |rule: &Rule| write!(f, "\nadd rule {table} {} {rule}", chain.name);
+                chain.rules.iter().try_for_each(add)?;
+                f.write_str("\nEOF")
+            }
+            Self::ChainDel { table, chain } => write!(f, "{} delete chain {table} {}", nft_command(table), chain.name),
+            _ => Ok(()),
+        }
+    }
+
     /// What is born in, or moved to, another namespace than the command is given in.
     fn render_placed(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let place = |f: &mut Formatter<'_>, at: &Place| match at {
@@ -404,6 +441,8 @@ impl Display for Number {
             Self::UdpDport => "udp dport",
             Self::IcmpType => "icmp type",
             Self::Icmp6Type => "icmpv6 type",
+            Self::IcmpCode => "icmp code",
+            Self::Icmp6Code => "icmpv6 code",
             Self::NdOption => "@th,192,8",
         })
     }
@@ -447,6 +486,9 @@ impl Display for Match {
             }
             Self::Prefix { field, prefix, negate } => write!(f, "{field} {}{prefix}", not(negate)),
             Self::Iif { name, negate } => write!(f, "iifname {}\"{name}\"", not(negate)),
+            Self::Oif { name, negate } => write!(f, "oifname {}\"{name}\"", not(negate)),
+            Self::Ports { field, first, last } if first == last => write!(f, "{field} {first}"),
+            Self::Ports { field, first, last } => write!(f, "{field} {first}-{last}"),
             Self::In { fields, set, negate } => write!(f, "{} {}@{set}", dotted(fields), not(negate)),
             Self::Established => f.write_str("ct state established,related"),
             Self::New => f.write_str("ct state new"),

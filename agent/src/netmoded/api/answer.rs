@@ -82,6 +82,17 @@ fn code_of(text: &[u8]) -> Code {
     Code::BadRequest
 }
 
+/// A name in a body, which serde cannot check where it has a default.
+///
+/// # Errors
+/// It is none.
+pub fn named(what: &str, name: &str) -> Result<String, ApiError> {
+    match name.parse::<Name>() {
+        Ok(name) => Ok(name.to_string()),
+        Err(error) => Err(ApiError::new(Code::Invalid, format!("the {what} needs another name: {error}"))),
+    }
+}
+
 /// A path that the API does not have.
 pub async fn no_such_route() -> Failed {
     Failed(ApiError::new(Code::NotFound, "no such path in this API; see /v1/openapi.json"))

@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod endpoints;
+mod groups;
 mod images;
 mod networks;
 pub mod openapi;
@@ -39,6 +40,13 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/system/reset", get(system::reset_plan).post(system::reset))
         .route("/v1/subnets", get(vpc::subnets).post(vpc::create_subnet))
         .route("/v1/subnets/{subnet}", get(vpc::subnet).delete(vpc::remove_subnet))
+        .route("/v1/security-groups", get(groups::list).post(groups::create))
+        .route("/v1/security-groups/{group}", get(groups::show).delete(groups::remove))
+        .route("/v1/security-groups/{group}/authorize", post(groups::authorize))
+        .route("/v1/security-groups/{group}/revoke", post(groups::revoke))
+        .route("/v1/security-groups/effective/{task}", get(groups::open_to))
+        .route("/v1/prefix-lists", get(groups::lists).post(groups::put_list))
+        .route("/v1/prefix-lists/{list}", delete(groups::remove_list))
         .route("/v1/enis", get(vpc::enis))
         .route("/v1/enis/{eni}", get(vpc::eni).delete(vpc::remove_eni))
         .route("/v1/ports", get(networks::ports))

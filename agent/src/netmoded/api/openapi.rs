@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes and types.
 
-use super::{endpoints, images, networks, streams, system, tasks, vpc};
+use super::{endpoints, groups, images, networks, streams, system, tasks, vpc};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -45,6 +45,16 @@ use utoipa::OpenApi;
         vpc::subnet,
         vpc::create_subnet,
         vpc::remove_subnet,
+        groups::list,
+        groups::show,
+        groups::create,
+        groups::remove,
+        groups::authorize,
+        groups::revoke,
+        groups::open_to,
+        groups::lists,
+        groups::put_list,
+        groups::remove_list,
         vpc::enis,
         vpc::eni,
         vpc::remove_eni,

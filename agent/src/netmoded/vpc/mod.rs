@@ -1,19 +1,20 @@
 //! The VPC of this agent: where a task with an ENI is to be, and the subnet that appears on first use.
 
+pub mod effective;
 mod survey;
 
 pub use survey::survey;
 
 use crate::agent::Agent;
 use crate::clock;
-use netmode_engine::vpc::{VpcError, wish};
-use netmode_engine::{Network, vpc::Surveyed};
-use netmode_model::api::{NetOptions, NetworkRef};
+use netmode_engine::vpc::{Fresh, GroupError, Surveyed, VpcError, wish};
+use netmode_engine::{Endpoint, Engine, Network, modes};
+use netmode_model::api::{NetOptions, NetworkRef, RunRequest};
 use netmode_model::nft::Family;
 use netmode_model::op::OpError;
 use netmode_model::vpc::{Backend, SubnetRequest};
-use netmode_model::{ApiError, Code};
-use std::sync::PoisonError;
+use netmode_model::{ApiError, Code, Id};
+use std::sync::{Arc, PoisonError};
 
 /// Name of the subnet that appears on first use, and of the security group that is always there.
 pub const DEFAULT: &str = "default";
@@ -47,9 +48,6 @@ pub fn place(agent: &Agent, net: &NetOptions, make: bool) -> Result<Place, ApiEr
     if net.subnets.len() > MOST.0 {
         return Err(invalid("subnets can have at most 16 items; name fewer with --subnet"));
     }
-    if net.security_groups.len() > MOST.1 {
-        return Err(invalid("securityGroups can have at most 5 items; name fewer with --security-group"));
-    }
     let mut subnets = Vec::new();
     for reference in &net.subnets {
         let id = agent.engine.subnet(reference)?.name;
@@ -61,7 +59,100 @@ pub fn place(agent: &Agent, net: &NetOptions, make: bool) -> Result<Place, ApiEr
         subnets.push(default_subnet(agent, make)?.name);
     }
     let network = subnets.remove(0);
-    Ok(Place { network, or_else: subnets, groups: Vec::new() })
+    Ok(Place { network, or_else: subnets, groups: groups(agent, net, make)? })
+}
+
+/// Ids of the security groups of a task; the default one, which `make` makes, where it names none.
+///
+/// # Errors
+/// No such group, or too many of them.
+pub fn groups(agent: &Agent, net: &NetOptions, make: bool) -> Result<Vec<String>, ApiError> {
+    if net.security_groups.len() > MOST.1 {
+        let text = "securityGroups can have at most 5 items; name fewer with --security-group";
+        return Err(ApiError::new(Code::Invalid, text));
+    }
+    // Without a group there is nothing yet that could be planned with.
+    if !make && net.security_groups.is_empty() && agent.engine.groups().find(DEFAULT).is_none() {
+        return Ok(Vec::new());
+    }
+    with_ids(4, |fresh| agent.engine.group_ids(&net.security_groups, fresh))
+}
+
+/// Capabilities by which a process could take its namespace's rules away, send past them, or move the link.
+const ROUND: [&str; 4] = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "ALL"];
+
+/// A task whose groups stand in its own namespace may not have what leads round them, unless that was asked for.
+///
+/// # Errors
+/// The capability.
+pub fn keeps_walls(agent: &Agent, place: &Place, request: &RunRequest) -> Result<(), ApiError> {
+    let all = std::iter::once(&place.network).chain(&place.or_else);
+    let inside = |name: &String| {
+        let network = agent.engine.lookup(name);
+        network.and_then(|n| n.subnet).filter(|s| !s.routed()).map(|s| s.title)
+    };
+    let Some(subnet) = all.into_iter().find_map(inside) else { return Ok(()) };
+    let spec = &request.container;
+    let bare = |cap: &String| cap.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
+    let round = spec.cap_add.iter().map(bare).find(|cap| ROUND.contains(&cap.as_str()));
+    let what = if spec.privileged { Some("--privileged".to_owned()) } else { round.map(|cap| format!("--cap-add {cap}")) };
+    match what {
+        Some(what) if !request.net.sg_best_effort => Err(ApiError::new(
+            Code::SgBypass,
+            format!(
+                "{what} would let the task go round its security groups, which stand in its own namespace on the subnet {subnet}; leave it out, use a subnet on veth, or accept that with --sg-best-effort"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Work that needs up to so many ids.
+///
+/// # Errors
+/// No random numbers, or the work's own.
+pub fn with_ids<T>(
+    count: usize,
+    work: impl FnOnce(Fresh<'_>) -> Result<T, GroupError>,
+) -> Result<T, ApiError> {
+    let ids = (0..count).map(|_| clock::fresh_id()).collect::<Result<Vec<Id>, _>>();
+    let mut ids = ids.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?.into_iter();
+    let mut fresh = || ids.next().unwrap_or_else(|| unreachable!("the caller knows how many are needed"));
+    work(&mut fresh).map_err(ApiError::from)
+}
+
+/// Others' walls are told of an endpoint that has come: behind the reply.
+pub fn joined(engine: &Arc<Engine>, endpoint: &Endpoint) {
+    if endpoint.link.as_ref().is_some_and(|l| !l.groups().is_empty()) {
+        let (engine, endpoint) = (engine.clone(), endpoint.clone());
+        tokio::task::spawn_blocking(move || engine.tell_members(&endpoint));
+    }
+}
+
+/// The same of one that has gone.
+pub fn left(engine: &Arc<Engine>, endpoint: Option<Endpoint>) {
+    if let Some(endpoint) = endpoint.filter(|e| e.link.as_ref().is_some_and(|l| !l.groups().is_empty())) {
+        let engine = engine.clone();
+        tokio::task::spawn_blocking(move || engine.forget_member(&endpoint));
+    }
+}
+
+/// Puts the walls in tasks' own namespaces up again: the agent before this one may have ended while it changed them.
+pub fn stand_again(agent: &Arc<Agent>) {
+    let agent = agent.clone();
+    tokio::task::spawn_blocking(move || {
+        for endpoint in agent.engine.endpoints() {
+            let again = agent.engine.exclusively(|| match agent.engine.inner_walls(&endpoint) {
+                Some(walls) if agent.engine.endpoint(endpoint.id).is_some() => {
+                    agent.kernel.replace_tables(&[walls], &[])
+                }
+                _ => Ok(()),
+            });
+            if let Err(error) = again {
+                tracing::warn!(owner = endpoint.owner.name, %error, "its security groups were not compared");
+            }
+        }
+    });
 }
 
 /// What only a task with an ENI can have.
@@ -69,7 +160,9 @@ pub fn place(agent: &Agent, net: &NetOptions, make: bool) -> Result<Place, ApiEr
 /// # Errors
 /// ECS' words.
 pub fn only_for_eni(net: &NetOptions, network: &NetworkRef) -> Result<(), ApiError> {
-    if net.subnets.is_empty() && net.security_groups.is_empty() {
+    // In bridge mode groups are an extension of ours.
+    let bridge = matches!(network, NetworkRef::Named(_)) || matches!(network, NetworkRef::Mode(m) if modes::needs(m.effective()).link);
+    if net.subnets.is_empty() && (bridge || net.security_groups.is_empty()) {
         return Ok(());
     }
     let text = format!("{NOT_VALID} Leave out --subnet and --security-group, or replace {network} by awsvpc");
@@ -152,6 +245,24 @@ pub fn remove(agent: &Agent, reference: &str) -> Result<Network, VpcError> {
     let removed = agent.engine.remove_subnet(&subnet.name);
     agent.beside.look_again();
     removed
+}
+
+/// Forgets the tracked flows of every task that carries a group: what is not let in any more ends now, and what still
+/// is begins anew.
+///
+/// # Errors
+/// There is no such group, or the kernel refused.
+pub fn cut(agent: &Agent, reference: &str) -> Result<(), ApiError> {
+    let groups = agent.engine.groups();
+    let id = groups.find(reference).map(|g| g.id.clone()).unwrap_or_default();
+    let carries = |e: &Endpoint| e.link.as_ref().is_some_and(|l| l.groups().contains(&id));
+    for endpoint in agent.engine.endpoints().into_iter().filter(carries) {
+        let Some(link) = &endpoint.link else { continue };
+        let inside = endpoint.netns.name().filter(|_| link.walled_inside());
+        let addresses: Vec<_> = link.addrs.iter().map(ipnetwork::IpNetwork::ip).collect();
+        agent.kernel.forget_flows(inside, &addresses).map_err(|e| ApiError::new(Code::Kernel, e.to_string()))?;
+    }
+    Ok(())
 }
 
 /// What the agent keeps for its VPC.

@@ -4,11 +4,16 @@
 //! compares with the kernel is the same for both. [`wish`] makes one from a request, [`standin`] chooses what stands in
 //! for an ENI, [`plan`] says what a subnet and an interface on it are made of.
 
+pub mod groups;
+mod guarding;
 pub mod plan;
 pub mod standin;
 mod subnet;
 mod subnets;
+pub mod wall;
 pub mod wish;
 
+pub use groups::{Group, Groups};
+pub use guarding::{Fresh, GroupError, host_walls};
 pub use subnet::{Eni, Subnet};
 pub use subnets::{Surveyed, VpcError, vpc_id};

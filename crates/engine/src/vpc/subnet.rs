@@ -94,8 +94,6 @@ pub struct Eni {
     pub parent: Option<IfName>,
     /// 802.1Q id of a branch.
     pub vlan: Option<u16>,
-    /// Its security groups, by id.
-    pub groups: Vec<String>,
     /// Its task can go round the groups, and was let.
     #[serde(default)]
     pub best_effort: bool,

@@ -1,7 +1,7 @@
 //! Subnets come and go, and are shown with the ENIs on them.
 
 use super::standin::Found;
-use super::subnet::{Eni, Subnet};
+use super::subnet::Subnet;
 use super::wish::{self, Around, SubnetError};
 use crate::attach::{Engine, lock};
 use crate::endpoint::{Endpoint, EndpointLink};
@@ -208,7 +208,7 @@ impl Engine {
             private_ip_address: link.addr(true),
             ipv6_addresses: v6(link),
             private_dns_name: eni.name.clone(),
-            groups: self.group_refs(eni),
+            groups: link.groups().iter().map(|id| self.group_ref(id)).collect(),
             status: "in-use".into(),
             managed_by: format!("task/{}", endpoint.owner.id),
             attachment: EniAttachment {
@@ -224,11 +224,6 @@ impl Engine {
             host_path: subnet.map(Subnet::host_path).unwrap_or_default().into(),
             best_effort: eni.best_effort,
         })
-    }
-
-    fn group_refs(&self, eni: &Eni) -> Vec<netmode_model::vpc::GroupRef> {
-        let named = |id: &String| netmode_model::vpc::GroupRef { group_id: id.clone(), group_name: id.clone() };
-        eni.groups.iter().map(named).collect()
     }
 }
 

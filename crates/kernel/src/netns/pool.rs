@@ -4,9 +4,11 @@ use super::Registry;
 use super::proc::Proc;
 use super::queue::Queue;
 use super::spares::{Settings, Spares};
+use crate::nft::Owner;
 use crate::route::RouteSocket;
 use crate::sysctl::Variables;
-use crate::wire::Refused;
+use crate::wire::{Netlink, Refused};
+use netlink_sys::protocols::NETLINK_NETFILTER;
 use netmode_model::{NetnsName, Place};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -140,6 +142,28 @@ impl Worker {
             self.visit(name).route = Some(RouteSocket::for_a_visit()?);
         }
         self.visit(name).route.as_mut().ok_or(Errno::EBADF.into())
+    }
+
+    /// A socket that writes tables of a place, to be kept; the thread stands there.
+    pub(crate) fn tables(&mut self, at: &Place) -> Result<Owner, Refused> {
+        self.stand(at)?;
+        Owner::open(None).map_err(Refused::from)
+    }
+
+    /// A netfilter socket of a place; the thread stands there.
+    pub(crate) fn netfilter(&mut self, at: &Place) -> Result<Netlink, Refused> {
+        self.stand(at)?;
+        Netlink::open(NETLINK_NETFILTER).map_err(Refused::from)
+    }
+
+    fn stand(&mut self, at: &Place) -> Result<(), Refused> {
+        match at {
+            Place::Netns(name) => self.go(name),
+            Place::Host => {
+                self.home();
+                Ok(())
+            }
+        }
     }
 
     /// A descriptor of a place's namespace.

@@ -1,24 +1,25 @@
 //! The namespaces that operations can name.
 
 use super::{NetnsFd, Pins};
+use crate::nft::Owner;
 use crate::wire::Refused;
 use netmode_model::NetnsName;
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A namespace and where it came from.
-#[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) fd: OwnedFd,
+    /// The socket that writes tables in it, once there was a reason to: kept, for changes of many at once.
+    pub(crate) tables: OnceLock<Mutex<Owner>>,
     /// Made by somebody else and not pinned by us.
     foreign: bool,
 }
 
 /// Names and descriptors. The lock is held for a look-up, never across a wait.
-#[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) pins: Pins,
     entries: Mutex<BTreeMap<NetnsName, Arc<Entry>>>,
@@ -40,7 +41,7 @@ impl Registry {
     }
 
     fn insert(&self, name: &NetnsName, fd: OwnedFd, foreign: bool) {
-        self.entries().insert(name.clone(), Arc::new(Entry { fd, foreign }));
+        self.entries().insert(name.clone(), Arc::new(Entry { fd, tables: OnceLock::new(), foreign }));
     }
 
     /// Pins the calling thread's namespace under a name.

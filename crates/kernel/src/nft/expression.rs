@@ -78,7 +78,10 @@ pub(super) fn meta(key: MetaKey, to: Register) -> Expressions {
 }
 
 pub(super) fn cmp(negate: bool, bytes: &[u8]) -> Expressions {
-    let operator = if negate { Operator::NotEqual } else { Operator::Equal };
+    compare(if negate { Operator::NotEqual } else { Operator::Equal }, bytes)
+}
+
+fn compare(operator: Operator, bytes: &[u8]) -> Expressions {
     Expressions::Cmp(vec![Cmp::SourceRegister(register(0)), Cmp::Op(operator), Cmp::Data(value(bytes))])
 }
 
@@ -180,6 +183,8 @@ fn number(number: Number, value: u32) -> Loaded {
         Number::UdpDport => part(TRANSPORT, 2, 2, Within::Any, Some(17)),
         Number::IcmpType => part(TRANSPORT, 0, 1, four, Some(1)),
         Number::Icmp6Type => part(TRANSPORT, 0, 1, six, Some(58)),
+        Number::IcmpCode => part(TRANSPORT, 1, 1, four, Some(1)),
+        Number::Icmp6Code => part(TRANSPORT, 1, 1, six, Some(58)),
         Number::NdOption => part(TRANSPORT, 24, 1, Within::Any, None),
     }
 }
@@ -323,6 +328,20 @@ impl Encoder {
             Match::Iif { name, negate } => {
                 self.load(&[Field::Iifname]);
                 self.out.push(cmp(*negate, &padded_name(name)));
+            }
+            Match::Oif { name, negate } => {
+                self.load(&[Field::Oifname]);
+                self.out.push(cmp(*negate, &padded_name(name)));
+            }
+            Match::Ports { field, first, last } if first == last => {
+                self.load(&[*field]);
+                self.out.push(cmp(false, &first.to_be_bytes()));
+            }
+            Match::Ports { field, first, last } => {
+                self.load(&[*field]);
+                // Network order: bytes compare as the numbers do.
+                self.out.push(compare(Operator::GreatherThanEqual, &first.to_be_bytes()));
+                self.out.push(compare(Operator::LessThanEqual, &last.to_be_bytes()));
             }
             Match::In { fields, set, negate } => {
                 self.load(fields);

@@ -35,9 +35,9 @@ pub(crate) fn on_forward(attributes: &[u8]) -> bool {
     attr(attributes, 4).and_then(|hook| attr(hook, 1)).is_some_and(|number| u32_be(number) == FORWARD)
 }
 
-/// Reads base chains of the forward hook, but for those of our `own` table, with all chains that they lead to and
+/// Reads base chains of the forward hook, but for those of our `own` tables, with all chains that they lead to and
 /// those that are meant for rules of others. One dump of tables and chains, and one for each chain's rules.
-pub(crate) fn read(netlink: &mut Netlink, own: &str) -> Result<Foreign, Refused> {
+pub(crate) fn read(netlink: &mut Netlink, own: [&str; 2]) -> Result<Foreign, Refused> {
     let owned = owned_tables(netlink)?;
     let mut bases = Vec::new();
     let mut others = Vec::new();
@@ -75,8 +75,8 @@ pub(crate) fn read(netlink: &mut Netlink, own: &str) -> Result<Foreign, Refused>
     Ok(foreign)
 }
 
-fn is_own(at: &ChainAt, own: &str) -> bool {
-    at.family == TableFamily::Inet && at.table == own
+fn is_own(at: &ChainAt, own: [&str; 2]) -> bool {
+    at.family == TableFamily::Inet && own.contains(&at.table.as_str())
 }
 
 /// Tables that a socket owns.

@@ -153,6 +153,24 @@ impl Owner {
                 let message = Message::DeleteTable(ruleset::table(&table.name, false));
                 self.message(batch, at, of(table.family, message), 0);
             }
+            Op::SetAdd { table, set } => {
+                let message = Message::NewSet(ruleset::set(&table.name, set, 1 + at as u32));
+                self.message(batch, at, of(table.family, message), NLM_F_CREATE | NLM_F_EXCL);
+            }
+            Op::SetDel { table, set } => {
+                let message = Message::DeleteSet(ruleset::set_named(&table.name, &set.name));
+                self.message(batch, at, of(table.family, message), 0);
+            }
+            Op::ChainSet { table, chain, .. } => {
+                for (message, flags) in ruleset::chain_messages(table, chain) {
+                    self.message(batch, at, of(table.family, message), flags);
+                }
+            }
+            Op::ChainDel { table, chain } => {
+                for message in ruleset::chain_removal(table, chain) {
+                    self.message(batch, at, of(table.family, message), 0);
+                }
+            }
             Op::ElementAdd { table, element } => {
                 let interval = self.interval(table, element).unwrap_or_default();
                 let message = element::message(&table.name, element, interval, true);
@@ -163,7 +181,7 @@ impl Owner {
                 let message = element::message(&table.name, element, interval, false);
                 self.message(batch, at, of(table.family, Message::DeleteSetElement(message)), 0);
             }
-            // The executor sends only these four here.
+            // The executor sends only these here.
             _ => {}
         }
     }
@@ -195,6 +213,11 @@ impl Owner {
                 Op::TableAdd(ruleset) => {
                     let sets = ruleset.sets.iter().map(|s| (s.name.clone(), s.interval)).collect();
                     self.intervals.insert(ruleset.table.clone(), sets);
+                }
+                Op::SetAdd { table, set } => {
+                    if let Some(sets) = self.intervals.get_mut(table) {
+                        sets.insert(set.name.clone(), set.interval);
+                    }
                 }
                 Op::ElementAdd { table, element } | Op::ElementDel { table, element }
                     if self.interval(table, element).is_none() =>

@@ -8,7 +8,7 @@ use netlink_packet_netfilter::nftables::{
     RuleAttribute, RuleMessage, SetAttribute, SetDescription, SetFlags, SetMessage, TableAttribute, TableFlags,
     TableMessage,
 };
-use netmode_model::nft::{Base, Chain, ChainKind, Hook, Rule, Ruleset, Set, TableFamily, Type};
+use netmode_model::nft::{Base, Chain, ChainKind, Hook, Rule, Ruleset, Set, TableFamily, TableName, Type};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
@@ -44,7 +44,32 @@ fn length(types: &[Type]) -> u32 {
     }
 }
 
-fn set(table: &str, set: &Set, id: u32) -> SetMessage {
+/// The messages that give a chain its rules, with their flags.
+pub(super) fn chain_messages(table: &TableName, chain: &Chain) -> Vec<(Message, u16)> {
+    let flush = Message::DeleteRule(RuleMessage { attributes: of_chain(&table.name, &chain.name) });
+    let rules = chain.rules.iter().map(|r| Message::NewRule(rule(table.family, &table.name, &chain.name, r)));
+    let mut out = vec![(Message::NewChain(self::chain(&table.name, chain)), NLM_F_CREATE), (flush, 0)];
+    out.extend(rules.map(|rule| (rule, NLM_F_CREATE | NLM_F_APPEND)));
+    out
+}
+
+/// The messages that take a chain away with its rules.
+pub(super) fn chain_removal(table: &TableName, chain: &Chain) -> [Message; 2] {
+    let named = vec![ChainAttribute::Table(table.name.clone()), ChainAttribute::Name(chain.name.clone())];
+    let flush = Message::DeleteRule(RuleMessage { attributes: of_chain(&table.name, &chain.name) });
+    [flush, Message::DeleteChain(ChainMessage { attributes: named })]
+}
+
+fn of_chain(table: &str, chain: &str) -> Vec<RuleAttribute> {
+    vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())]
+}
+
+/// A set by its name.
+pub(super) fn set_named(table: &str, name: &str) -> SetMessage {
+    SetMessage { attributes: vec![SetAttribute::Table(table.into()), SetAttribute::Name(name.into())] }
+}
+
+pub(super) fn set(table: &str, set: &Set, id: u32) -> SetMessage {
     let mut flags = SetFlags::empty();
     flags.set(SetFlags::Interval, set.interval);
     flags.set(SetFlags::Map, !set.data.is_empty());
@@ -113,11 +138,7 @@ fn chain(table: &str, chain: &Chain) -> ChainMessage {
 
 fn rule(family: TableFamily, table: &str, chain: &str, rule: &Rule) -> RuleMessage {
     let expressions = expression::rule(family, rule).into_iter().map(Into::into).collect();
-    RuleMessage {
-        attributes: vec![
-            RuleAttribute::Table(table.into()),
-            RuleAttribute::Chain(chain.into()),
-            RuleAttribute::Expressions(expressions),
-        ],
-    }
+    let mut attributes = of_chain(table, chain);
+    attributes.push(RuleAttribute::Expressions(expressions));
+    RuleMessage { attributes }
 }
