@@ -1,7 +1,7 @@
 //! The feature table, awsvpc mode: one test a row, named after it, with each stand-in that this kernel has.
 
 use netmode_tests::lab::address::*;
-use netmode_tests::{Failure, Lab, tcp, udp};
+use netmode_tests::{Failure, Lab, eventually, tcp, udp};
 
 /// A lab with a subnet on a LAN's own prefix (macvlan), or on one of its own that the host routes to (veth).
 fn lab_on(backend: &str) -> Lab {
@@ -101,7 +101,11 @@ fn groups_are_walls(backend: &str) {
     lab.netmode(&["sg", "authorize", "web", "--protocol", "tcp", "--port", "80", "--cidr", &format!("{client}/32")])
         .success();
     assert_eq!(ask("peer", &web).as_deref(), Ok("web"));
-    assert_eq!(lab.inside("peer").who(udp(format!("{web}:53"))).map(|s| s.tag), Err(Failure::Timeout), "another protocol");
+    assert_eq!(
+        lab.inside("peer").who(udp(format!("{web}:53"))).map(|s| s.tag),
+        Err(Failure::Timeout),
+        "another protocol"
+    );
     assert_eq!(ask("db", &web), Err(Failure::Timeout), "another address");
     // By group: those that carry it, as they come and go.
     lab.netmode(&["sg", "authorize", "db", "--protocol", "tcp", "--port", "80", "--group", "web"]).success();
@@ -117,7 +121,8 @@ fn groups_are_walls(backend: &str) {
     lab.netmode(&["sg", "revoke", "web", "--egress", "--cidr", "0.0.0.0/0"]).success();
     assert_eq!(ask("web", &client), Err(Failure::Timeout), "without a rule nothing leaves");
     assert_eq!(ask("peer", &web).as_deref(), Ok("web"), "but answers do");
-    lab.netmode(&["sg", "authorize", "web", "--egress", "--protocol", "tcp", "--port", "80", "--group", "db"]).success();
+    lab.netmode(&["sg", "authorize", "web", "--egress", "--protocol", "tcp", "--port", "80", "--group", "db"])
+        .success();
     assert_eq!(ask("web", &db).as_deref(), Ok("db"));
     // After a restart of the agent everything stands.
     lab.restart_agent("KILL");
@@ -142,4 +147,289 @@ fn row_10_access_is_controlled_by_security_groups_macvlan() {
 #[test]
 fn row_10_access_is_controlled_by_security_groups_veth() {
     groups_are_walls("veth");
+}
+
+fn enis_are_protected(backend: &str) {
+    let lab = lab_on(backend);
+    serve(&lab, "one");
+    let eni = lab.json(&["eni", "show", "one"])[0].take();
+    let id = eni["networkInterfaceId"].as_str().unwrap_or_default().to_owned();
+    assert!(eni["managedBy"].as_str().is_some_and(|m| m.starts_with("task/")), "{eni}");
+    for verb in ["delete", "detach"] {
+        lab.netmode(&["eni", verb, &id]).refused(1, &[&id, "managed by task/", "netmode stop one"]);
+    }
+    lab.netmode(&["subnet", "rm", "tasks"]).refused(1, &["the subnet tasks is in use by one"]);
+    lab.netmode(&["sg", "rm", "open"]).refused(1, &["dependent object", "one"]);
+    // Somebody deletes the link by hand.
+    let netns = lab.inspect("one")["netns"].as_str().map(str::to_owned).expect("a namespace");
+    lab.sh(&format!("nsenter --net={netns} ip link del dev eth0"));
+    eventually("the task has ended", 1.0, || lab.inspect("one")["state"] == "STOPPED");
+    let reason = lab.inspect("one")["stoppedReason"].to_string();
+    assert!(reason.contains(&id) && reason.contains("somebody deleted its link"), "{reason}");
+    eventually("and its ENI is gone", 3.0, || lab.json(&["eni", "ls"]).as_array().is_some_and(Vec::is_empty));
+    // Started again it has another one.
+    lab.netmode(&["start", "one"]).success();
+    lab.ready("one");
+    let anew = lab.json(&["eni", "show", "one"])[0]["networkInterfaceId"].to_string();
+    assert!(!anew.contains(&id), "{anew}");
+}
+
+#[test]
+fn row_5_enis_are_protected_from_deletion_macvlan() {
+    enis_are_protected("macvlan");
+}
+
+#[test]
+fn row_5_enis_are_protected_from_deletion_veth() {
+    enis_are_protected("veth");
+}
+
+#[test]
+fn row_5_a_parent_that_disappears_ends_its_tasks_with_the_reason() {
+    let lab =
+        Lab::with().first("ip link add name trunk0 type veth peer name trunk1").first("ip link set trunk0 up").start();
+    let flags = ["--cidr", "10.0.2.0/24", "--backend", "macvlan", "--parent", "trunk0"];
+    lab.netmode(&[&["subnet", "create", "tasks"], &flags[..]].concat()).success();
+    for name in ["one", "two"] {
+        serve_in(&lab, name, &[]);
+    }
+    lab.sh("ip link del dev trunk0");
+    for name in ["one", "two"] {
+        eventually("the task has ended", 1.0, || lab.inspect(name)["state"] == "STOPPED");
+        let reason = lab.inspect(name)["stoppedReason"].to_string();
+        assert!(reason.contains("its parent link trunk0 disappeared"), "{reason}");
+    }
+}
+
+fn copies_do_not_clash(backend: &str) {
+    let lab = lab_on(backend);
+    let addresses = ["a", "b", "c"].map(|name| serve(&lab, name));
+    assert!(!lab.sh("ss -Hlntu").lines().any(|l| l.contains(":80 ") || l.contains(":53 ")), "nothing on the host");
+    for (name, address) in ["a", "b", "c"].iter().zip(&addresses) {
+        // The container's port is the task's.
+        assert_eq!(lab.at("client").who(tcp(format!("{address}:80"))).map(|s| s.tag).as_deref(), Ok(*name));
+        let shown = lab.inspect(name)["containers"][0].take();
+        assert_eq!(shown["networkBindings"], serde_json::json!([]), "{shown}");
+        assert_eq!(shown["networkInterfaces"][0]["privateIpv4Address"], address.as_str());
+    }
+    assert!(lab.netmode(&["port", "ls", "-q"]).success().stdout.is_empty());
+}
+
+#[test]
+fn row_12_14_copies_of_one_definition_do_not_clash_macvlan() {
+    copies_do_not_clash("macvlan");
+}
+
+#[test]
+fn row_12_14_copies_of_one_definition_do_not_clash_veth() {
+    copies_do_not_clash("veth");
+}
+
+fn a_neighbour_can_be_refused(backend: &str) {
+    let lab = lab_on(backend);
+    let (one, two) = (serve(&lab, "one"), serve(&lab, "two"));
+    let three = serve_in(&lab, "three", &["default"]);
+    assert_eq!(lab.inside("one").who(tcp(format!("{two}:80"))).map(|s| s.tag).as_deref(), Ok("two"));
+    assert_eq!(lab.inside("one").who(tcp(format!("{three}:80"))).map(|s| s.tag), Err(Failure::Timeout));
+    // The default group lets its own members in.
+    let four = serve_in(&lab, "four", &[]);
+    assert_eq!(lab.inside("four").who(tcp(format!("{three}:80"))).map(|s| s.tag).as_deref(), Ok("three"));
+    assert_eq!(lab.inside("three").who(tcp(format!("{four}:80"))).map(|s| s.tag).as_deref(), Ok("four"));
+    assert_eq!(lab.inside("three").who(tcp(format!("{one}:80"))).map(|s| s.tag).as_deref(), Ok("one"));
+}
+
+#[test]
+fn row_11_a_task_on_the_same_host_can_be_refused_macvlan() {
+    a_neighbour_can_be_refused("macvlan");
+}
+
+#[test]
+fn row_11_a_task_on_the_same_host_can_be_refused_veth() {
+    a_neighbour_can_be_refused("veth");
+}
+
+fn addresses_run_out(backend: &str) {
+    let lab = Lab::start();
+    lab.netmode(&["subnet", "create", "tasks", "--cidr", "10.0.2.0/28", "--backend", backend]).success();
+    let view = |lab: &Lab| lab.json(&["subnet", "show", "tasks"])[0].take();
+    assert_eq!(view(&lab)["availableIpAddressCount"], 11);
+    let run = |n: usize| {
+        let (name, flags) =
+            (format!("t{n}"), ["--mode", "awsvpc", "--subnet", "tasks", "--rootfs", "/", "sleep", "1000"]);
+        lab.netmode(&[&["run", "-d", "--name", &name], &flags[..]].concat())
+    };
+    for n in 0..11 {
+        run(n).success();
+    }
+    assert_eq!((&view(&lab)["availableIpAddressCount"], &view(&lab)["utilization"]), (&0.into(), &100.into()));
+    run(11).refused(125, &["no free addresses in 10.0.2.0/28", "end tasks"]);
+    // One that is released rests, unless no other is left.
+    let first = lab.address("t0");
+    lab.netmode(&["rm", "-f", "t0"]).success();
+    eventually("released", 3.0, || view(&lab)["availableIpAddressCount"] == 1);
+    run(12).success();
+    assert_eq!(lab.address("t12"), first);
+    lab.netmode(&["rm", "-f", "t1", "t2"]).success();
+    eventually("released", 3.0, || view(&lab)["availableIpAddressCount"] == 2);
+}
+
+#[test]
+fn row_23_addresses_run_out_with_a_clear_error_macvlan() {
+    addresses_run_out("macvlan");
+}
+
+#[test]
+fn row_23_addresses_run_out_with_a_clear_error_veth() {
+    addresses_run_out("veth");
+}
+
+#[test]
+fn row_23_a_released_address_rests_and_tasks_spread_over_subnets() {
+    let lab = Lab::start();
+    for (name, cidr) in [("a", "10.1.0.0/28"), ("b", "10.2.0.0/27")] {
+        lab.netmode(&["subnet", "create", name, "--cidr", cidr]).success();
+    }
+    let run = |name: &str| {
+        let flags = ["--mode", "awsvpc", "--subnet", "a,b", "--rootfs", "/", "sleep", "1000"];
+        lab.netmode(&[&["run", "-d", "--name", name], &flags[..]].concat()).success();
+        lab.address(name)
+    };
+    let first = run("t0");
+    assert!(first.starts_with("10.2."), "the one with the most free addresses: {first}");
+    lab.netmode(&["rm", "-f", "t0"]).success();
+    eventually("gone", 3.0, || lab.json(&["eni", "ls"]).as_array().is_some_and(Vec::is_empty));
+    assert_ne!(run("t1"), first, "it rests");
+    let all: Vec<String> = (2..40)
+        .map_while(|n| {
+            let name = format!("t{n}");
+            let flags = ["--mode", "awsvpc", "--subnet", "a,b", "--rootfs", "/", "sleep", "1000"];
+            let out = lab.netmode(&[&["run", "-d", "--name", &name], &flags[..]].concat());
+            (out.status == 0).then(|| lab.address(&name))
+        })
+        .collect();
+    assert_eq!(all.len(), 11 + 27 - 1, "every address of both");
+    assert!(all.contains(&first), "the one that rested, when no other was left");
+}
+
+#[test]
+fn row_24_a_20_has_4091_addresses_and_three_of_them_12273() {
+    let lab = Lab::start();
+    let mut all = 0;
+    for (name, cidr) in [("a", "10.0.0.0/20"), ("b", "10.0.16.0/20"), ("c", "10.0.32.0/20")] {
+        lab.netmode(&["subnet", "create", name, "--cidr", cidr]).success();
+        let free = lab.json(&["subnet", "show", name])[0]["availableIpAddressCount"].as_u64();
+        assert_eq!(free, Some(4091));
+        all += free.unwrap_or_default();
+    }
+    assert_eq!(all, 12_273);
+}
+
+fn a_secondary_range(backend: &str) {
+    // The host's own subnet is another one than its tasks'.
+    let lab = Lab::with().first("ip addr add 172.31.16.10/20 dev uplink0").start();
+    lab.netmode(&["subnet", "create", "tasks", "--cidr", "100.64.0.0/19", "--backend", backend]).success();
+    assert_eq!(lab.json(&["subnet", "show", "tasks"])[0]["availableIpAddressCount"], 8187);
+    lab.netmode(&["sg", "create", "open"]).success();
+    lab.netmode(&["sg", "authorize", "open", "--cidr", "0.0.0.0/0"]).success();
+    let one = serve(&lab, "one");
+    assert!(one.starts_with("100.64."), "{one}");
+    lab.at("host").serve("host", &["tcp/8080"]);
+    assert_eq!(lab.inside("one").seen_as(tcp("172.31.16.10:8080")).as_deref(), Ok(one.as_str()));
+    assert_eq!(
+        lab.at("host").who_from(tcp(format!("{one}:80")), Some("172.31.16.10:0")).map(|s| s.tag).as_deref(),
+        Ok("one")
+    );
+    assert_eq!(lab.at("host").who(tcp(format!("{one}:80"))).map(|s| s.tag).as_deref(), Ok("one"));
+}
+
+#[test]
+fn row_25_tasks_in_a_secondary_range_macvlan() {
+    a_secondary_range("macvlan");
+}
+
+#[test]
+fn row_25_tasks_in_a_secondary_range_veth() {
+    a_secondary_range("veth");
+}
+
+/// A dual-stack subnet whose way back the LAN knows.
+fn dual(backend: &str, flags: &[&str]) -> Lab {
+    let lab = Lab::dual_stack();
+    let create =
+        ["subnet", "create", "tasks", "--cidr", "10.0.2.0/24", "--ipv6-cidr", "fd00:2::/64", "--backend", backend];
+    lab.netmode(&[&create[..], flags].concat()).success();
+    lab.netmode(&["sg", "create", "open"]).success();
+    lab.netmode(&["sg", "authorize", "open", "--cidr", "0.0.0.0/0,::/0"]).success();
+    lab.sh(&format!("nsenter --net=/run/netns/lan ip -6 route add fd00:2::/64 via {HOST6}"));
+    lab
+}
+
+fn dual_stack(backend: &str) {
+    let lab = dual(backend, &[]);
+    let (one, two) = (serve(&lab, "one"), serve(&lab, "two"));
+    let (one6, two6) = (lab.address6("one"), lab.address6("two"));
+    assert!(one.starts_with("10.0.2.") && one6.starts_with("fd00:2::"), "{one} {one6}");
+    let shown =
+        lab.netmode(&["exec", "one", "ip", "-6", "addr", "show", "dev", "eth0", "scope", "global"]).success().stdout;
+    assert!(shown.contains(&one6), "{shown}");
+    for to in [format!("{two}:80"), format!("[{two6}]:80")] {
+        for from in ["one", "two"] {
+            assert_eq!(lab.inside(from).who(tcp(&to)).map(|s| s.tag).as_deref(), Ok("two"), "{from} {to}");
+        }
+        assert_eq!(lab.at("host").who(tcp(&to)).map(|s| s.tag).as_deref(), Ok("two"), "host {to}");
+        assert_eq!(lab.at("client").who(tcp(&to)).map(|s| s.tag).as_deref(), Ok("two"), "client {to}");
+    }
+    // A group that knows one address only.
+    lab.netmode(&["sg", "create", "six"]).success();
+    lab.netmode(&["sg", "authorize", "six", "--protocol", "tcp", "--port", "80", "--cidr", &format!("{one6}/128")])
+        .success();
+    serve_in(&lab, "three", &["six"]);
+    let three6 = lab.address6("three");
+    assert_eq!(lab.inside("one").who(tcp(format!("[{three6}]:80"))).map(|s| s.tag).as_deref(), Ok("three"));
+    assert_eq!(lab.inside("two").who(tcp(format!("[{three6}]:80"))).map(|s| s.tag), Err(Failure::Timeout));
+}
+
+#[test]
+fn row_26_dual_stack_macvlan() {
+    dual_stack("macvlan");
+}
+
+#[test]
+fn row_26_dual_stack_veth() {
+    dual_stack("veth");
+}
+
+#[test]
+fn row_27_ipv4_cannot_be_switched_off() {
+    let lab = Lab::start();
+    lab.netmode(&["subnet", "create", "six", "--ipv6-cidr", "fd00:2::/64"])
+        .refused(1, &["IPv4 cannot be switched off"]);
+    assert_eq!(lab.json(&["subnet", "ls"]), serde_json::json!([]));
+}
+
+fn egress_only(backend: &str) {
+    let lab = dual(backend, &["--egress-only"]);
+    serve(&lab, "one");
+    let (one6, _) = (lab.address6("one"), serve(&lab, "two"));
+    lab.at("far").serve("far", &["tcp/80"]);
+    let seen = lab.inside("one").seen_as(tcp(format!("[{FAR6}]:80")));
+    assert_eq!(seen.as_deref(), Ok(one6.as_str()), "out, with its own address");
+    for place in ["far", "client"] {
+        assert_eq!(lab.at(place).who(tcp(format!("[{one6}]:80"))).map(|s| s.tag), Err(Failure::Timeout), "{place}");
+    }
+    assert_eq!(
+        lab.inside("two").who(tcp(format!("[{one6}]:80"))).map(|s| s.tag).as_deref(),
+        Ok("one"),
+        "within the VPC"
+    );
+}
+
+#[test]
+fn row_28_an_egress_only_gateway_lets_out_and_not_in_macvlan() {
+    egress_only("macvlan");
+}
+
+#[test]
+fn row_28_an_egress_only_gateway_lets_out_and_not_in_veth() {
+    egress_only("veth");
 }

@@ -91,6 +91,27 @@ fn row_34_mtu_follows_the_way_out() {
 }
 
 #[test]
+fn row_45_this_source_may_reach_this_published_port() {
+    let lab = Lab::start();
+    lab.netmode(&["sg", "create", "office"]).success();
+    let allow = ["sg", "authorize", "office", "--protocol", "tcp", "--port", "80", "--cidr"];
+    lab.netmode(&[&allow[..], &["192.0.2.9/32"]].concat()).success();
+    lab.serve("web", &["-p", "80", "--security-group", "office"], &["tcp/80"]);
+    lab.serve("other", &[], &["tcp/80"]);
+    let port = lab.host_port("web", "tcp");
+    let ask = |place: &str| lab.at(place).who(tcp(format!("{HOST}:{port}"))).map(|s| s.tag);
+    assert_eq!(ask("client").as_deref(), Ok("web"), "the one that may");
+    assert_eq!(ask("far"), Err(Failure::Timeout), "another source");
+    assert_eq!(lab.inside("web").who(tcp("172.17.0.2:80")).map(|s| s.tag).as_deref(), Ok("web"));
+    lab.at("far").serve("far", &["tcp/80"]);
+    assert_eq!(lab.inside("web").seen_as(tcp(format!("{FAR}:80"))).as_deref(), Ok(HOST), "out");
+    lab.netmode(&[&allow[..], &["203.0.113.0/24"]].concat()).success();
+    assert_eq!(ask("far").as_deref(), Ok("web"));
+    lab.netmode(&["sg", "revoke", "office", "--protocol", "tcp", "--port", "80", "--cidr", "192.0.2.9/32"]).success();
+    assert_eq!(ask("client"), Err(Failure::Timeout));
+}
+
+#[test]
 fn row_35_network_inspect_bridge_as_docker_shows_it() {
     let lab = Lab::start();
     lab.serve("one", &[], &["tcp/80"]);

@@ -100,8 +100,18 @@ fn row_49_outbound_shares_the_hosts_address() {
 #[test]
 fn row_50_no_security_group_of_its_own() {
     let lab = Lab::start();
+    lab.serve("plain", &["-p", "8080:80"], &["tcp/80"]);
+    let open = lab.json(&["sg", "effective", "plain"]);
+    assert!(open["guardedBy"].as_str().is_some_and(|g| g.starts_with("the host")), "{open}");
+    assert_eq!(open["rules"][0]["group"]["groupId"], "", "{open}");
+    // In bridge mode they are an extension, and said to be.
+    lab.serve("own", &["-p", "8081:80", "--security-group", "default"], &["tcp/80"]);
+    let open = lab.json(&["sg", "effective", "own"]);
+    assert!(open["guardedBy"].as_str().is_some_and(|g| g.contains("an extension")), "{open}");
     let refused = lab.netmode(&["run", "-d", "--security-group", "web", "--rootfs", "/", "sleep", "100"]);
-    refused.refused(125, &["security", "awsvpc"]);
+    refused.refused(125, &["web", "does not exist"]);
+    let refused = lab.netmode(&["run", "-d", "--mode", "host", "--security-group", "default", "--rootfs", "/", "true"]);
+    refused.refused(125, &["Network Configuration is not valid", "awsvpc"]);
     let refused = lab.netmode(&["run", "-d", "--mode", "bridge", "--subnet", "a", "--rootfs", "/", "sleep", "100"]);
     refused.refused(125, &["subnet", "awsvpc"]);
 }

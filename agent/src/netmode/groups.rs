@@ -18,9 +18,7 @@ pub(crate) fn sg(client: &Client, command: &SgCommand, global: &Global) -> Resul
     let one = |name: &str| Ok::<_, Failure>(client.group(request::some("security group", name)?)?);
     match command {
         SgCommand::Ls(args) => list(client, args, listed),
-        SgCommand::Show { groups } => {
-            shown.data(&groups.iter().map(|name| one(name)).collect::<Result<Vec<_>>>()?)
-        }
+        SgCommand::Show { groups } => shown.data(&groups.iter().map(|name| one(name)).collect::<Result<Vec<_>>>()?),
         SgCommand::Create { name, description } => {
             let made = client.create_group(&request::group(name, description))?;
             if listed.structured() { shown.data(&made) } else { print(&format!("{}\n", made.group_id)) }

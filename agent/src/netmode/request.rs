@@ -336,7 +336,8 @@ fn prefix(flag: &'static str, text: &str) -> Result<IpNetwork> {
 pub(crate) fn subnet(args: &SubnetCreateArgs) -> Result<SubnetRequest> {
     let whole = |flag, text: &Option<String>| {
         let length = |text: &String| text.contains('/').then_some(()).and_then(|()| text.parse().ok());
-        let read = |text: &String| checked(flag, text, length(text), "is not a prefix such as 10.0.2.0/24 or fd00:9::/64");
+        let read =
+            |text: &String| checked(flag, text, length(text), "is not a prefix such as 10.0.2.0/24 or fd00:9::/64");
         text.as_ref().map(read).transpose()
     };
     Ok(SubnetRequest {

@@ -82,7 +82,9 @@ fn enis(client: &Client, list: &ListArgs, output: Output) -> Result<()> {
         .column("NetworkInterfaceId", Shown::Always, |e| e.network_interface_id.clone())
         .headed("ID")
         .column("Task", Shown::Always, |e| e.attachment.task.clone())
-        .column("PrivateIpAddress", Shown::Always, |e| e.private_ip_address.map(|ip| ip.to_string()).unwrap_or_default())
+        .column("PrivateIpAddress", Shown::Always, |e| {
+            e.private_ip_address.map(|ip| ip.to_string()).unwrap_or_default()
+        })
         .headed("ADDRESS")
         .column("MacAddress", Shown::Always, |e| e.mac_address.to_string())
         .headed("MAC")

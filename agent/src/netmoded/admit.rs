@@ -61,6 +61,7 @@ pub fn admit(
         stopped_reason: None,
         image_id: image.map(|i| i.digest.clone()),
         kill_at: None,
+        ending_reason: None,
         again: crate::task::Again::default(),
     };
     hostname(&record)?;

@@ -2,8 +2,8 @@
 //! egress route.
 
 use crate::agent::{Agent, blocking};
-use crate::beside;
 use crate::reconcile::{self, Desired, Table};
+use crate::{beside, vpc};
 use netmode_engine::{Apply, Endpoint, Network, Observe, endpoint};
 use netmode_kernel::monitor::{Change, Monitor};
 use netmode_model::op::OpError;
@@ -107,6 +107,7 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
                 changed.suspects.lock().unwrap_or_else(PoisonError::into_inner).extend(bridge);
                 changed.doubt.notify_one();
             }
+            Ok(Change::Unlinked { alias }) => vpc::unlinked(&agent, &alias),
             Ok(Change::Table | Change::Rule) => changed.ours.notify_one(),
             Ok(Change::Foreign) => agent.beside.look_again(),
             Ok(Change::Route) => changed.egress.notify_one(),
@@ -114,6 +115,7 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
             Ok(Change::Link { .. } | Change::Address { .. }) => {}
             Ok(Change::Lost) => {
                 look_for_gone(&agent);
+                vpc::look_for_lost(&agent);
                 tokio::spawn(look_for_wires(agent.clone(), changed.clone()));
                 beside::all_bridges(&agent);
                 changed.ours.notify_one();

@@ -143,6 +143,7 @@ async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
         r.stopped_at = None;
         r.stopped_reason = None;
         r.kill_at = None;
+        r.ending_reason = None;
         r.again.due = false;
     });
     let (shared, record) = (agent.clone(), record.await?);
@@ -383,7 +384,7 @@ pub async fn end(agent: &Arc<Agent>, task: &Arc<Task>, ending: Ending) {
         record.state = TaskState::Stopped;
         record.exit_code = ending.code;
         record.stopped_at = Some(clock::now());
-        record.stopped_reason = Some(ending.reason);
+        record.stopped_reason = Some(record.ending_reason.take().unwrap_or(ending.reason));
         record.kill_at = None;
         if ending.by_policy {
             // The time of a start that failed is that of the one before.

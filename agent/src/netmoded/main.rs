@@ -192,6 +192,7 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     vpc::stand_again(&agent);
+    vpc::look_for_lost(&agent);
     loop {
         tokio::select! {
             _ = term.recv() => break,

@@ -79,6 +79,11 @@ impl Desired<'_> {
             tracing::error!(object, "its namespace is not pinned any more; stop and start the task");
             return 0;
         }
+        let is_eni = endpoint.link.as_ref().is_some_and(|l| l.eni.is_some());
+        if is_eni && missing.iter().any(|op| matches!(op, Op::VethAdd { .. } | Op::UpperAdd { .. })) {
+            // Its task ends for that: a new one under the old name would not be the ENI that it was given.
+            return 0;
+        }
         if link.is_none() && matches!(endpoint.netns, NetnsUse::Foreign(_)) {
             // It went with its namespace; whoever made that detaches it.
             return 0;

@@ -87,7 +87,9 @@ fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
     let made = networks.iter().flat_map(|n| bridge::network_up(n, settings));
     for op in bridge::host_up(settings).into_iter().chain(made) {
         steps.extend(match op {
-            Op::BridgeAdd { dev, .. } | Op::UpperAdd { at: Place::Host, dev, .. } => Some(Inverse::Op(Op::LinkDel { at: Place::Host, dev })),
+            Op::BridgeAdd { dev, .. } | Op::UpperAdd { at: Place::Host, dev, .. } => {
+                Some(Inverse::Op(Op::LinkDel { at: Place::Host, dev }))
+            }
             Op::RuleAdd(_) | Op::ProhibitAdd(_) => Some(op.inverse()),
             // Addresses and variables go with the link, elements with the table.
             _ => None,
@@ -99,7 +101,8 @@ fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
 /// Directories that hold nothing but what agents wrote. Others may lie beside them.
 fn ours(agent: &Agent) -> Vec<PathBuf> {
     let of = |dir: &Path, names: &[&str]| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
-    let mut all = of(&agent.state_dir, &["tasks", "networks", "subnets", "groups", "prefix-lists", "containers", "images"]);
+    let mut all =
+        of(&agent.state_dir, &["tasks", "networks", "subnets", "groups", "prefix-lists", "containers", "images"]);
     all.extend(of(&agent.run_dir, &["endpoints", "attachments", "c", "exits", "runtime"]));
     all.retain(|dir| dir.is_dir());
     all

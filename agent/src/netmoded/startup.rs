@@ -73,7 +73,8 @@ pub fn start(
     let attachments = whole.flat_map(|guest| guest.elements(&settings.table)).collect();
     let groups = groups(&*store)?;
     let walls = (!groups.groups.is_empty()).then(|| vpc::host_walls(&groups, &networks, &standing, &settings));
-    let desired = Desired { settings: &settings, networks: &networks, endpoints: &standing, closed, attachments, walls };
+    let desired =
+        Desired { settings: &settings, networks: &networks, endpoints: &standing, closed, attachments, walls };
     let steps = desired.restore(kernel, &linux, &seen, Table::Always)?;
     forwarding.switch_on(Family::V4)?;
     if with_v6 {
@@ -177,7 +178,9 @@ fn orphans(engine: &Engine, linux: &Linux, seen: &Observed, standing: &[Endpoint
     let networks = engine.networks();
     let standing: HashSet<Id> = standing.iter().map(|e| e.id).collect();
     let known = |what: &str| match what.split_once('/') {
-        Some(("endpoint", id)) => id.split('/').next().unwrap_or_default().parse().is_ok_and(|id| standing.contains(&id)),
+        Some(("endpoint", id)) => {
+            id.split('/').next().unwrap_or_default().parse().is_ok_and(|id| standing.contains(&id))
+        }
         Some(("network", id)) => networks.iter().any(|n| n.id.short() == id),
         _ => true,
     };

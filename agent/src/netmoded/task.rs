@@ -58,6 +58,9 @@ pub struct TaskRecord {
     /// RFC 3339: when it is killed that is being stopped.
     #[serde(default)]
     pub kill_at: Option<String>,
+    /// Why it is being ended, where that is not what its container does by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending_reason: Option<String>,
     /// What its restart policy has to know.
     #[serde(default)]
     pub again: Again,

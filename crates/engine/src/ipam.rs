@@ -330,7 +330,9 @@ mod tests {
 
     #[test]
     fn a_vpc_keeps_four_addresses_at_the_beginning_and_one_at_the_end() {
-        for (prefix, usable) in [("10.0.0.0/28", 11), ("10.0.0.0/24", 251), ("10.0.0.0/20", 4091), ("10.0.0.0/16", 65_531)] {
+        for (prefix, usable) in
+            [("10.0.0.0/28", 11), ("10.0.0.0/24", 251), ("10.0.0.0/20", 4091), ("10.0.0.0/16", 65_531)]
+        {
             let p = subnet(prefix, &[]);
             assert_eq!((p.usable(), p.available()), (usable, usable), "{prefix}");
         }

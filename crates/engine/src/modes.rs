@@ -72,13 +72,13 @@ pub fn admit(mode: Mode, net: &NetOptions) -> Result<(), AttachError> {
 }
 
 /// Why a task with an ENI cannot publish: ECS' words (API reference, PortMapping).
-const PORTS_MATCH: &str =
-    "When networkMode=awsvpc, the host ports and container ports in port mappings must match. Nothing is translated: \
+const PORTS_MATCH: &str = "When networkMode=awsvpc, the host ports and container ports in port mappings must match. Nothing is translated: \
      write -p PORT, and connect to the task's own address";
 
 fn admit_eni(net: &NetOptions) -> Result<(), AttachError> {
     let refused = |what: &str, why| Err(AttachError::Refused { mode: Mode::Awsvpc, what: what.into(), why });
-    let differs = |spec: &&PortSpec| spec.host_ports.is_some_and(|h| h != spec.container) || spec.host.specific().is_some();
+    let differs =
+        |spec: &&PortSpec| spec.host_ports.is_some_and(|h| h != spec.container) || spec.host.specific().is_some();
     if net.ports.iter().any(|spec| differs(&spec)) {
         return refused("this port mapping", PORTS_MATCH);
     }

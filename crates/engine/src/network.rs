@@ -2,9 +2,9 @@
 
 use crate::bridge;
 use crate::ipam;
-use crate::vpc::Subnet;
 use crate::settings::{HostFacts, Settings};
 use crate::store::Kind;
+use crate::vpc::Subnet;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use netmode_model::{DEFAULT_NETWORK, Id, IfName, Mac};
 use serde::{Deserialize, Serialize};

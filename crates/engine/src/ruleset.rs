@@ -328,10 +328,7 @@ fn loopback_shield(ports: u32) -> Chain {
     let wire = Match::Iif { name: "lo".parse().unwrap_or_else(|_| unreachable!("a constant name")), negate: true };
     let rules = vec![
         rule([wire, Match::Family(Family::V4), loopback(Field::Daddr(Family::V4))], Action::Drop),
-        rule(
-            [port, iif_ours(true), not_in(&[Field::Iifname], OPEN), not_in(&[Field::Iifname], ENIS)],
-            Action::Drop,
-        ),
+        rule([port, iif_ours(true), not_in(&[Field::Iifname], OPEN), not_in(&[Field::Iifname], ENIS)], Action::Drop),
     ];
     hook("loopback_shield", ChainKind::Filter, Hook::Prerouting, -300, rules)
 }

@@ -30,15 +30,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Endpoint,
-        Self::Network,
-        Self::Subnet,
-        Self::Group,
-        Self::PrefixList,
-        Self::Task,
-        Self::Attachment,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Endpoint, Self::Network, Self::Subnet, Self::Group, Self::PrefixList, Self::Task, Self::Attachment];
 }
 
 /// A record could not be read or written.

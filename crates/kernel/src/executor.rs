@@ -119,6 +119,9 @@ fn add_upper(worker: &mut Worker, op: &Op) -> Result<(), Refused> {
     let place = there.as_ref().map(AsFd::as_fd);
     worker.route(lower_at)?.add_upper(&UpperLink { dev, kind: *kind, lower, mtu: *mtu, mac: *mac, at: place })?;
     let Some(alias) = alias else { return Ok(()) };
+    if let Some(there) = &there {
+        worker.route(lower_at)?.number_namespace(there.as_fd())?;
+    }
     // RTM_NEWLINK with CREATE ignores IFLA_IFALIAS (`rtnl_create_link`).
     let route = worker.route(at)?;
     let labelled = route.set_alias(dev, alias);

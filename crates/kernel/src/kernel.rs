@@ -343,7 +343,11 @@ impl Kernel {
         }
         observed.netns = self.registry.pins.list().map_err(|e| e.of(&"ip netns list"))?;
         if scope.table {
-            for table in [&self.table, &self.walls].map(|name| TableName::inet(name)).into_iter().chain([TableName::bridge(&self.table)]) {
+            for table in [&self.table, &self.walls]
+                .map(|name| TableName::inet(name))
+                .into_iter()
+                .chain([TableName::bridge(&self.table)])
+            {
                 let read = nft::read_table(&mut locked(&self.reader), &table);
                 let state = read.map_err(|e| e.of(&format!("nft list table {table}")))?;
                 observed.tables.extend(state.map(|state| (table, state)));

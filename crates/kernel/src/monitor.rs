@@ -31,6 +31,11 @@ pub enum Change {
         /// It came or changed, and leads to a network outside by itself.
         wire: bool,
     },
+    /// A link with an alias is gone, of the host or of any namespace that it knows a number of.
+    Unlinked {
+        /// ifalias.
+        alias: String,
+    },
     /// An address came or went.
     Address {
         /// Number of its link.
@@ -68,6 +73,9 @@ const ROUTE_GROUPS: [u32; 7] = [1, 5, 9, 7, 11, 8, 19];
 /// `NFNLGRP_NFTABLES`.
 const TABLE_GROUP: u32 = 7;
 
+/// `RTNLGRP_LINK`.
+const LINK_GROUP: u32 = 1;
+
 /// A burst of changes must fit: 1,000 links that go send 6 MB.
 const BUFFER: usize = 8 << 20;
 
@@ -84,6 +92,7 @@ struct Own {
 /// Listens for changes.
 pub struct Monitor {
     route: AsyncFd<Netlink>,
+    everywhere: AsyncFd<Netlink>,
     tables: AsyncFd<Netlink>,
     own: Own,
     queue: VecDeque<Change>,
@@ -97,8 +106,9 @@ impl Monitor {
     /// The sockets cannot be opened.
     pub fn open(kernel: &Kernel) -> io::Result<Self> {
         Ok(Self {
-            route: listen(NETLINK_ROUTE, &ROUTE_GROUPS)?,
-            tables: listen(NETLINK_NETFILTER, &[TABLE_GROUP])?,
+            route: listen(NETLINK_ROUTE, &ROUTE_GROUPS, false)?,
+            everywhere: listen(NETLINK_ROUTE, &[LINK_GROUP], true)?,
+            tables: listen(NETLINK_NETFILTER, &[TABLE_GROUP], false)?,
             own: Own {
                 ports: [kernel.owner_port(), kernel.guest_port()],
                 tables: kernel.table_names().map(str::to_owned),
@@ -120,6 +130,7 @@ impl Monitor {
             let (own, queue) = (&self.own, &mut self.queue);
             tokio::select! {
                 ready = self.route.readable_mut() => read(&mut ready?, queue, route_change)?,
+                ready = self.everywhere.readable_mut() => read(&mut ready?, queue, unlinked)?,
                 ready = self.tables.readable_mut() => {
                     read(&mut ready?, queue, |frame| table_change(frame, own))?;
                 }
@@ -138,9 +149,12 @@ impl Monitor {
     }
 }
 
-fn listen(protocol: isize, groups: &[u32]) -> io::Result<AsyncFd<Netlink>> {
+fn listen(protocol: isize, groups: &[u32], everywhere: bool) -> io::Result<AsyncFd<Netlink>> {
     let netlink = Netlink::open(protocol)?;
     netlink.set_buffers(BUFFER)?;
+    if everywhere {
+        netlink.listen_everywhere()?;
+    }
     netlink.join(groups)?;
     // SAFETY: `as_raw_fd` always gives the descriptor of the socket that the value owns, and the value is kept,
     // never replaced, until it is dropped together with its registration.
@@ -180,6 +194,13 @@ fn read(
 fn is_default(frame: &Frame<'_>) -> bool {
     const MAIN: u8 = 254;
     frame.body.get(1) == Some(&0) && frame.body.get(4) == Some(&MAIN)
+}
+
+/// A link that is gone and had an alias: what is said of links that come and change is nobody's concern here.
+fn unlinked(frame: &Frame<'_>) -> Option<Change> {
+    let whole = i32::from(*frame.body.first()?) == libc::AF_UNSPEC;
+    let alias = attr(frame.body.get(16..)?, libc::IFLA_IFALIAS).filter(|_| frame.kind == rtm::DELLINK && whole)?;
+    Some(Change::Unlinked { alias: text_of(alias) })
 }
 
 fn route_change(frame: &Frame<'_>) -> Option<Change> {

@@ -209,6 +209,11 @@ impl Netlink {
         groups.iter().try_for_each(|group| self.socket.add_membership(*group))
     }
 
+    /// Hears of namespaces that this one knows a number of, too. CAP_NET_BROADCAST is needed.
+    pub(crate) fn listen_everywhere(&self) -> io::Result<()> {
+        self.socket.set_listen_all_namespaces(true)
+    }
+
     /// The socket's own address (`nlmsg_pid` of what it causes).
     pub(crate) fn port(&self) -> io::Result<u32> {
         let mut address = SocketAddr::new(0, 0);

@@ -559,11 +559,9 @@ impl Op {
             Self::SetAdd { table, set } => Inverse::Op(Self::SetDel { table: table.clone(), set: set.clone() }),
             Self::SetDel { table, set } => Inverse::Op(Self::SetAdd { table: table.clone(), set: set.clone() }),
             Self::ChainSet { table, chain, before } => Inverse::Op(match before {
-                Some(before) => Self::ChainSet {
-                    table: table.clone(),
-                    chain: before.clone(),
-                    before: Some(chain.clone()),
-                },
+                Some(before) => {
+                    Self::ChainSet { table: table.clone(), chain: before.clone(), before: Some(chain.clone()) }
+                }
                 None => Self::ChainDel { table: table.clone(), chain: chain.clone() },
             }),
             Self::ChainDel { table, chain } => {

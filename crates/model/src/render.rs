@@ -175,7 +175,8 @@ impl Op {
                     place(f, at)?;
                 }
                 write!(f, " {kind}")?;
-                let label = |alias: &String| write!(f, "\n{} link set dev {dev} alias {}", ip_command(at), quoted(alias));
+                let label =
+                    |alias: &String| write!(f, "\n{} link set dev {dev} alias {}", ip_command(at), quoted(alias));
                 alias.iter().try_for_each(label)
             }
             Self::LinkMove { from, dev, to, name } => {

@@ -65,9 +65,7 @@ pub enum Backend {
 
 /// No stand-in has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no backend: write auto, veth, macvlan[:bridge|private|vepa], ipvlan[:l2|l3|l3s] or vlan"
-)]
+#[error("{0:?} is no backend: write auto, veth, macvlan[:bridge|private|vepa], ipvlan[:l2|l3|l3s] or vlan")]
 pub struct UnknownBackend(String);
 
 impl FromStr for Backend {

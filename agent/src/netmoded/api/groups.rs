@@ -28,10 +28,7 @@ pub async fn show(State(agent): App, Path(group): Path<String>) -> Answer<Json<G
 
 #[utoipa::path(post, path = "/v1/security-groups", request_body = GroupRequest, responses((status = 201, body = GroupView), (status = "default", body = ApiError)))]
 /// Makes a security group: nothing comes in, everything may go out.
-pub async fn create(
-    State(agent): App,
-    Body(request): Body<GroupRequest>,
-) -> Answer<(StatusCode, Json<GroupView>)> {
+pub async fn create(State(agent): App, Body(request): Body<GroupRequest>) -> Answer<(StatusCode, Json<GroupView>)> {
     let made = blocking(move || {
         let group = with_ids(8, |fresh| agent.engine.create_group(&request, fresh))?;
         Ok::<_, ApiError>(agent.engine.group_view(&group))

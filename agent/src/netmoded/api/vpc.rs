@@ -70,9 +70,12 @@ fn find(agent: &Agent, reference: &str) -> Result<EniView, ApiError> {
         id || e.attachment.task == reference || e.private_ip_address.is_some_and(|ip| ip.to_string() == reference)
     };
     let shown: String = reference.chars().take(64).collect();
-    agent.engine.enis().into_iter().find(fits).ok_or_else(|| {
-        ApiError::new(Code::NotFound, format!("no ENI {shown:?}; \"netmode eni ls\" lists the ENIs"))
-    })
+    agent
+        .engine
+        .enis()
+        .into_iter()
+        .find(fits)
+        .ok_or_else(|| ApiError::new(Code::NotFound, format!("no ENI {shown:?}; \"netmode eni ls\" lists the ENIs")))
 }
 
 #[utoipa::path(get, path = "/v1/enis/{eni}", params(("eni" = String, Path, description = "Id, address or task")), responses((status = 200, body = EniView), (status = "default", body = ApiError)))]

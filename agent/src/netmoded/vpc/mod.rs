@@ -1,8 +1,10 @@
 //! The VPC of this agent: where a task with an ENI is to be, and the subnet that appears on first use.
 
 pub mod effective;
+mod lost;
 mod survey;
 
+pub use lost::{look_for_lost, unlinked};
 pub use survey::survey;
 
 use crate::agent::Agent;
@@ -95,7 +97,8 @@ pub fn keeps_walls(agent: &Agent, place: &Place, request: &RunRequest) -> Result
     let spec = &request.container;
     let bare = |cap: &String| cap.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
     let round = spec.cap_add.iter().map(bare).find(|cap| ROUND.contains(&cap.as_str()));
-    let what = if spec.privileged { Some("--privileged".to_owned()) } else { round.map(|cap| format!("--cap-add {cap}")) };
+    let what =
+        if spec.privileged { Some("--privileged".to_owned()) } else { round.map(|cap| format!("--cap-add {cap}")) };
     match what {
         Some(what) if !request.net.sg_best_effort => Err(ApiError::new(
             Code::SgBypass,
@@ -111,10 +114,7 @@ pub fn keeps_walls(agent: &Agent, place: &Place, request: &RunRequest) -> Result
 ///
 /// # Errors
 /// No random numbers, or the work's own.
-pub fn with_ids<T>(
-    count: usize,
-    work: impl FnOnce(Fresh<'_>) -> Result<T, GroupError>,
-) -> Result<T, ApiError> {
+pub fn with_ids<T>(count: usize, work: impl FnOnce(Fresh<'_>) -> Result<T, GroupError>) -> Result<T, ApiError> {
     let ids = (0..count).map(|_| clock::fresh_id()).collect::<Result<Vec<Id>, _>>();
     let mut ids = ids.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?.into_iter();
     let mut fresh = || ids.next().unwrap_or_else(|| unreachable!("the caller knows how many are needed"));
@@ -161,7 +161,8 @@ pub fn stand_again(agent: &Arc<Agent>) {
 /// ECS' words.
 pub fn only_for_eni(net: &NetOptions, network: &NetworkRef) -> Result<(), ApiError> {
     // In bridge mode groups are an extension of ours.
-    let bridge = matches!(network, NetworkRef::Named(_)) || matches!(network, NetworkRef::Mode(m) if modes::needs(m.effective()).link);
+    let bridge = matches!(network, NetworkRef::Named(_))
+        || matches!(network, NetworkRef::Mode(m) if modes::needs(m.effective()).link);
     if net.subnets.is_empty() && (bridge || net.security_groups.is_empty()) {
         return Ok(());
     }

@@ -2,9 +2,9 @@
 
 use crate::agent::Agent;
 use crate::startup;
+use netmode_engine::vpc::Surveyed;
 use netmode_engine::vpc::standin::{Found, Parent};
 use netmode_engine::vpc::wish::SubnetError;
-use netmode_engine::vpc::Surveyed;
 use netmode_model::op::OpError;
 use netmode_model::vpc::{Backend, SubnetRequest};
 use netmode_model::{ApiError, Code, Place};

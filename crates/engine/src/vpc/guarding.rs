@@ -574,9 +574,11 @@ fn host_difference(before: &Groups, after: &Groups, table: &TableName) -> Vec<Op
     for group in after.groups.values() {
         match before.groups.get(&group.id) {
             Some(was) => ops.extend(chain_steps(table, was, group, true)),
-            None => ops.extend(
-                wall::group_chains(group, true).map(|chain| Op::ChainSet { table: table.clone(), chain, before: None }),
-            ),
+            None => ops.extend(wall::group_chains(group, true).map(|chain| Op::ChainSet {
+                table: table.clone(),
+                chain,
+                before: None,
+            })),
         }
     }
     if was != is {

@@ -143,8 +143,7 @@ mod tests {
     use super::*;
 
     fn found(edit: impl Fn(&mut Parent), missing: &[&str]) -> Found {
-        let mut parent =
-            Parent { name: "eth0".parse().unwrap(), up: true, master: None, mtu: 9001, wireless: false };
+        let mut parent = Parent { name: "eth0".parse().unwrap(), up: true, master: None, mtu: 9001, wireless: false };
         edit(&mut parent);
         let missing = missing.iter().map(|kind| ((*kind).to_owned(), "Unknown device type".to_owned())).collect();
         Found { missing, parent: Some(parent) }
@@ -166,9 +165,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_the_next_step() {
-        let refused = |wanted: &str, found: &Found| {
-            choose(wanted.parse().unwrap(), true, found).unwrap_err().to_string()
-        };
+        let refused =
+            |wanted: &str, found: &Found| choose(wanted.parse().unwrap(), true, found).unwrap_err().to_string();
         let text = refused("ipvlan", &found(|_| {}, &["ipvlan"]));
         assert!(text.contains("cannot make a ipvlan link (Unknown device type)") && text.contains("choose veth"));
         assert!(refused("macvlan", &found(|p| p.wireless = true, &[])).ends_with("choose ipvlan"));

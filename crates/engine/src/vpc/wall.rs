@@ -209,18 +209,16 @@ fn passed() -> Chain {
 fn to_tasks(chain: &str) -> impl Iterator<Item = Rule> {
     let by_link = rule([is_in(Field::Oifname, LINKS)], jump(chain));
     let to = jump(chain);
-    let by_address = move |family| {
-        rule([Match::Family(family), is_in(Field::Daddr(family), walled(family))], to.clone())
-    };
+    let by_address =
+        move |family| rule([Match::Family(family), is_in(Field::Daddr(family), walled(family))], to.clone());
     std::iter::once(by_link).chain(FAMILIES.into_iter().map(by_address))
 }
 
 fn from_tasks(chain: &str) -> impl Iterator<Item = Rule> {
     let by_link = rule([is_in(Field::Iifname, LINKS)], jump(chain));
     let to = jump(chain);
-    let by_address = move |family| {
-        rule([Match::Family(family), is_in(Field::Saddr(family), walled(family))], to.clone())
-    };
+    let by_address =
+        move |family| rule([Match::Family(family), is_in(Field::Saddr(family), walled(family))], to.clone());
     std::iter::once(by_link).chain(FAMILIES.into_iter().map(by_address))
 }
 
@@ -230,7 +228,8 @@ pub fn dispatchers(groups: &Groups) -> [Chain; 2] {
         let mut rules: Vec<Rule> = neighbours().collect();
         for id in groups.groups.keys() {
             let chain = chain_name(id, direction);
-            let carries = |family| rule([Match::Family(family), is_in(field(family), &members(id, family))], jump(&chain));
+            let carries =
+                |family| rule([Match::Family(family), is_in(field(family), &members(id, family))], jump(&chain));
             rules.extend(FAMILIES.map(carries));
         }
         rules.push(rule([], Action::Drop));
@@ -241,7 +240,11 @@ pub fn dispatchers(groups: &Groups) -> [Chain; 2] {
 
 fn forwarded() -> Chain {
     let established = rule([Match::Established], Action::Accept);
-    hook("forward_walls", Hook::Forward, std::iter::once(established).chain(from_tasks(FROM)).chain(to_tasks(TO)).collect())
+    hook(
+        "forward_walls",
+        Hook::Forward,
+        std::iter::once(established).chain(from_tasks(FROM)).chain(to_tasks(TO)).collect(),
+    )
 }
 
 fn to_host() -> Chain {

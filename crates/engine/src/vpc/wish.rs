@@ -244,9 +244,7 @@ fn free(prefix: IpNetwork, around: &Around<'_>, parent: Option<&IfName>) -> Resu
     }
     let of_link = |dev: &str| if dev.contains(' ') { dev.to_owned() } else { format!("the link {dev}") };
     match around.facts.overlapping(prefix, parent) {
-        Some((other, dev)) => {
-            Err(SubnetError::Overlap { prefix, other: ipam::canonical(*other), owner: of_link(dev) })
-        }
+        Some((other, dev)) => Err(SubnetError::Overlap { prefix, other: ipam::canonical(*other), owner: of_link(dev) }),
         None => Ok(()),
     }
 }
@@ -273,8 +271,7 @@ fn routers(
     part: &mut Subnet,
 ) -> Result<(), SubnetError> {
     for prefix in network.prefixes() {
-        let named: Vec<IpAddr> =
-            request.gateways.iter().copied().filter(|g| g.is_ipv4() == prefix.is_ipv4()).collect();
+        let named: Vec<IpAddr> = request.gateways.iter().copied().filter(|g| g.is_ipv4() == prefix.is_ipv4()).collect();
         if named.len() > 1 {
             return Err(SubnetError::Twice);
         }
@@ -361,7 +358,8 @@ mod tests {
     const LAN: &str = "192.168.1.50/24";
 
     fn wish(edit: impl Fn(&mut SubnetRequest)) -> Result<Network, SubnetError> {
-        let mut request = SubnetRequest { name: "a".parse().ok(), cidr: "10.0.2.0/24".parse().ok(), ..Default::default() };
+        let mut request =
+            SubnetRequest { name: "a".parse().ok(), cidr: "10.0.2.0/24".parse().ok(), ..Default::default() };
         edit(&mut request);
         let settings = Settings::default();
         let facts = HostFacts {
@@ -370,8 +368,10 @@ mod tests {
         };
         let parent = Parent { name: "eth0".parse().unwrap(), up: true, master: None, mtu: 9001, wireless: false };
         let found = Found { missing: vec![], parent: Some(parent) };
-        let other = SubnetRequest { name: "other".parse().ok(), cidr: "10.7.0.0/20".parse().ok(), ..Default::default() };
-        let around = Around { settings: &settings, facts: &facts, parent: &[LAN.parse().unwrap()], found: &found, others: &[] };
+        let other =
+            SubnetRequest { name: "other".parse().ok(), cidr: "10.7.0.0/20".parse().ok(), ..Default::default() };
+        let around =
+            Around { settings: &settings, facts: &facts, parent: &[LAN.parse().unwrap()], found: &found, others: &[] };
         let other = subnet(&other, &around, Id::from_bytes([7; 16]), String::new()).unwrap();
         let others = [other];
         subnet(&request, &Around { others: &others, ..around }, Id::from_bytes([0xab; 16]), String::new())
@@ -414,7 +414,11 @@ mod tests {
         })
         .unwrap();
         assert_eq!(net.host_addresses()[0].to_string(), "10.0.2.4/24");
-        assert_eq!((net.pools()[0].usable(), net.subnet.unwrap().nat), (249, false), "without the router's and its own");
+        assert_eq!(
+            (net.pools()[0].usable(), net.subnet.unwrap().nat),
+            (249, false),
+            "without the router's and its own"
+        );
         let private = wish(|r| r.backend = "macvlan:private".parse().unwrap()).unwrap();
         assert!(!private.has_host_link() && private.host_addresses().is_empty());
     }

@@ -7,6 +7,7 @@ use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridgePort, InfoData, InfoPortData, InfoPortKind,
     InfoVeth, IpVlanMode, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage, MacVlanMode,
 };
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netmode_model::op::{IpvlanMode, LinkFlag, MacvlanMode, Upper};
 use netmode_model::{IfName, Mac};
 use nix::errno::Errno;
@@ -119,6 +120,17 @@ impl RouteSocket {
         message.attributes.extend(upper.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
         message.attributes.extend(upper.at.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
         self.request(Message::NewLink(message), NEW)
+    }
+
+    /// Gives a namespace a number here, so that its links' messages are heard here as well
+    /// (`NETLINK_LISTEN_ALL_NSID`); one that has a number keeps it.
+    pub(crate) fn number_namespace(&mut self, netns: BorrowedFd<'_>) -> Result<(), Refused> {
+        let mut message = NsidMessage::default();
+        message.attributes = vec![NsidAttribute::Fd(netns.as_raw_fd() as u32), NsidAttribute::Id(-1)];
+        match self.request(Message::NewNsId(message), 0) {
+            Err(e) if e.is(Errno::EEXIST) => Ok(()),
+            other => other,
+        }
     }
 
     /// Moves a link to another namespace under a name.
