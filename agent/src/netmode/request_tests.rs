@@ -254,8 +254,6 @@ fn bad_values_are_refused_with_a_sentence_before_the_agent_is_asked() {
         ("--pids-limit", "0", Code::Invalid, "or -1"),
         ("--ulimit", "nofile", Code::Invalid, "write NAME=SOFT"),
         ("--restart", "sometimes", Code::Invalid, "unknown restart policy \"sometimes\""),
-        ("--subnet", "a", Code::Invalid, "--subnet comes with a later release"),
-        ("--security-group", "a", Code::Invalid, "--security-group comes with a later release"),
     ] {
         let (found, message) = refused(flag, value);
         assert_eq!(found, code, "{flag} {value}: {message}");
