@@ -12,6 +12,7 @@ pub mod beside;
 pub mod bridge;
 pub mod cni;
 pub mod converge;
+pub mod ecs;
 pub mod endpoint;
 pub mod error;
 pub mod hosts;

@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod cni;
+pub mod ecs;
 pub mod error;
 pub mod foreign;
 pub mod group;
