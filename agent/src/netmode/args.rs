@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::cni::CniCommand;
+use crate::ecs_args::{InstanceCommand, ServiceCommand, TaskCommand};
 use crate::listing::ListArgs;
 use crate::run_args::RunArgs;
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
@@ -172,6 +173,21 @@ pub(crate) enum Command {
     /// Make, list and remove prefix lists, for rules of security groups
     #[command(subcommand)]
     PrefixList(PrefixListCommand),
+    /// Run, list, show and end tasks of ECS task definitions
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Keep numbers of tasks running
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// This host as a container instance: how many interfaces it may have
+    #[command(subcommand)]
+    Instance(InstanceCommand),
+    /// Print what happened to services
+    Events {
+        /// Go on as things happen
+        #[arg(short, long)]
+        follow: bool,
+    },
     /// Ask a registry whether it accepts you, and remember user and password for it
     Login(LoginArgs),
     /// Forget user and password of a registry
@@ -244,6 +260,9 @@ pub(crate) struct LogsArgs {
     /// Go on as the task writes
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// Of a task of a task definition: this container
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
     /// Only so many lines from the end, or "all"
     #[arg(short = 'n', long, value_name = "LINES", default_value = "all")]
     pub(crate) tail: String,

@@ -68,6 +68,11 @@ pub(crate) fn pull(client: &Client, image: &str, output: Output) -> Result<()> {
     print(&format!("{}\n", pulled.reference))
 }
 
+/// Fetches an image that is not here, as the calling user; one in a file is here.
+pub(crate) fn ensure(client: &Client, image: &str) -> Result<()> {
+    if is_file(image) { Ok(()) } else { fetch(client, image, PullPolicy::Missing, true).map(drop) }
+}
+
 /// Fetches an image as the calling user.
 fn fetch(client: &Client, image: &str, policy: PullPolicy, quiet: bool) -> Result<Pulled> {
     let reference = Reference::parse(image).map_err(|e| Failure::new(e.code(), e.to_string()))?;

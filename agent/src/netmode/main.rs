@@ -10,6 +10,8 @@ mod caller;
 mod cni;
 mod credentials;
 mod doctor;
+mod ecs;
+mod ecs_args;
 mod failure;
 mod foreground;
 mod groups;
@@ -97,6 +99,10 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Eni(command) => vpc::eni(&client, command, &cli.global),
         Command::Sg(command) => groups::sg(&client, command, &cli.global),
         Command::PrefixList(command) => groups::prefix_list(&client, command, &cli.global),
+        Command::Task(command) => ecs::task(&client, command, &cli.global),
+        Command::Service(command) => ecs::service(&client, command, &cli.global),
+        Command::Instance(command) => ecs::instance(&client, command, &cli.global),
+        Command::Events { follow } => ecs::events(&client, *follow, &cli.global),
         Command::Login(args) => login::login(&client, args, listed),
         Command::Logout { registry } => login::logout(registry.as_deref().unwrap_or_default()),
         Command::Pull { image } => images::pull(&client, image, listed),

@@ -186,7 +186,19 @@ pub(crate) fn logs(client: &Client, args: &LogsArgs) -> Result<()> {
                 Failure::invalid(values::refused("--tail", number, "write a number of lines, or \"all\""))
             })?),
         };
-    let session = client.logs(some(&args.task)?, args.follow, tail)?;
+    let container = match client.logs(some(&args.task)?, args.follow, tail) {
+        // Of a task of a task definition one container.
+        Err(error) if args.container.is_some() || error.code() == Code::NotFound => {
+            crate::ecs::container(client, &args.task, args.container.as_deref())?.ok_or(Failure::from(error))?
+        }
+        Err(error) => return Err(error.into()),
+        Ok(session) if args.container.is_none() => return told(session),
+        Ok(_) => crate::ecs::container(client, &args.task, args.container.as_deref())?.unwrap_or_default(),
+    };
+    told(client.logs(&container, args.follow, tail)?)
+}
+
+fn told(session: netmode_client::Session) -> Result<()> {
     let (reader, _writer) =
         session.split().map_err(|error| Failure::new(Code::Limit, format!("cannot read the logs: {error}")))?;
     match copy_output(reader) {

@@ -8,7 +8,7 @@ use netmode_container::{Containers, Image};
 use netmode_engine::modes;
 use netmode_kernel::NetnsFd;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
-use netmode_model::{ApiError, Code, DEFAULT_NETWORK, Name, RequestedMode, RestartPolicy};
+use netmode_model::{ApiError, Code, DEFAULT_NETWORK, Id, Name, RequestedMode, RestartPolicy};
 use std::path::Path;
 
 /// What a request is admitted for.
@@ -18,6 +18,15 @@ pub enum Intent {
     Look,
     /// To make the task.
     Make,
+    /// To make a container of a task that has an endpoint for all of them.
+    Within(Id),
+}
+
+impl Intent {
+    /// Whether what is missing appears.
+    fn makes(self) -> bool {
+        self != Self::Look
+    }
 }
 
 /// Turns a request into the record of a task that may be made.
@@ -37,7 +46,10 @@ pub fn admit(
             format!("task-{}", id.short()).parse::<Name>().map_err(|e| ApiError::new(Code::Invalid, e.to_string()))?
         }
     };
-    let Place { requested, netns, networks } = network(agent, &request)?;
+    let Place { requested, netns, networks } = match intent {
+        Intent::Within(endpoint) => Place::new(RequestedMode::Awsvpc, Joined::Endpoint(endpoint), None),
+        Intent::Look | Intent::Make => network(agent, &request)?,
+    };
     Containers::validate(&request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
     let exposed = image.and_then(|i| i.config.exposed_ports.clone()).unwrap_or_default().into_keys();
     exposed::publish(&mut request, exposed)?;
@@ -75,12 +87,12 @@ pub fn admit(
     identity::check(&record, &agent.tasks, &agent.engine)?;
     if modes::needs(record.mode()).eni && record.netns == Joined::Own {
         // Last: a request that is refused must not make the default subnet appear.
-        let place = vpc::place(agent, &record.request.net, intent == Intent::Make)?;
+        let place = vpc::place(agent, &record.request.net, intent.makes())?;
         record.networks = Some(vec![NetworkUse::first(&place.network, &record.request.net)]);
         vpc::keeps_walls(agent, &place, &record.request)?;
         (record.or_else, record.groups) = (place.or_else, place.groups);
     } else if !record.request.net.security_groups.is_empty() {
-        record.groups = vpc::groups(agent, &record.request.net, intent == Intent::Make)?;
+        record.groups = vpc::groups(agent, &record.request.net, intent.makes())?;
     }
     Ok(record)
 }

@@ -13,6 +13,7 @@ use crate::relay::Relays;
 use crate::reset::Ending;
 use crate::task::TaskRecord;
 use crate::vpc;
+use crate::{ecs, instance};
 use netmode_container::Containers;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
@@ -47,6 +48,12 @@ pub struct Agent {
     pub ipam: Ipam,
     /// Namespaces of others that are being attached or detached.
     pub busy: Busy,
+    /// Tasks of task definitions.
+    pub ecs: ecs::Tasks,
+    /// Services.
+    pub services: ecs::service::Services,
+    /// This host as a container instance.
+    pub instance: instance::Instance,
     /// The VPC.
     pub vpc: vpc::Kept,
     /// Read while a task that uses an image is entered, written while images are removed.

@@ -25,16 +25,24 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// Why not; nothing has changed.
 pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, ApiError> {
+    create_for(agent, request, Intent::Make).await
+}
+
+/// The same of a container that may belong to a task with others.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_for(agent: &Arc<Agent>, request: RunRequest, intent: Intent) -> Result<Created, ApiError> {
     let (request, image) = match request.container.image {
         None => (request, None),
-        Some(_) => with_image(agent, request).await?,
+        Some(_) => with_image(agent, request, intent).await?,
     };
     // From here to its place in the registry nobody removes the image.
     let images = agent.images.read().await;
     let shared = agent.clone();
     let record = blocking(move || {
         images::still_here(&shared, image.as_ref())?;
-        admit::admit(&shared, request, image.as_ref(), Intent::Make)
+        admit::admit(&shared, request, image.as_ref(), intent)
     })
     .await??;
     let mut created = Created { id: record.id, name: record.name.clone(), warnings: warnings(&record) };
@@ -56,11 +64,16 @@ pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, 
 }
 
 /// Finds the image of a request; one in a file may have to be unpacked.
-async fn with_image(agent: &Arc<Agent>, request: RunRequest) -> Result<(RunRequest, Option<Image>), ApiError> {
+async fn with_image(
+    agent: &Arc<Agent>,
+    request: RunRequest,
+    intent: Intent,
+) -> Result<(RunRequest, Option<Image>), ApiError> {
     let shared = agent.clone();
     let found = blocking(move || {
         // A bad request is refused before anything is unpacked for it.
-        admit::admit(&shared, request.clone(), None, Intent::Look)?;
+        let look = if matches!(intent, Intent::Within(_)) { intent } else { Intent::Look };
+        admit::admit(&shared, request.clone(), None, look)?;
         let image = images::of(&shared, &request)?;
         Ok((request, image))
     });
@@ -132,7 +145,7 @@ async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
     let record = task.now();
     let requests = match record.netns {
         Joined::Own => attach::requests(agent, &record)?,
-        Joined::Task(_) | Joined::Path(_) => Vec::new(),
+        Joined::Task(_) | Joined::Path(_) | Joined::Endpoint(_) => Vec::new(),
     };
     let mut ids = requests.iter().map(|r| r.id).collect::<Vec<_>>().into_iter();
     let record = set(agent, task, move |r| {
@@ -183,13 +196,19 @@ fn give_back(agent: &Agent, container: Id, endpoints: &[Endpoint]) {
     endpoints.iter().rev().for_each(|endpoint| agent.detach(endpoint.id));
 }
 
-fn make_container(agent: &Agent, record: &TaskRecord, endpoints: &[Endpoint]) -> Result<(), ApiError> {
+fn make_container(agent: &Agent, record: &TaskRecord, own: &[Endpoint]) -> Result<(), ApiError> {
+    let shared = match record.netns {
+        Joined::Endpoint(id) => agent.engine.endpoint(id),
+        _ => None,
+    };
+    let endpoints = shared.as_ref().map_or(own, std::slice::from_ref);
     let endpoint = endpoints.first();
     let files = identity::files(record, endpoints, &agent.tasks, &agent.engine)?;
     let net = &record.request.net;
     // The port that --port-env asks for is the last that was reserved.
     let port = endpoint.and_then(|e| e.ports.last()).map(|p| p.host_ports.first());
-    let extra_env = net.port_env.iter().zip(port).map(|(name, port)| format!("{name}={port}")).collect();
+    let mut extra_env: Vec<String> = net.port_env.iter().zip(port).map(|(n, port)| format!("{n}={port}")).collect();
+    extra_env.extend(agent.ecs.secrets_of(&record.name));
     let container = NewContainer {
         id: record.id,
         name: record.name.as_str(),
@@ -217,6 +236,10 @@ fn netns(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Res
             ApiError::new(Code::WrongState, text)
         }),
         Joined::Path(path) => Ok(Netns::Path(path.clone())),
+        Joined::Endpoint(_) => endpoint.map(pinned).ok_or_else(|| {
+            let text = format!("the task of container {} has ended; run it again", record.name);
+            ApiError::new(Code::WrongState, text)
+        }),
         Joined::Task(id) => {
             let other = agent.tasks.get(*id).and_then(|t| t.now().endpoint).and_then(|e| agent.engine.endpoint(e));
             let gone = || {

@@ -11,12 +11,14 @@ mod clock;
 mod cni;
 mod connect;
 mod doctor;
+mod ecs;
 mod exposed;
 mod follow;
 mod foreign;
 mod forwarding;
 mod identity;
 mod images;
+mod instance;
 mod join;
 mod legacy;
 mod life;
@@ -146,6 +148,9 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         ipam: cni::Ipam::new(clock::boot_id().context("cannot read the id of this boot")?),
         busy: foreign::Busy::default(),
         vpc: vpc::Kept::default(),
+        ecs: ecs::Tasks::default(),
+        services: ecs::service::Services::default(),
+        instance: instance::Instance::default(),
         images: tokio::sync::RwLock::default(),
         relays: relay::Relays::default(),
         store: started.store,
@@ -181,8 +186,12 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
     for endpoint in agent.engine.endpoints() {
         agent.relays.begin(&agent.engine, endpoint.id);
     }
+    instance::load(&agent)?;
+    ecs::load(&agent)?;
     recover::tasks(&agent).await?;
     restart::all(&agent);
+    ecs::go_on(&agent);
+    ecs::service::load(&agent)?;
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let service = api::router(agent.clone()).into_make_service_with_connect_info::<api::Peer>();

@@ -19,7 +19,7 @@ pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
     for sentence in &listing.set_aside {
         tracing::error!("{sentence}");
     }
-    let mut owned = Vec::new();
+    let mut owned = agent.ecs.endpoints();
     for record in listing.records {
         owned.extend(record.endpoint);
         owned.extend(&record.more);

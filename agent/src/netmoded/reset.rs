@@ -101,8 +101,22 @@ fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
 /// Directories that hold nothing but what agents wrote. Others may lie beside them.
 fn ours(agent: &Agent) -> Vec<PathBuf> {
     let of = |dir: &Path, names: &[&str]| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
-    let mut all =
-        of(&agent.state_dir, &["tasks", "networks", "subnets", "groups", "prefix-lists", "containers", "images"]);
+    let mut all = of(
+        &agent.state_dir,
+        &[
+            "tasks",
+            "networks",
+            "subnets",
+            "groups",
+            "prefix-lists",
+            "ecs-tasks",
+            "instance",
+            "services",
+            "volumes",
+            "containers",
+            "images",
+        ],
+    );
     all.extend(of(&agent.run_dir, &["endpoints", "attachments", "c", "exits", "runtime"]));
     all.retain(|dir| dir.is_dir());
     all

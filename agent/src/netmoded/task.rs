@@ -114,6 +114,8 @@ pub enum Joined {
     Task(Id),
     /// One that someone else made (`ns:PATH`).
     Path(PathBuf),
+    /// That of an endpoint which containers of one task share.
+    Endpoint(Id),
 }
 
 impl TaskRecord {
@@ -137,7 +139,11 @@ impl TaskRecord {
 
     /// Its endpoints that stand, the one with the namespace first.
     pub fn endpoints(&self, engine: &Engine) -> Vec<Endpoint> {
-        self.endpoint.iter().chain(&self.more).filter_map(|id| engine.endpoint(*id)).collect()
+        let shared = match &self.netns {
+            Joined::Endpoint(id) => Some(id),
+            _ => None,
+        };
+        shared.into_iter().chain(&self.endpoint).chain(&self.more).filter_map(|id| engine.endpoint(*id)).collect()
     }
 
     /// The image or root directory, as it was named.

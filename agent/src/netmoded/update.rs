@@ -18,7 +18,9 @@ pub fn update(agent: &Agent, task: &Task, request: UpdateRequest) -> Result<(), 
     let net = NetOptions { net_rate: rate, ..NetOptions::default() };
     match record.netns {
         Joined::Own => modes::admit(record.mode(), &net)?,
-        Joined::Task(_) | Joined::Path(_) => admit::own_network_only(&record.request.network, &net)?,
+        Joined::Task(_) | Joined::Path(_) | Joined::Endpoint(_) => {
+            admit::own_network_only(&record.request.network, &net)?
+        }
     }
     let changed = set_rates(agent, &record, rate)?;
     let written = agent.update(task, |r| r.request.net.net_rate = rate);

@@ -16,6 +16,7 @@
 
 mod body;
 mod call;
+mod ecs;
 mod error;
 mod groups;
 mod head;

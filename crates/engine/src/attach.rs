@@ -83,6 +83,8 @@ pub struct Engine {
     pub(crate) leaving: Mutex<HashMap<IfName, Endpoint>>,
     /// What CNI's reference plugins have made.
     pub(crate) cni: Attachments,
+    /// How many ENIs there may be; none for no limit.
+    eni_limit: RwLock<Option<usize>>,
     /// Security groups. Written only by who holds [`Engine::changing`] for writing.
     pub(crate) groups: RwLock<Groups>,
 }
@@ -115,6 +117,7 @@ impl Engine {
             changing: RwLock::default(),
             leaving: Mutex::default(),
             cni: Attachments::default(),
+            eni_limit: RwLock::default(),
             groups: RwLock::new(groups),
         }
     }
@@ -325,9 +328,28 @@ impl Engine {
         lock(&self.leases)
     }
 
+    /// Bounds the number of ENIs; those that there are stay.
+    pub fn limit_enis(&self, limit: Option<usize>) {
+        *self.eni_limit.write().unwrap_or_else(PoisonError::into_inner) = limit;
+    }
+
+    /// How many ENIs there are, and how many there may be.
+    pub fn eni_slots(&self) -> (usize, Option<usize>) {
+        let limit = *self.eni_limit.read().unwrap_or_else(PoisonError::into_inner);
+        (self.leases().enis(), limit)
+    }
+
     /// Takes addresses on the network of a request, or on one of those that would do as well.
     fn take_link(&self, endpoint: &Endpoint, request: &Attach) -> Result<EndpointLink, AttachError> {
+        let limit = *self.eni_limit.read().unwrap_or_else(PoisonError::into_inner);
         let mut leases = self.leases();
+        // Under the same lock as what follows: two that want the last slot do not both get it.
+        if let Some(limit) = limit.filter(|_| modes::needs(endpoint.mode).eni) {
+            let used = leases.enis();
+            if used >= limit {
+                return Err(AttachError::NoSlot { used, limit });
+            }
+        }
         let all: Vec<String> = std::iter::once(&request.network).chain(&request.or_else).cloned().collect();
         let mut first = None;
         for network in leases.by_free(&all) {

@@ -105,6 +105,16 @@ pub enum AttachError {
         network: String,
     },
     /// There is no such network (yet).
+    #[error(
+        "RESOURCE:ENI: {used} of {limit} interfaces of this host's instance profile are in use; end a task, or change it with \"netmode instance set-profile\""
+    )]
+    NoSlot {
+        /// ENIs of tasks.
+        used: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// No such network.
     #[error("no network {0}: see \"netmode network ls\"")]
     NoSuchNetwork(String),
     /// The bridge has no port number left (`BR_MAX_PORTS`, net/bridge/br_private.h; number 0 is not used).
@@ -201,6 +211,7 @@ impl AttachError {
             },
             Self::MacTaken { .. } => Code::MacTaken,
             Self::NetworkFull { .. } => Code::Limit,
+            Self::NoSlot { .. } => Code::ResourceEni,
             Self::NoSuchNetwork(_) => Code::NotFound,
             Self::Kernel(_) => Code::Kernel,
             Self::Store(_) => Code::State,

@@ -86,6 +86,11 @@ impl Leases {
         names
     }
 
+    /// How many ENIs there are, those that the kernel has not taken away yet included.
+    pub(crate) fn enis(&self) -> usize {
+        self.networks.values().filter(|lan| lan.network.subnet.is_some()).map(|lan| lan.macs.len()).sum()
+    }
+
     /// IPv4 addresses of a network that can be given out now, and in all.
     pub(crate) fn free(&mut self, name: &str, now: Instant) -> (u128, u128) {
         let pool = self.networks.get_mut(name).and_then(|lan| lan.pools.first_mut());

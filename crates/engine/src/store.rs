@@ -22,16 +22,32 @@ pub enum Kind {
     Group,
     /// A prefix list; durable.
     PrefixList,
-    /// A task; durable.
+    /// A task of one container; durable.
     Task,
+    /// A task of a task definition; durable.
+    EcsTask,
+    /// What this host is to be as a container instance; durable.
+    Instance,
+    /// A service; durable.
+    Service,
     /// What a CNI plugin has made; on tmpfs.
     Attachment,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Endpoint, Self::Network, Self::Subnet, Self::Group, Self::PrefixList, Self::Task, Self::Attachment];
+    pub const ALL: [Self; 10] = [
+        Self::Endpoint,
+        Self::Network,
+        Self::Subnet,
+        Self::Group,
+        Self::PrefixList,
+        Self::Task,
+        Self::EcsTask,
+        Self::Instance,
+        Self::Service,
+        Self::Attachment,
+    ];
 }
 
 /// A record could not be read or written.
@@ -154,6 +170,9 @@ impl FileStore {
             Kind::Subnet => self.state_dir.join("subnets"),
             Kind::Group => self.state_dir.join("groups"),
             Kind::PrefixList => self.state_dir.join("prefix-lists"),
+            Kind::EcsTask => self.state_dir.join("ecs-tasks"),
+            Kind::Instance => self.state_dir.join("instance"),
+            Kind::Service => self.state_dir.join("services"),
             Kind::Task => self.state_dir.join("tasks"),
             Kind::Attachment => self.run_dir.join("attachments"),
         }

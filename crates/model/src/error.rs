@@ -59,6 +59,10 @@ codes! {
     BadParent = "bad-parent", 400;
     /// A capability that leads round security groups.
     SgBypass = "security-group-bypass", 400;
+    /// No slot is left for an ENI under the host's instance profile.
+    ResourceEni = "resource-eni", 409;
+    /// A field of a task definition without which the application would behave differently.
+    Unsupported = "unsupported-field", 400;
     /// An ENI or its task that only its task's end releases.
     Managed = "managed", 409;
     /// No such task, network or object.

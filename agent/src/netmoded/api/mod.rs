@@ -2,6 +2,7 @@
 
 mod access;
 mod answer;
+mod ecs;
 mod endpoints;
 mod groups;
 mod images;
@@ -47,6 +48,13 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/security-groups/effective/{task}", get(groups::open_to))
         .route("/v1/prefix-lists", get(groups::lists).post(groups::put_list))
         .route("/v1/prefix-lists/{list}", delete(groups::remove_list))
+        .route("/v1/ecs/tasks", get(ecs::list).post(ecs::run))
+        .route("/v1/ecs/tasks/{task}", get(ecs::show).delete(ecs::remove))
+        .route("/v1/ecs/tasks/{task}/stop", post(ecs::stop))
+        .route("/v1/ecs/services", get(ecs::services).post(ecs::create_service))
+        .route("/v1/ecs/services/{service}", get(ecs::service).post(ecs::update_service).delete(ecs::remove_service))
+        .route("/v1/events", get(ecs::events))
+        .route("/v1/instance", get(ecs::instance).put(ecs::set_profile))
         .route("/v1/enis", get(vpc::enis))
         .route("/v1/enis/{eni}", get(vpc::eni).delete(vpc::remove_eni))
         .route("/v1/ports", get(networks::ports))

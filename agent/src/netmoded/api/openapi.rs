@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes and types.
 
-use super::{endpoints, groups, images, networks, streams, system, tasks, vpc};
+use super::{ecs, endpoints, groups, images, networks, streams, system, tasks, vpc};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -45,6 +45,19 @@ use utoipa::OpenApi;
         vpc::subnet,
         vpc::create_subnet,
         vpc::remove_subnet,
+        ecs::run,
+        ecs::list,
+        ecs::show,
+        ecs::stop,
+        ecs::remove,
+        ecs::services,
+        ecs::create_service,
+        ecs::service,
+        ecs::update_service,
+        ecs::remove_service,
+        ecs::events,
+        ecs::instance,
+        ecs::set_profile,
         groups::list,
         groups::show,
         groups::create,

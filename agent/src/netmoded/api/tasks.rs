@@ -35,7 +35,7 @@ pub struct RemoveQuery {
 
 /// What only root may ask for, and whom the policy lets: it opens the host's file system or hands out rights over the
 /// machine.
-fn for_root(agent: &Agent, peer: &Peer, request: &RunRequest) -> Result<(), Failed> {
+pub(super) fn for_root(agent: &Agent, peer: &Peer, request: &RunRequest) -> Result<(), Failed> {
     let config = agent.config.read().unwrap_or_else(PoisonError::into_inner);
     if config.may_open_host(peer.uid, &peer.groups) {
         return Ok(());

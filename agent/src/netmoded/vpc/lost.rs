@@ -3,6 +3,7 @@
 
 use crate::agent::Agent;
 use crate::registry::Task;
+use crate::task::Joined;
 use crate::{life, stop};
 use netmode_engine::Endpoint;
 use netmode_model::{Id, Place};
@@ -57,8 +58,10 @@ async fn end(agent: Arc<Agent>, endpoint: Endpoint) {
     let reason = reason(&agent, &endpoint);
     let concerned = |task: &Arc<Task>| {
         let record = task.now();
-        record.endpoint == Some(endpoint.id) || record.netns == crate::task::Joined::Task(endpoint.owner.id)
+        let shares = [Joined::Task(endpoint.owner.id), Joined::Endpoint(endpoint.id)].contains(&record.netns);
+        record.endpoint == Some(endpoint.id) || shares
     };
+    crate::ecs::interface_lost(&agent, endpoint.id, &reason).await;
     for task in agent.tasks.all().into_iter().filter(concerned) {
         let why = reason.clone();
         let told = life::set(&agent, &task, move |r| r.ending_reason = Some(why)).await;

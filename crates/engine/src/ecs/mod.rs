@@ -3,6 +3,7 @@
 
 pub mod compose;
 pub mod order;
+pub mod profile;
 pub mod validate;
 
 pub use compose::{Composed, Member};

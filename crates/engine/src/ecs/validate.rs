@@ -2,7 +2,7 @@
 //! (ECS API reference; texts as users report them), each with what to do about it.
 
 use super::order;
-use netmode_model::ecs::{ContainerDefinition, PortMapping, TaskDefinition};
+use netmode_model::ecs::{ContainerDefinition, DockerVolume, PortMapping, TaskDefinition};
 use netmode_model::{Mode, RequestedMode};
 use std::collections::BTreeSet;
 
@@ -57,6 +57,12 @@ pub fn validate(definition: &TaskDefinition) -> Result<RequestedMode, Invalid> {
             "At least one container of a task definition must be essential. Leave \"essential\" out of one",
         );
     }
+    for volume in &definition.volumes {
+        named("Volume name", &volume.name)?;
+        if let Some(docker) = &volume.docker_volume_configuration {
+            docker_volume(&volume.name, docker)?;
+        }
+    }
     for container in containers {
         references(container, definition, &names)?;
     }
@@ -101,6 +107,20 @@ fn one(c: &ContainerDefinition, mode: Mode) -> Result<(), Invalid> {
                 c.name
             ));
         }
+    }
+    Ok(())
+}
+
+/// Of docker's volumes the plain ones of the driver `local`.
+fn docker_volume(name: &str, docker: &DockerVolume) -> Result<(), Invalid> {
+    let scope = docker.scope.as_deref().unwrap_or("task");
+    if !matches!(scope, "task" | "shared") {
+        return invalid(format!("Volume '{name}': the scope is task or shared"));
+    }
+    if docker.driver.as_deref().is_some_and(|d| d != "local") || !docker.driver_opts.is_empty() {
+        return invalid(format!(
+            "Volume '{name}': the driver is local, without options; --ignore driverOpts leaves them out"
+        ));
     }
     Ok(())
 }

@@ -236,3 +236,90 @@ pub struct StopTaskRequest {
     /// Why, for `stoppedReason`.
     pub reason: Option<String>,
 }
+
+/// The instance type that this host is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Profile {
+    /// Such as `c5.large`.
+    pub instance_type: String,
+    /// Whether tasks have branches of a trunk.
+    #[serde(default)]
+    pub trunking: bool,
+}
+
+/// Another instance type for this host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProfileRequest {
+    /// None for no limit.
+    pub profile: Option<Profile>,
+}
+
+/// This host as a container instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct InstanceView {
+    /// Its ARN.
+    pub container_instance_arn: String,
+    /// The instance type that it is to be; none for no limit.
+    pub profile: Option<Profile>,
+    /// Tasks that have an ENI.
+    pub running_tasks_with_eni: usize,
+    /// How many may.
+    pub task_eni_limit: Option<usize>,
+    /// Interfaces that the instance would have.
+    pub attachments: usize,
+    /// Addresses of its subnets that it and its tasks would have.
+    pub addresses: usize,
+}
+
+/// A service to make or to change.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServiceRequest {
+    /// Its name.
+    pub service_name: String,
+    /// What its tasks are.
+    pub task: RunTaskRequest,
+    /// How many; one where none is given.
+    pub desired_count: Option<u32>,
+}
+
+/// A service in the shape of DescribeServices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServiceView {
+    /// Its name.
+    pub service_name: String,
+    /// `ACTIVE`.
+    pub status: String,
+    /// How many there should be.
+    pub desired_count: u32,
+    /// How many run.
+    pub running_count: u32,
+    /// How many are on their way.
+    pub pending_count: u32,
+    /// RFC 3339.
+    pub created_at: String,
+    /// What happened, the latest first.
+    pub events: Vec<EventView>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EventView {
+    /// In the shape of a UUID.
+    pub id: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// In ECS' words.
+    pub message: String,
+}

@@ -1,0 +1,214 @@
+//! The life of a task: containers come when what they wait for has happened, and the task ends with the first of those
+//! that it cannot be without.
+
+use super::record::{EcsRecord, EcsTask, MemberRecord, Stage};
+use super::{health, run, stop};
+use crate::admit::Intent;
+use crate::agent::Agent;
+use crate::registry::Task;
+use crate::{clock, life};
+use netmode_engine::ecs::compose::Member;
+use netmode_engine::ecs::order;
+use netmode_model::api::{NetworkRef, RunRequest, TaskState};
+use netmode_model::ecs::{Condition, ContainerDefinition, Health, StopCode, TaskStatus};
+use netmode_model::{ApiError, Mode, RequestedMode};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long others wait for a container where it says nothing (ECS developer guide, "Container timeouts").
+const START_TIMEOUT: u32 = 180;
+
+/// How long a container must have run before it is started again, in seconds (ECS, restartAttemptPeriod).
+const RESTART_PERIOD: u32 = 300;
+
+/// Drives a task until it has ended.
+pub fn drive(agent: Arc<Agent>, task: Arc<EcsTask>) {
+    tokio::spawn(async move {
+        match prepare(&agent, &task.now()) {
+            Err(error) => stop::because(&agent, &task, Some(StopCode::TaskFailedToStart), error.to_string()).await,
+            Ok(members) => {
+                let each = members.into_iter().map(|m| tokio::spawn(member(agent.clone(), task.clone(), m)));
+                for done in each.collect::<Vec<_>>() {
+                    let _ = done.await;
+                }
+            }
+        }
+        stop::finish(&agent, &task).await;
+    });
+}
+
+/// The containers, and the directories of the task's own volumes.
+fn prepare(agent: &Agent, record: &EcsRecord) -> Result<Vec<Member>, ApiError> {
+    let members = run::members(agent, record)?;
+    let own = agent.state_dir.join("volumes");
+    for source in members.iter().flat_map(|m| &m.spec.volumes).filter_map(|v| v.split(':').next()) {
+        let path = std::path::Path::new(source);
+        if path.starts_with(&own) {
+            std::fs::create_dir_all(path).map_err(|e| {
+                ApiError::new(netmode_model::Code::State, format!("cannot make the volume {}: {e}", path.display()))
+            })?;
+        }
+    }
+    Ok(members)
+}
+
+fn definition<'a>(record: &'a EcsRecord, container: &str) -> Option<&'a ContainerDefinition> {
+    record.definition.container_definitions.iter().find(|c| c.name == container)
+}
+
+fn change(agent: &Agent, task: &EcsTask, container: &str, change: impl FnOnce(&mut MemberRecord)) -> EcsRecord {
+    task.update(agent, |r| {
+        if let Some(member) = r.members.iter_mut().find(|m| m.container == container) {
+            change(member);
+        }
+    })
+}
+
+/// One container, from what it waits for to its last end.
+async fn member(agent: Arc<Agent>, task: Arc<EcsTask>, member: Member) {
+    let name = member.container.clone();
+    let started = match task.now().member(&name).map(|m| m.stage) {
+        Some(Stage::Waiting) => begin(&agent, &task, member).await,
+        // An agent before this one has started it.
+        Some(Stage::Started) => agent.tasks.find(member.name.as_str()),
+        _ => return,
+    };
+    match started {
+        Ok(container) => live(&agent, &task, &name, container).await,
+        // It was to end before it began.
+        Err(_) if task.now().ending() => _ = change(&agent, &task, &name, |m| m.stage = Stage::Ended(None)),
+        Err(error) => {
+            let reason = error.to_string();
+            change(&agent, &task, &name, |m| (m.stage, m.reason) = (Stage::Ended(None), Some(reason.clone())));
+            stop::because(&agent, &task, Some(StopCode::TaskFailedToStart), reason).await;
+        }
+    }
+}
+
+/// Waits for others, then makes and starts the container.
+async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Result<Arc<Task>, ApiError> {
+    wait(task, &member.container).await?;
+    let record = task.now();
+    let known = agent.tasks.find(member.name.as_str()).ok();
+    let container = match known {
+        // Made by an agent before this one, which ended then.
+        Some(container) => container,
+        None => {
+            let (request, intent) = request(&record, &member);
+            let created = life::create_for(agent, request, intent).await.map_err(|e| cannot("Create", &e))?;
+            change(agent, task, &member.container, |m| m.id = Some(created.id));
+            agent.tasks.find(&created.id.to_string())?
+        }
+    };
+    if task.now().ending() {
+        return Err(ApiError::new(netmode_model::Code::WrongState, "the task is being stopped"));
+    }
+    if !member.secrets.is_empty() && !agent.ecs.remembers(&member.name) {
+        let text = format!(
+            "ResourceInitializationError: the secrets of container '{}' went with the agent that was given them; run the task again",
+            member.container
+        );
+        return Err(ApiError::new(netmode_model::Code::WrongState, text));
+    }
+    life::start(agent, &container).await.map_err(|e| cannot("Start", &e))?;
+    let record = change(agent, task, &member.container, |m| m.stage = Stage::Started);
+    if record.members.iter().all(|m| m.stage != Stage::Waiting) && record.status == TaskStatus::Pending {
+        task.update(agent, |r| {
+            if r.status == TaskStatus::Pending {
+                r.status = TaskStatus::Running;
+                r.started_at = Some(clock::now());
+            }
+        });
+    }
+    Ok(container)
+}
+
+/// ECS' prefix for what the runtime refuses.
+fn cannot(what: &str, error: &ApiError) -> ApiError {
+    ApiError::new(error.code, format!("Cannot{what}ContainerError: {}", error.message))
+}
+
+fn request(record: &EcsRecord, member: &Member) -> (RunRequest, Intent) {
+    let mode = record.requested.effective();
+    let within = record.endpoint.map(Intent::Within);
+    // A container's variables are the task's where there is one namespace.
+    let mut net = member.net.clone();
+    net.security_groups =
+        if mode == Mode::Bridge && !member.alone { record.security_groups.clone() } else { Vec::new() };
+    let requested = if member.alone { RequestedMode::None } else { record.requested };
+    let request = RunRequest {
+        name: Some(member.name.clone()),
+        network: NetworkRef::Mode(requested),
+        net,
+        container: member.spec.clone(),
+        ..RunRequest::default()
+    };
+    (request, within.unwrap_or(Intent::Make))
+}
+
+/// Waits until everything has happened that a container waits for.
+async fn wait(task: &Arc<EcsTask>, container: &str) -> Result<(), ApiError> {
+    let record = task.now();
+    let Some(own) = definition(&record, container) else { return Ok(()) };
+    for dependency in order::dependencies(own) {
+        let other = dependency.container_name.clone();
+        let patience = definition(&record, &other).and_then(|c| c.start_timeout).unwrap_or(START_TIMEOUT);
+        let mut changes = task.subscribe();
+        let met = changes.wait_for(|r| r.ending() || came_to(r, &other, dependency.condition).is_some());
+        let failed = |why: &str| {
+            let text =
+                format!("TaskDependencyError: container '{container}' depends on container '{other}', which {why}");
+            Err(ApiError::new(netmode_model::Code::WrongState, text))
+        };
+        let stopped = || ApiError::new(netmode_model::Code::WrongState, "the task is being stopped");
+        match tokio::time::timeout(Duration::from_secs(patience.into()), met).await {
+            Err(_) => return failed(&format!("did not come to {:?} within {patience} s", dependency.condition)),
+            Ok(Ok(record)) if record.ending() => return Err(stopped()),
+            Ok(Ok(record)) if came_to(&record, &other, dependency.condition) == Some(false) => {
+                return failed("ended otherwise");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(stopped()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a container has come to what is waited for: not yet, yes, or never.
+fn came_to(record: &EcsRecord, container: &str, condition: Condition) -> Option<bool> {
+    let member = record.member(container)?;
+    match (condition, member.stage) {
+        (_, Stage::Waiting) => None,
+        (Condition::Start, _) => Some(true),
+        (Condition::Complete, Stage::Ended(_)) => Some(true),
+        (Condition::Success, Stage::Ended(code)) => Some(code == Some(0)),
+        (Condition::Healthy, Stage::Started) => (member.health == Health::Healthy).then_some(true),
+        (Condition::Healthy, Stage::Ended(_)) => Some(false),
+        (Condition::Complete | Condition::Success, Stage::Started) => None,
+    }
+}
+
+/// Follows a container that was started to its end, and starts it again where its definition says so.
+async fn live(agent: &Arc<Agent>, task: &Arc<EcsTask>, name: &str, container: Arc<Task>) {
+    let record = task.now();
+    let Some(own) = definition(&record, name).cloned() else { return };
+    let checked =
+        health::watch(agent.clone(), task.clone(), name.to_owned(), container.clone(), own.health_check.clone());
+    let code = loop {
+        let begun = std::time::Instant::now();
+        let code = life::wait(&container).await;
+        let policy = own.restart_policy.clone().filter(|p| p.enabled && !p.ignored_exit_codes.contains(&code));
+        let period = policy.and_then(|p| p.restart_attempt_period.or(Some(RESTART_PERIOD)));
+        let settled = period.is_some_and(|p| begun.elapsed() >= Duration::from_secs(p.into()));
+        if !settled || task.now().ending() || life::start(agent, &container).await.is_err() {
+            break code;
+        }
+    };
+    checked.abort();
+    let code = container.now().exit_code.or(Some(code)).filter(|_| container.now().state == TaskState::Stopped);
+    change(agent, task, name, |m| m.stage = Stage::Ended(code));
+    if own.is_essential() {
+        let reason = "Essential container in task exited".to_owned();
+        stop::because(agent, task, Some(StopCode::EssentialContainerExited), reason).await;
+    }
+}

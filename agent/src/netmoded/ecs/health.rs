@@ -1,0 +1,63 @@
+//! Health checks: a command in the container, again and again (ECS API reference, HealthCheck).
+
+use super::record::{EcsTask, Stage};
+use super::stop;
+use crate::agent::Agent;
+use crate::registry::Task;
+use netmode_engine::ecs::compose::{self, Check};
+use netmode_model::api::ExecRequest;
+use netmode_model::ecs::{Health, HealthCheck, StopCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// Checks a container while it runs.
+pub fn watch(
+    agent: Arc<Agent>,
+    task: Arc<EcsTask>,
+    container: String,
+    running: Arc<Task>,
+    check: Option<HealthCheck>,
+) -> JoinHandle<()> {
+    let check = check.as_ref().and_then(compose::check);
+    tokio::spawn(async move {
+        let Some(check) = check else { return };
+        let begun = Instant::now();
+        let mut failures = 0;
+        loop {
+            tokio::time::sleep(Duration::from_secs(check.interval.into())).await;
+            let well = passes(&agent, &running, &check).await;
+            let early = begun.elapsed() < Duration::from_secs(check.start_period.into());
+            failures = if well || early { 0 } else { failures + 1 };
+            let health = match well {
+                true => Health::Healthy,
+                false if failures >= check.retries => Health::Unhealthy,
+                false => continue,
+            };
+            let record = task.update(&agent, |r| {
+                if let Some(m) = r.members.iter_mut().find(|m| m.container == container && m.stage == Stage::Started) {
+                    m.health = health;
+                }
+            });
+            let own = record.definition.container_definitions.iter().find(|c| c.name == container);
+            // As ECS: a task with an unhealthy essential container ends.
+            if health == Health::Unhealthy && own.is_some_and(|c| c.is_essential()) {
+                let reason = format!("Task failed container health checks: container '{container}'");
+                stop::because(&agent, &task, Some(StopCode::EssentialContainerExited), reason).await;
+                return;
+            }
+        }
+    })
+}
+
+async fn passes(agent: &Agent, running: &Task, check: &Check) -> bool {
+    let request = ExecRequest { command: check.command.clone(), ..ExecRequest::default() };
+    let run = async {
+        let execution = agent.containers.exec(running.now().id, &request).await.ok()?;
+        let (_input, mut output, end) = execution.split();
+        while let Ok(Some(_)) = output.next().await {}
+        end.await.ok()
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(check.timeout.into()), run).await;
+    matches!(ended, Ok(Some(0)))
+}

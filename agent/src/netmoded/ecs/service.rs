@@ -1,0 +1,334 @@
+//! Services: so many tasks of a definition are kept running, and what happens is told as ECS words it (ECS developer
+//! guide, "Amazon ECS service event messages").
+
+use super::record::EcsTask;
+use super::run::{self, Wanted};
+use super::stop;
+use crate::agent::{Agent, blocking};
+use crate::clock;
+use netmode_engine::store::{self, Kind};
+use netmode_model::ecs::{EventView, RunTaskRequest, ServiceRequest, ServiceView, StopCode, TaskStatus};
+use netmode_model::{ApiError, Code, Name};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Version of the record that this agent writes.
+const VERSION: u32 = 1;
+
+/// Events that are kept of a service (ECS has the latest 100).
+const KEPT: usize = 100;
+
+/// Most tasks of a service (ECS quota "Tasks per service", with Cloud Map 1,000).
+const MOST: u32 = 1000;
+
+/// The first pause after a task that could not be placed or did not start; it doubles up to [`LONGEST`].
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A task that ran for so long has not failed at once.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// What is recorded of a service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    v: u32,
+    name: Name,
+    /// Without the values of secrets.
+    request: RunTaskRequest,
+    desired: u32,
+    created_at: String,
+    events: Vec<EventView>,
+}
+
+/// A service.
+#[derive(Debug)]
+struct Service {
+    record: Mutex<Record>,
+    /// Values of secrets, in memory alone.
+    secrets: Mutex<BTreeMap<String, String>>,
+    changed: Notify,
+}
+
+/// Every service.
+#[derive(Debug, Default)]
+pub struct Services(Mutex<BTreeMap<Name, Arc<Service>>>);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Service {
+    fn now(&self) -> Record {
+        locked(&self.record).clone()
+    }
+
+    fn update(&self, agent: &Agent, change: impl FnOnce(&mut Record)) {
+        let mut record = locked(&self.record);
+        change(&mut record);
+        if let Err(error) = store::put(&*agent.store, Kind::Service, record.name.as_str(), &*record) {
+            tracing::error!(service = %record.name, %error, "a change could not be recorded");
+        }
+    }
+
+    /// Tells an event; the same one is not told twice in a row.
+    fn tell(&self, agent: &Agent, message: String) {
+        if self.now().events.first().is_some_and(|e| e.message == message) {
+            return;
+        }
+        tracing::info!(message, "event");
+        let id = clock::fresh_id().map(|id| netmode_model::vpc::uuid(id)).unwrap_or_default();
+        self.update(agent, |r| {
+            r.events.insert(0, EventView { id, created_at: clock::now(), message });
+            r.events.truncate(KEPT);
+        });
+    }
+
+    fn group(&self) -> String {
+        format!("service:{}", self.now().name)
+    }
+
+    fn tasks(&self, agent: &Agent) -> Vec<Arc<EcsTask>> {
+        let group = self.group();
+        agent.ecs.all().into_iter().filter(|t| t.now().group == group).collect()
+    }
+}
+
+/// Reads the records and keeps on.
+///
+/// # Errors
+/// A record of a newer version.
+pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
+    for record in store::list::<Record>(&*agent.store, Kind::Service, VERSION.into())?.records {
+        enter(agent, record, BTreeMap::new());
+    }
+    Ok(())
+}
+
+fn enter(agent: &Arc<Agent>, record: Record, secrets: BTreeMap<String, String>) {
+    let name = record.name.clone();
+    let service =
+        Arc::new(Service { record: Mutex::new(record), secrets: Mutex::new(secrets), changed: Notify::default() });
+    locked(&agent.services.0).insert(name, service.clone());
+    tokio::spawn(keep(agent.clone(), service));
+}
+
+fn find(agent: &Agent, name: &str) -> Result<Arc<Service>, ApiError> {
+    let parsed = name.parse::<Name>().ok();
+    parsed.and_then(|n| locked(&agent.services.0).get(&n).cloned()).ok_or_else(|| {
+        let shown: String = name.chars().take(64).collect();
+        ApiError::new(
+            Code::NotFound,
+            format!("Service not found: {shown:?}; \"netmode service ls\" lists the services"),
+        )
+    })
+}
+
+/// Makes a service.
+///
+/// # Errors
+/// The name is taken, or the definition cannot be used.
+pub async fn create(agent: &Arc<Agent>, name: Name, request: ServiceRequest) -> Result<ServiceView, ApiError> {
+    let desired = bounded(request.desired_count.unwrap_or(1))?;
+    if locked(&agent.services.0).contains_key(&name) {
+        let text = format!("Creation of service was not idempotent: {name} is there; use \"netmode service update\"");
+        return Err(ApiError::new(Code::NameTaken, text));
+    }
+    let mut run = request.task;
+    let (shared, trial) = (agent.clone(), run.clone());
+    blocking(move || run::wanted(&shared, trial)).await??;
+    let secrets = std::mem::take(&mut run.secrets);
+    let record = Record { v: VERSION, name, request: run, desired, created_at: clock::now(), events: Vec::new() };
+    store::put(&*agent.store, Kind::Service, record.name.as_str(), &record)
+        .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+    let name = record.name.clone();
+    enter(agent, record, secrets);
+    Ok(view(agent, &*find(agent, name.as_str())?))
+}
+
+fn bounded(desired: u32) -> Result<u32, ApiError> {
+    match desired {
+        0..=MOST => Ok(desired),
+        _ => Err(ApiError::new(Code::Invalid, "desiredCount is from 0 to 1000")),
+    }
+}
+
+/// Gives a service another number of tasks.
+///
+/// # Errors
+/// There is none, or the number cannot be.
+pub fn scale(agent: &Agent, name: &str, desired: Option<u32>) -> Result<ServiceView, ApiError> {
+    let service = find(agent, name)?;
+    if let Some(desired) = desired {
+        let desired = bounded(desired)?;
+        service.update(agent, |r| r.desired = desired);
+    }
+    service.changed.notify_one();
+    Ok(view(agent, &service))
+}
+
+/// Ends a service with its tasks.
+///
+/// # Errors
+/// There is none.
+pub async fn remove(agent: &Arc<Agent>, name: &str) -> Result<(), ApiError> {
+    let service = find(agent, name)?;
+    locked(&agent.services.0).remove(&service.now().name);
+    service.changed.notify_one();
+    agent
+        .store
+        .remove(Kind::Service, service.now().name.as_str())
+        .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+    for task in service.tasks(agent).into_iter().filter(|t| !t.now().ending()) {
+        scheduler_stops(agent, &task, &service.now().name).await;
+    }
+    Ok(())
+}
+
+async fn scheduler_stops(agent: &Arc<Agent>, task: &Arc<EcsTask>, name: &Name) {
+    let reason = format!("Scaling activity initiated by (service {name})");
+    stop::because(agent, task, Some(StopCode::ServiceSchedulerInitiated), reason).await;
+}
+
+/// Every service.
+pub fn list(agent: &Agent) -> Vec<ServiceView> {
+    let all: Vec<_> = locked(&agent.services.0).values().cloned().collect();
+    all.iter().map(|service| view(agent, service)).collect()
+}
+
+/// A service.
+///
+/// # Errors
+/// There is none.
+pub fn show(agent: &Agent, name: &str) -> Result<ServiceView, ApiError> {
+    Ok(view(agent, &*find(agent, name)?))
+}
+
+/// Every event, the oldest first.
+pub fn events(agent: &Agent) -> Vec<EventView> {
+    let mut all: Vec<EventView> = list(agent).into_iter().flat_map(|s| s.events).collect();
+    all.sort_by(|a, b| a.created_at.cmp(&b.created_at));
+    all
+}
+
+fn view(agent: &Agent, service: &Service) -> ServiceView {
+    let record = service.now();
+    let tasks = service.tasks(agent);
+    let count = |status: fn(TaskStatus) -> bool| tasks.iter().filter(|t| status(t.now().status)).count() as u32;
+    ServiceView {
+        service_name: record.name.to_string(),
+        status: "ACTIVE".into(),
+        desired_count: record.desired,
+        running_count: count(|s| s == TaskStatus::Running),
+        pending_count: count(|s| s < TaskStatus::Running),
+        created_at: record.created_at,
+        events: record.events,
+    }
+}
+
+/// Keeps the number of tasks.
+async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
+    let mut failures: u32 = 0;
+    let mut steady = false;
+    let known =
+        |agent: &Agent| locked(&agent.services.0).get(&service.now().name).is_some_and(|s| Arc::ptr_eq(s, &service));
+    while known(&agent) {
+        let record = service.now();
+        let tasks: Vec<_> = service.tasks(&agent).into_iter().filter(|t| !t.now().ending()).collect();
+        let wanted = record.desired as usize;
+        if tasks.len() < wanted {
+            steady = false;
+            match one_more(&agent, &service).await {
+                Ok(task) => failures = if lived(&agent, &service, &task) { 0 } else { failures },
+                Err(()) => failures = failures.saturating_add(1),
+            }
+        } else if tasks.len() > wanted {
+            steady = false;
+            if let Some(youngest) = tasks.last() {
+                scheduler_stops(&agent, youngest, &record.name).await;
+                let id = youngest.now().id;
+                service.tell(&agent, format!("service {} has stopped 1 running tasks: task {id}.", record.name));
+            }
+            continue;
+        } else if !steady && tasks.iter().all(|t| t.now().status == TaskStatus::Running) {
+            (steady, failures) = (true, 0);
+            service.tell(&agent, format!("service {} has reached a steady state.", record.name));
+        }
+        failures = failures.max(hasty(&service, &agent));
+        let pause = if failures == 0 {
+            Duration::from_millis(200)
+        } else {
+            (PAUSE * (1 << (failures - 1).min(6))).min(LONGEST)
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = service.changed.notified() => failures = 0,
+        }
+    }
+}
+
+/// Whether the task before this one has lived long enough not to count as a failure.
+fn lived(agent: &Agent, service: &Service, task: &EcsTask) -> bool {
+    let id = task.now().id;
+    service.tasks(agent).iter().filter(|t| t.now().id != id).all(|t| !failed(t))
+}
+
+fn failed(task: &EcsTask) -> bool {
+    let record = task.now();
+    let ran = || {
+        let (from, to) = (record.started_at.as_deref()?, record.stopped_at.as_deref()?);
+        Some(clock::since(from)?.saturating_sub(clock::since(to)?))
+    };
+    record.status == TaskStatus::Stopped
+        && !matches!(record.stop_code, Some(StopCode::UserInitiated | StopCode::ServiceSchedulerInitiated))
+        && ran().is_none_or(|ran| ran < SETTLED)
+}
+
+/// How many of the latest tasks in a row failed at once.
+fn hasty(service: &Service, agent: &Agent) -> u32 {
+    let tasks = service.tasks(agent);
+    let ended = tasks.iter().rev().filter(|t| t.now().status == TaskStatus::Stopped);
+    let failures = ended.take_while(|t| failed(t)).count() as u32;
+    if failures >= 3 && tasks.iter().all(|t| t.now().status != TaskStatus::Running) {
+        let text = format!("service {} is unable to consistently start tasks successfully.", service.now().name);
+        service.tell(agent, text);
+    }
+    failures
+}
+
+/// Places one more task, and tells what came of it.
+async fn one_more(agent: &Arc<Agent>, service: &Service) -> Result<Arc<EcsTask>, ()> {
+    let record = service.now();
+    let request = RunTaskRequest { secrets: locked(&service.secrets).clone(), ..record.request.clone() };
+    let shared = agent.clone();
+    let wanted = blocking(move || run::wanted(&shared, request)).await.and_then(|w| w);
+    let placed = match wanted {
+        Ok(wanted) => run::place(agent, &Wanted { group: service.group(), ..wanted }).await,
+        Err(error) => Err(error),
+    };
+    match placed {
+        Ok(task) => {
+            service.tell(agent, format!("service {} has started 1 tasks: task {}.", record.name, task.now().id));
+            Ok(task)
+        }
+        Err(error) => {
+            service.tell(agent, unplaced(agent, &record.name, error));
+            Err(())
+        }
+    }
+}
+
+fn unplaced(agent: &Agent, name: &Name, error: ApiError) -> String {
+    let head = format!(
+        "service {name} was unable to place a task because no container instance met all of its requirements. The closest matching container-instance {}",
+        crate::instance::id(agent)
+    );
+    match error.code {
+        Code::PortTaken => format!("{head} is already using a port required by your task."),
+        Code::ResourceEni => format!("{head} encountered error \"RESOURCE:ENI\"."),
+        _ => format!("service {name} was unable to place a task. Reason: {}.", error.message),
+    }
+}

@@ -1,0 +1,98 @@
+//! This host as a container instance: its id, and the instance type that it is to be, which bounds its ENIs.
+
+use crate::agent::Agent;
+use crate::clock;
+use netmode_engine::ecs::profile;
+use netmode_engine::store::{self, Kind};
+use netmode_model::ecs::{InstanceView, Profile};
+use netmode_model::{ApiError, Code, Id};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Version of the record that this agent writes.
+const VERSION: u32 = 1;
+
+/// What is recorded of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    v: u32,
+    id: Id,
+    profile: Option<Profile>,
+}
+
+/// What is known of it; read at the start.
+#[derive(Debug, Default)]
+pub struct Instance(Mutex<Option<Record>>);
+
+const KEY: &str = "instance";
+
+/// Reads the record, and puts its limit in force.
+///
+/// # Errors
+/// A record of a newer version, no random numbers, or a disk that is full.
+pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
+    let listing = store::list::<Record>(&*agent.store, Kind::Instance, VERSION.into())?;
+    let record = match listing.records.into_iter().next() {
+        Some(record) => record,
+        None => {
+            let record = Record { v: VERSION, id: clock::fresh_id()?, profile: None };
+            store::put(&*agent.store, Kind::Instance, KEY, &record)?;
+            record
+        }
+    };
+    agent.engine.limit_enis(most(record.profile.as_ref()).unwrap_or_default());
+    *agent.instance.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+    Ok(())
+}
+
+/// How many ENIs a profile allows; `None` for no limit.
+fn most(profile: Option<&Profile>) -> Result<Option<usize>, ApiError> {
+    let Some(profile) = profile else { return Ok(None) };
+    let most = profile::most(&profile.instance_type, profile.trunking);
+    most.map(|n| Some(n as usize)).map_err(|e| ApiError::new(Code::Invalid, e.to_string()))
+}
+
+fn now(agent: &Agent) -> Option<Record> {
+    agent.instance.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Its id, 32 hex digits.
+pub fn id(agent: &Agent) -> String {
+    now(agent).map(|r| r.id.to_string()).unwrap_or_default()
+}
+
+/// Gives the host the limits of an instance type, or none.
+///
+/// # Errors
+/// A type that is not known, or has no trunk.
+pub fn set_profile(agent: &Agent, profile: Option<Profile>) -> Result<InstanceView, ApiError> {
+    let limit = most(profile.as_ref())?;
+    let Some(mut record) = now(agent) else { return Err(ApiError::new(Code::Unavailable, "the agent is not ready")) };
+    record.profile = profile;
+    store::put(&*agent.store, Kind::Instance, KEY, &record).map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+    *agent.instance.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+    agent.engine.limit_enis(limit);
+    Ok(view(agent))
+}
+
+/// As AWS would count: the host's own ENIs are attachments, and take addresses, as well.
+pub fn view(agent: &Agent) -> InstanceView {
+    let profile = now(agent).and_then(|r| r.profile);
+    let (tasks, limit) = agent.engine.eni_slots();
+    let own = match &profile {
+        None => 0,
+        Some(profile) if profile.trunking => 2,
+        Some(_) => 1,
+    };
+    let trunked = profile.as_ref().is_some_and(|p| p.trunking);
+    InstanceView {
+        container_instance_arn: crate::ecs::instance_arn(agent),
+        profile,
+        running_tasks_with_eni: tasks,
+        task_eni_limit: limit,
+        // A branch hangs on the trunk: it is no attachment of the instance's.
+        attachments: if trunked { own } else { own + tasks },
+        addresses: own + tasks,
+    }
+}
