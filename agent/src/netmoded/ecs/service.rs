@@ -80,7 +80,7 @@ impl Service {
             return;
         }
         tracing::info!(message, "event");
-        let id = clock::fresh_id().map(|id| netmode_model::vpc::uuid(id)).unwrap_or_default();
+        let id = clock::fresh_id().map(netmode_model::vpc::uuid).unwrap_or_default();
         self.update(agent, |r| {
             r.events.insert(0, EventView { id, created_at: clock::now(), message });
             r.events.truncate(KEPT);
