@@ -1,7 +1,7 @@
 //! The feature table, awsvpc mode: one test a row, named after it, with each stand-in that this kernel has.
 
 use netmode_tests::lab::address::*;
-use netmode_tests::{Failure, Lab, eventually, tcp, udp};
+use netmode_tests::{Failure, Lab, eventually, need, tcp, udp};
 
 /// A lab with a subnet on a LAN's own prefix (macvlan), or on one of its own that the host routes to (veth).
 fn lab_on(backend: &str) -> Lab {
@@ -432,4 +432,206 @@ fn row_28_an_egress_only_gateway_lets_out_and_not_in_macvlan() {
 #[test]
 fn row_28_an_egress_only_gateway_lets_out_and_not_in_veth() {
     egress_only("veth");
+}
+
+fn names_and_native_functions(backend: &str) {
+    let lab = lab_on(backend);
+    let (one, two) = (serve(&lab, "one"), serve(&lab, "two"));
+    let name = format!("ip-{}.netmode.internal", one.replace('.', "-"));
+    assert_eq!(lab.netmode(&["exec", "one", "hostname"]).success().stdout.trim(), name);
+    let hosts = lab.netmode(&["exec", "one", "cat", "/etc/hosts"]).success().stdout;
+    assert!(hosts.lines().any(|l| l.starts_with(&one) && l.contains(&name)), "{hosts}");
+    assert_eq!(lab.json(&["eni", "show", "one"])[0]["privateDnsName"], name.as_str());
+    // The task's own address in both directions: nothing is translated.
+    let seen = lab.inside("one").who(tcp(format!("{two}:80"))).expect("an answer");
+    assert_eq!(seen.peer.to_string(), one);
+    lab.at("client").serve("client", &["tcp/80"]);
+    lab.sh(&format!("nsenter --net=/run/netns/client ip route replace {one}/32 via {HOST} || true"));
+    let seen = lab.inside("one").seen_as(tcp(format!("{CLIENT}:80")));
+    let outward = if backend == "macvlan" { one.as_str() } else { HOST };
+    assert_eq!(seen.as_deref(), Ok(outward), "out of a VPC that nobody else routes to by the host's address");
+    assert!(lab.netmode(&["run", "--help"]).success().stdout.contains("awsvpc"), "and it can be chosen");
+}
+
+#[test]
+fn row_4_6_the_task_uses_native_network_functions_macvlan() {
+    names_and_native_functions("macvlan");
+}
+
+#[test]
+fn row_4_6_the_task_uses_native_network_functions_veth() {
+    names_and_native_functions("veth");
+}
+
+fn no_translation(backend: &str) {
+    let lab = lab_on(backend);
+    let (one, two) = (serve(&lab, "one"), serve(&lab, "two"));
+    lab.inside("one").who(tcp(format!("{two}:80"))).expect("an answer");
+    lab.at("client").who(tcp(format!("{one}:80"))).expect("an answer");
+    let host = lab.sh("cat /proc/net/nf_conntrack 2>/dev/null || conntrack -L 2>/dev/null || true");
+    let of_tasks = |l: &&str| l.contains(&one) || l.contains(&two);
+    // The reply's destination is the source of what was asked: nothing in between was changed.
+    for line in host.lines().filter(of_tasks) {
+        let all = |key: &str| line.split_whitespace().filter_map(|w| w.strip_prefix(key)).collect::<Vec<_>>();
+        let (from, to) = (all("src="), all("dst="));
+        assert_eq!((from[0], to[0]), (to[1], from[1]), "{line}");
+    }
+    assert_eq!(lab.sh("ip link show master nm0").trim(), "", "and no shared bridge nm0");
+}
+
+#[test]
+fn row_13_no_port_translation_and_no_shared_bridge_macvlan() {
+    no_translation("macvlan");
+}
+
+#[test]
+fn row_13_no_port_translation_and_no_shared_bridge_veth() {
+    no_translation("veth");
+}
+
+#[test]
+fn row_17_22_a_branch_of_a_trunk_has_its_own_address_and_groups() {
+    let lab = Lab::start();
+    let has = lab.run(&["sh", "-c", "ip link add link uplink0 name x type vlan id 5 && ip link del x"]);
+    need!(kernel: has.status == 0, "802.1Q links");
+    let flags = ["--cidr", "10.0.2.0/24", "--backend", "vlan", "--vlan", "100-199"];
+    lab.netmode(&[&["subnet", "create", "tasks"], &flags[..]].concat()).success();
+    lab.netmode(&["sg", "create", "closed"]).success();
+    for (name, id) in [("one", 100), ("two", 101)] {
+        serve_in(&lab, name, &["closed"]);
+        let inside = lab.netmode(&["exec", name, "ip", "-d", "link", "show", "eth0"]).success().stdout;
+        assert!(inside.contains(&format!("vlan protocol 802.1Q id {id}")), "{inside}");
+        assert_eq!(lab.json(&["eni", "show", name])[0]["vlanId"], id);
+    }
+}
+
+#[test]
+fn row_1_10_an_ipvlan_stands_in_as_well() {
+    let lab = Lab::start();
+    let has = lab.run(&["sh", "-c", "ip link add link uplink0 name x type ipvlan && ip link del x"]);
+    need!(kernel: has.status == 0, "ipvlan links");
+    let flags = ["--cidr", "10.0.2.0/24", "--backend", "ipvlan"];
+    lab.netmode(&[&["subnet", "create", "tasks"], &flags[..]].concat()).success();
+    lab.netmode(&["sg", "create", "open"]).success();
+    lab.netmode(&["sg", "authorize", "open", "--cidr", "0.0.0.0/0"]).success();
+    let (one, two) = (serve(&lab, "one"), serve(&lab, "two"));
+    assert_eq!(lab.inside("one").seen_as(tcp(format!("{two}:80"))).as_deref(), Ok(one.as_str()));
+}
+
+#[test]
+fn row_31_what_is_open_is_shown_per_mode() {
+    let lab = lab_on("veth");
+    lab.netmode(&["sg", "create", "web"]).success();
+    lab.netmode(&["sg", "authorize", "web", "--protocol", "tcp", "--port", "80", "--cidr", "0.0.0.0/0"]).success();
+    serve_in(&lab, "own", &["web"]);
+    lab.serve("shared", &["-p", "80"], &["tcp/80"]);
+    let ingress = |name: &str| -> Vec<String> {
+        let open = lab.json(&["sg", "effective", name]);
+        let rules = open["rules"].as_array().cloned().unwrap_or_default();
+        let traffic = |r: &serde_json::Value| r["traffic"].as_str().unwrap_or_default().to_owned();
+        rules.iter().filter(|r| r["direction"] == "ingress").map(traffic).collect()
+    };
+    assert_eq!(ingress("own"), ["tcp:80"], "port 80");
+    let port = lab.host_port("shared", "tcp");
+    assert_eq!(ingress("shared"), [format!("tcp:{port}")], "a port of the dynamic range");
+}
+
+#[test]
+fn groups_know_prefix_lists_icmp_and_cut_what_they_let_pass() {
+    for backend in ["macvlan", "veth"] {
+        let lab = lab_on(backend);
+        lab.netmode(&["sg", "create", "web"]).success();
+        let (one, web) = (serve(&lab, "one"), serve_in(&lab, "web", &["web"]));
+        let ask = || lab.inside("one").who(tcp(format!("{web}:80"))).map(|s| s.tag);
+        lab.netmode(&["prefix-list", "set", "office", "--entry", "203.0.113.0/24"]).success();
+        lab.netmode(&["sg", "authorize", "web", "--protocol", "tcp", "--port", "1-100", "--prefix-list", "office"])
+            .success();
+        assert_eq!(ask(), Err(Failure::Timeout));
+        lab.netmode(&["prefix-list", "set", "office", "--entry", &format!("203.0.113.0/24,{CLIENT}/32,{one}/32")])
+            .success();
+        assert_eq!(ask().as_deref(), Ok("web"), "{backend}");
+        lab.netmode(&["prefix-list", "rm", "office"]).refused(1, &["dependent object", "web"]);
+        // A connection goes on when its rule goes, unless it is cut.
+        let ping = || {
+            lab.run(&[
+                "sh",
+                "-c",
+                &format!(
+                    "nsenter --net={} ping -c1 -W1 {web}",
+                    lab.inspect("one")["netns"].as_str().unwrap_or_default()
+                ),
+            ])
+            .status
+                == 0
+        };
+        assert!(!ping());
+        lab.netmode(&["sg", "authorize", "web", "--protocol", "icmp", "--port", "8", "--cidr", &format!("{one}/32")])
+            .success();
+        assert!(ping(), "echo requests");
+        let open = lab.at("client").open(tcp(format!("{web}:80")));
+        lab.netmode(&["sg", "revoke", "web", "--protocol", "tcp", "--port", "1-100", "--prefix-list", "office"])
+            .success();
+        assert_eq!(ask(), Err(Failure::Timeout), "{backend}: nothing new");
+        assert_eq!(open.say("still there"), Ok(()), "{backend}: what is open goes on");
+        lab.netmode(&["sg", "authorize", "web", "--protocol", "tcp", "--port", "9999", "--cidr", &format!("{one}/32")])
+            .success();
+        lab.netmode(&[
+            "sg",
+            "revoke",
+            "web",
+            "--protocol",
+            "tcp",
+            "--port",
+            "9999",
+            "--cidr",
+            &format!("{one}/32"),
+            "--cut",
+        ])
+        .success();
+        assert!(open.say("and now").is_err(), "{backend}: cut");
+        lab.netmode(&["prefix-list", "rm", "office"]).success();
+    }
+}
+
+#[test]
+fn what_goes_round_the_groups_does_not_come_through() {
+    let lab = lab_on("macvlan");
+    lab.netmode(&["sg", "create", "shut"]).success();
+    lab.netmode(&["sg", "revoke", "shut", "--egress", "--cidr", "0.0.0.0/0"]).success();
+    let one = serve(&lab, "one");
+    serve_in(&lab, "shut", &["shut"]);
+    let inside = |command: &str| lab.netmode(&["exec", "shut", "sh", "-c", command]);
+    for command in [
+        "nft flush ruleset",
+        "nft delete table inet netmode_walls",
+        "ip link set eth0 netns 1",
+        "ip link del eth0",
+        "unshare -Urn true",
+    ] {
+        assert_ne!(inside(command).status, 0, "{command}");
+    }
+    assert_ne!(inside(&format!("ping -c1 -W1 {one}")).status, 0);
+    assert_eq!(lab.inside("shut").who(tcp(format!("{one}:80"))).map(|s| s.tag), Err(Failure::Timeout));
+    // On veth the walls are not within reach: capabilities need not be refused.
+    let lab = lab_on("veth");
+    lab.netmode(&["sg", "create", "shut"]).success();
+    lab.netmode(&["sg", "revoke", "shut", "--egress", "--cidr", "0.0.0.0/0"]).success();
+    let one = serve(&lab, "one");
+    let flags = [
+        "--mode",
+        "awsvpc",
+        "--subnet",
+        "tasks",
+        "--security-group",
+        "shut",
+        "--cap-add",
+        "NET_ADMIN",
+        "--cap-add",
+        "NET_RAW",
+    ];
+    lab.serve("admin", &flags, &["tcp/80"]);
+    lab.netmode(&["exec", "admin", "sh", "-c", "nft flush ruleset; ip addr add 10.0.2.99/32 dev eth0; true"]).success();
+    assert_eq!(lab.inside("admin").who(tcp(format!("{one}:80"))).map(|s| s.tag), Err(Failure::Timeout));
+    let as_another = lab.inside("admin").who_from(tcp(format!("{one}:80")), Some("10.0.2.99:0"));
+    assert_eq!(as_another.map(|s| s.tag), Err(Failure::Timeout), "nor under another address");
 }

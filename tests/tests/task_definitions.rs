@@ -412,3 +412,47 @@ fn row_18_19_20_trunking_as_the_documents_have_it() {
     lab.netmode(&["instance", "set-profile", "x9.huge"]).refused(1, &["x9.huge"]);
     assert_eq!(lab.json(&["instance", "show"])["profile"]["instanceType"], "c5.large", "nothing has changed");
 }
+
+/// nginx in front of gunicorn, both as their packages have them.
+fn story(mode: &str, upstream: &str) -> Value {
+    let conf = format!(
+        "daemon off; pid /tmp/nginx.pid; error_log stderr; events {{}} http {{ access_log off; server {{ listen 80; location / {{ proxy_pass http://{upstream}:8000; }} }} }}"
+    );
+    let nginx = format!("printf '%s' \"$CONF\" > /tmp/nginx.conf; exec nginx -c /tmp/nginx.conf");
+    let app = "printf 'def app(env, start):\\n  start(\"200 OK\", [])\\n  return [b\"hello from gunicorn\"]\\n' > /tmp/hello.py; cd /tmp; exec gunicorn -b 0.0.0.0:8000 hello:app";
+    let tmp = json!({"linuxParameters": {"tmpfs": [
+        {"containerPath": "/tmp", "size": 16}, {"containerPath": "/var/lib/nginx", "size": 16}, {"containerPath": "/var/log/nginx", "size": 16}]}});
+    let nginx = with(
+        with(shell("nginx", &nginx), tmp.clone()),
+        json!({"portMappings": [{"containerPort": 80}], "environment": [{"name": "CONF", "value": conf}]}),
+    );
+    let gunicorn = with(shell("gunicorn", app), tmp);
+    json!({"family": "ecs-django", "revision": 25, "networkMode": mode, "containerDefinitions": [gunicorn, nginx]})
+}
+
+#[test]
+fn the_story_of_nginx_and_gunicorn() {
+    let lab = Lab::start();
+    open(&lab);
+    let hello = |place: &str, at: &str| lab.at(place).run(&["curl", "-s", "-m", "5", &format!("http://{at}/")]).stdout;
+    // Bridge mode: by an address that has to be known beforehand.
+    let id = run(&lab, &story("bridge", "172.17.0.2"), &[]);
+    let shown = until(&lab, &id, "RUNNING");
+    let port = container(&shown, "nginx")["networkBindings"][0]["hostPort"].to_string();
+    eventually("nginx passes on to gunicorn by its address", 10.0, || {
+        hello("client", &format!("{HOST}:{port}")) == "hello from gunicorn"
+    });
+    lab.netmode(&["task", "stop", &id]).success();
+    // awsvpc: by localhost, and one task on t2.micro.
+    lab.netmode(&["instance", "set-profile", "t2.micro"]).success();
+    let id = run(&lab, &story("awsvpc", "127.0.0.1"), &["--security-group", "open"]);
+    let ip = address(&until(&lab, &id, "RUNNING"));
+    eventually("nginx passes on to gunicorn by localhost", 10.0, || hello("client", &ip) == "hello from gunicorn");
+    let second = ["task", "run", "-f", "/run/lab/taskdef.json", "--security-group", "open"];
+    lab.netmode(&second).refused(1, &["RESOURCE:ENI"]);
+    lab.netmode(&["instance", "set-profile", "t2.small"]).success();
+    let id = lab.netmode(&second).success().stdout.trim().to_owned();
+    let other = address(&until(&lab, &id, "RUNNING"));
+    assert_ne!(ip, other);
+    eventually("so does the second, on its own port 80", 10.0, || hello("client", &other) == "hello from gunicorn");
+}
