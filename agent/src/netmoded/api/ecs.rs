@@ -5,11 +5,10 @@ use super::tasks::for_root;
 use crate::agent::{Agent, blocking};
 use crate::api::Peer;
 use crate::ecs::{self, service};
-use crate::{instance, life};
+use crate::instance;
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use netmode_engine::store::Kind;
 use netmode_model::api::{ContainerSpec, RunRequest};
 use netmode_model::ecs::{
     EcsTaskView, EventView, InstanceView, ProfileRequest, RunTaskReply, RunTaskRequest, ServiceRequest, ServiceView,
@@ -88,16 +87,7 @@ pub async fn remove(State(agent): App, Path(task): Path<String>) -> Answer<Statu
             format!("cannot remove task {}: it is {}; stop it with \"netmode task stop\"", record.id, record.status);
         return Err(ApiError::new(Code::WrongState, text).into());
     }
-    for member in &record.members {
-        if let Ok(container) = agent.tasks.find(member.name.as_str()) {
-            life::remove(&agent, &container, true).await?;
-        }
-    }
-    let shared = agent.clone();
-    blocking(move || shared.store.remove(Kind::EcsTask, &record.id.to_string()))
-        .await?
-        .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
-    agent.ecs.forget(task.now().id);
+    ecs::remove(&agent, &task).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

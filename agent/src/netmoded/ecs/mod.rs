@@ -14,12 +14,20 @@ pub use run::run;
 pub use stop::stop;
 pub use view::{instance_arn, view};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, blocking};
+use crate::{clock, life};
 use netmode_engine::store;
 use netmode_engine::store::Kind;
-use netmode_model::Id;
 use netmode_model::ecs::TaskStatus;
+use netmode_model::{ApiError, Code, Id};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a task that has ended is shown.
+const SHOWN: Duration = Duration::from_secs(3600);
+
+/// Pause between two looks for tasks that are not shown any more.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// Reads the records, before anything that looks for what nobody names.
 ///
@@ -36,9 +44,46 @@ pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
 
 /// Goes on with what an agent before this one had begun.
 pub fn go_on(agent: &Arc<Agent>) {
+    tokio::spawn(sweep(agent.clone()));
     for task in agent.ecs.all() {
         if task.now().status != TaskStatus::Stopped {
             drive::drive(agent.clone(), task);
+        }
+    }
+}
+
+/// Forgets a task that has ended, with its containers and their logs.
+///
+/// # Errors
+/// A container or a record that stays.
+pub async fn remove(agent: &Arc<Agent>, task: &EcsTask) -> Result<(), ApiError> {
+    let record = task.now();
+    for member in &record.members {
+        if let Ok(container) = agent.tasks.find(member.name.as_str()) {
+            life::remove(agent, &container, true).await?;
+        }
+    }
+    let shared = agent.clone();
+    blocking(move || shared.store.remove(Kind::EcsTask, &record.id.to_string()))
+        .await?
+        .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+    agent.ecs.forget(record.id);
+    Ok(())
+}
+
+/// Tasks that have ended are shown for an hour, as ECS has it, and then forgotten.
+async fn sweep(agent: Arc<Agent>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let old = |task: &Arc<EcsTask>| {
+            let record = task.now();
+            let since = record.stopped_at.as_deref().and_then(clock::since);
+            record.status == TaskStatus::Stopped && since.is_some_and(|since| since >= SHOWN)
+        };
+        for task in agent.ecs.all().into_iter().filter(old) {
+            if let Err(error) = remove(&agent, &task).await {
+                tracing::warn!(task = %task.now().id, %error, "an old task was not forgotten");
+            }
         }
     }
 }

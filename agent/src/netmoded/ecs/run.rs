@@ -174,6 +174,9 @@ pub fn failure(agent: &Agent, error: ApiError) -> Result<TaskFailure, ApiError> 
 /// Why not; nothing has changed then.
 pub async fn place(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
     let _alone = agent.ecs.placing.lock().await;
+    if agent.ending.begun() {
+        return Err(ApiError::new(Code::WrongState, "the agent is being reset"));
+    }
     let (shared, wanted) = (agent.clone(), wanted.clone());
     let task = blocking(move || make(&shared, &wanted)).await??;
     drive::drive(agent.clone(), task.clone());

@@ -235,7 +235,7 @@ async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
     let mut steady = false;
     let known =
         |agent: &Agent| locked(&agent.services.0).get(&service.now().name).is_some_and(|s| Arc::ptr_eq(s, &service));
-    while known(&agent) {
+    while known(&agent) && !agent.ending.begun() {
         let record = service.now();
         let tasks: Vec<_> = service.tasks(&agent).into_iter().filter(|t| !t.now().ending()).collect();
         let wanted = record.desired as usize;

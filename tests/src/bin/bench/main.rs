@@ -3,6 +3,7 @@
 //! | file | measures |
 //! |---|---|
 //! | [`attach`] | attach and detach, many at once |
+//! | [`awsvpc`] | tasks with an interface of their own, and packets in every mode |
 //! | [`containers`] | the same with containers; memory; the start of an agent that finds them |
 //! | [`ports`] | a thousand ports, a range of 15,000, the limit of open files |
 //! | [`networks`] | many networks, what they cost a packet |
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod awsvpc;
 mod cni;
 mod containers;
 mod figures;
@@ -53,12 +55,14 @@ const FULL: Size = Size { endpoints: 1000, containers: 1000, rounds: 30, mapping
 const QUICK: Size = Size { endpoints: 60, containers: 10, rounds: 3, mappings: 1000, flows: 1 };
 
 const USAGE: &str =
-    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks firewalls flows cni peers)
+    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks awsvpc firewalls flows cni peers)
        bench serve ADDRESS                (accepts and closes)
        bench connect ADDRESS SECONDS      (prints connections per second)
        bench runtime                      (calls the CNI plugins that it reads of)
        bench echo ADDRESS                 (sends datagrams back)
-       bench trips ADDRESS COUNT          (prints the median round trip in microseconds)";
+       bench trips ADDRESS COUNT          (prints the median round trip and the 99th percentile, in microseconds)
+       bench drain ADDRESS                (takes whatever comes)
+       bench pour ADDRESS SECONDS         (prints MiB per second)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -68,6 +72,8 @@ fn main() -> ExitCode {
         ["connect", to, seconds] => flows::connect(to, seconds),
         ["echo", at] => networks::echo(at),
         ["trips", to, count] => networks::trips(to, count),
+        ["drain", at] => awsvpc::drain(at),
+        ["pour", to, seconds] => awsvpc::pour(to, seconds),
         ["runtime"] => cni::runtime(),
         ["run", ref rest @ ..] => run(rest),
         _ => Err(USAGE.into()),
@@ -83,12 +89,13 @@ fn main() -> ExitCode {
 
 type Part = fn(&Size, &mut Report) -> Outcome<()>;
 
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("attach", attach::in_sequence),
     ("parallel", attach::in_parallel),
     ("containers", containers::many),
     ("ports", ports::many),
     ("networks", networks::many),
+    ("awsvpc", awsvpc::measured),
     ("firewalls", firewalls::beside),
     ("flows", flows::rates),
     ("cni", cni::beside),

@@ -47,7 +47,8 @@ pub(crate) fn trips(to: &str, count: &str) -> Outcome<()> {
         Ok(begun.elapsed().as_secs_f64() * 1e6)
     };
     let all = (0..count.parse::<usize>()?).map(|_| trip()).collect::<Outcome<Vec<_>>>()?;
-    println!("{}", all.into_iter().collect::<Figures>().median());
+    let all: Figures = all.into_iter().collect();
+    println!("{} {}", all.median(), all.p99());
     Ok(())
 }
 
@@ -77,7 +78,8 @@ pub(crate) fn many(size: &Size, report: &mut Report) -> Outcome<()> {
         for way in &mut ways {
             let cpu = if way.from.ends_with("-lan") { "0" } else { "1" };
             let client = itself(&way.from, cpu).args(["trips", &way.to, TRIPS]).output()?;
-            let micros = String::from_utf8_lossy(&client.stdout).trim().parse::<f64>();
+            let told = String::from_utf8_lossy(&client.stdout).into_owned();
+            let micros = told.split_whitespace().next().unwrap_or_default().parse::<f64>();
             way.micros.push(micros.map_err(|_| format!("{}: {}", way.to, String::from_utf8_lossy(&client.stderr)))?);
         }
     }
