@@ -635,3 +635,28 @@ fn what_goes_round_the_groups_does_not_come_through() {
     let as_another = lab.inside("admin").who_from(tcp(format!("{one}:80")), Some("10.0.2.99:0"));
     assert_eq!(as_another.map(|s| s.tag), Err(Failure::Timeout), "nor under another address");
 }
+
+#[test]
+fn on_a_lan_addresses_of_others_are_passed_by() {
+    let lab = Lab::start();
+    let flags =
+        ["--cidr", "192.0.2.0/24", "--ip-range", "192.0.2.8/29", "--exclude", "192.0.2.11", "--backend", "macvlan"];
+    lab.netmode(&[&["subnet", "create", "tasks"], &flags[..]].concat()).success();
+    let run = |name: &str, more: &[&str]| {
+        lab.netmode(
+            &[
+                &["run", "-d", "--name", name, "--mode", "awsvpc", "--subnet", "tasks"],
+                more,
+                &["--rootfs", "/", "sleep", "100"],
+            ]
+            .concat(),
+        )
+    };
+    let addresses = ["a", "b", "c"].map(|name| {
+        run(name, &[]).success();
+        lab.address(name)
+    });
+    assert_eq!(addresses, ["192.0.2.8", "192.0.2.10", "192.0.2.12"], "the client has .9, .11 was excluded");
+    run("d", &["--ip", CLIENT]).refused(125, &[CLIENT, "in use on the LAN", "hardware address"]);
+    run("e", &["--net-rate", "in=1mbit"]).refused(125, &["--net-rate in=", "veth"]);
+}

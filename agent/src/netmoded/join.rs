@@ -8,7 +8,8 @@ use netmode_kernel::keep::Keeper;
 use netmode_kernel::{Kernel, Scope};
 use netmode_model::op::OpError;
 use netmode_model::state::LinkState;
-use netmode_model::{Final, HostAddr, IfName, Inverse, NetnsName, Observed, Op, Place, PortRange, Protocol};
+use netmode_model::{Final, HostAddr, IfName, Inverse, Mac, NetnsName, Observed, Op, Place, PortRange, Protocol};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -18,6 +19,10 @@ use std::time::{Duration, Instant};
 /// about 10 ms, however many ports it is for, and deleting a link 15, however many are deleted with it. Telling a
 /// thousand neighbours takes 4.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// How long an answer of a machine on the LAN is waited for before an address is used there: a wire answers in less
+/// than one.
+const NEIGHBOURS_PATIENCE: Duration = Duration::from_millis(20);
 
 /// And so long after the last time, so that it takes a fifth of one processor at most.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -78,6 +83,16 @@ fn drop_links(kernel: &Kernel, links: &[Final]) -> Vec<OpError> {
 }
 
 impl Apply for Linux {
+    fn neighbour(&self, dev: &IfName, ip: IpAddr) -> Result<Option<Mac>, OpError> {
+        let found = self.kernel.neighbour(dev, ip, NEIGHBOURS_PATIENCE);
+        match &found {
+            Ok(Some(mac)) => tracing::warn!(%ip, %mac, "a machine of the LAN has an address that was to be given"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%ip, %error, "the LAN was not asked"),
+        }
+        found
+    }
+
     fn apply(&self, ops: &[Op]) -> Result<Vec<Inverse>, OpError> {
         self.kernel.apply(ops).map_err(|failed| {
             for left in &failed.undo {

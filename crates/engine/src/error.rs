@@ -106,6 +106,24 @@ pub enum AttachError {
     },
     /// There is no such network (yet).
     #[error(
+        "the address {ip} is in use on the LAN by the machine with the hardware address {mac}; choose another one or leave it out"
+    )]
+    OnLan {
+        /// The address.
+        ip: IpAddr,
+        /// Who has it.
+        mac: Mac,
+    },
+    /// Machines that nobody here knows have every address that was tried.
+    #[error(
+        "{tried} addresses in a row are in use on the LAN by machines of others; give tasks a part of it that is free, with --ip-range"
+    )]
+    LanFull {
+        /// How many were tried.
+        tried: usize,
+    },
+    /// The instance profile allows no more.
+    #[error(
         "RESOURCE:ENI: {used} of {limit} interfaces of this host's instance profile are in use; end a task, or change it with \"netmode instance set-profile\""
     )]
     NoSlot {
@@ -212,6 +230,8 @@ impl AttachError {
             Self::MacTaken { .. } => Code::MacTaken,
             Self::NetworkFull { .. } => Code::Limit,
             Self::NoSlot { .. } => Code::ResourceEni,
+            Self::OnLan { .. } => Code::AddressTaken,
+            Self::LanFull { .. } => Code::PoolExhausted,
             Self::NoSuchNetwork(_) => Code::NotFound,
             Self::Kernel(_) => Code::Kernel,
             Self::Store(_) => Code::State,

@@ -166,7 +166,8 @@ impl Pool {
         let offset = offset(self.prefix, ip).filter(|o| self.taken.get(o) == Some(&owner));
         if let Some(offset) = offset {
             self.taken.insert(offset, NOBODY);
-            self.resting.push_back((offset, until));
+            let at = self.resting.partition_point(|(_, other)| *other <= until);
+            self.resting.insert(at, (offset, until));
         }
     }
 

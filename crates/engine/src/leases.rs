@@ -19,6 +19,12 @@ use std::time::{Duration, Instant};
 /// mean its last holder (as Amazon's VPC CNI has it for its warm pool).
 const REST: Duration = Duration::from_secs(30);
 
+/// How long an address is passed by that a machine of the LAN has.
+const SHUNNED: Duration = Duration::from_secs(600);
+
+/// Who an address belongs to while it is laid to rest for somebody whom nobody here knows.
+const STRANGER: Id = Id::from_bytes([0xff; 16]);
+
 /// Everything that can be given only once.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
@@ -84,6 +90,16 @@ impl Leases {
         let mut names = names.to_vec();
         names.sort_by_key(|name| std::cmp::Reverse(free(name)));
         names
+    }
+
+    /// Passes an address by for a while that a machine of the LAN has.
+    pub(crate) fn shun(&mut self, network: &str, ip: IpAddr, now: Instant) {
+        let pools = self.networks.get_mut(network).into_iter().flat_map(|lan| &mut lan.pools);
+        for pool in pools.filter(|pool| pool.prefix().contains(ip)) {
+            if pool.take(ip, STRANGER).is_ok() {
+                pool.rest(ip, STRANGER, now + SHUNNED);
+            }
+        }
     }
 
     /// How many ENIs there are, those that the kernel has not taken away yet included.

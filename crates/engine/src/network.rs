@@ -189,6 +189,12 @@ impl Network {
         if alone { ip.into() } else { IpNetwork::new(ip, prefix.prefix()).unwrap_or(prefix) }
     }
 
+    /// The link by which machines of the LAN are asked before an address is used; none where only we give out addresses.
+    pub fn probed_by(&self) -> Option<IfName> {
+        let subnet = self.subnet.as_ref().filter(|s| s.on_lan)?;
+        if self.has_host_link() { Some(self.bridge.clone()) } else { subnet.parent.clone() }
+    }
+
     /// Whether the host has a link of the network's own: a bridge, or a shim.
     pub fn has_host_link(&self) -> bool {
         self.subnet.as_ref().is_none_or(Subnet::has_host_link)

@@ -4,7 +4,8 @@
 use ipnetwork::IpNetwork;
 use netmode_model::op::OpError;
 use netmode_model::state::LinkState;
-use netmode_model::{Final, HostAddr, IfName, Inverse, NetnsName, Observed, Op, PortRange, Protocol};
+use netmode_model::{Final, HostAddr, IfName, Inverse, Mac, NetnsName, Observed, Op, PortRange, Protocol};
+use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Carries out operations.
@@ -20,6 +21,14 @@ pub trait Apply: Send + Sync {
 
     /// Carries out what cannot be taken back; goes on past failures and returns all of them.
     fn finish(&self, steps: &[Final]) -> Vec<OpError>;
+
+    /// Who on a link of the host has an address already, as far as an answer comes at once.
+    ///
+    /// # Errors
+    /// The kernel refused to ask.
+    fn neighbour(&self, _dev: &IfName, _ip: IpAddr) -> Result<Option<Mac>, OpError> {
+        Ok(None)
+    }
 }
 
 /// Reads the kernel's state.

@@ -6,10 +6,12 @@ use crate::wire::Refused;
 use ipnetwork::IpNetwork;
 use netmode_model::op::OpError;
 use netmode_model::state::LinkState;
-use netmode_model::{IfName, NetnsName, Observed, Place, PortRange};
+use netmode_model::{IfName, Mac, NetnsName, Observed, Place, PortRange};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// `RT_TABLE_MAIN`, linux/rtnetlink.h.
 const MAIN: u32 = 254;
@@ -159,6 +161,28 @@ impl Kernel {
             let route = worker.route(&Place::Host)?;
             egress(&route.paths()?).map_or(Ok(None), |index| route.name_of(index))
         })
+    }
+
+    /// Who on a link of the host has an address, asked by ARP or neighbour discovery; nobody where no answer comes
+    /// within `patience`.
+    ///
+    /// # Errors
+    /// ENODEV without such a link; a request that the kernel refused.
+    pub fn neighbour(&self, dev: &IfName, ip: IpAddr, patience: Duration) -> Result<Option<Mac>, OpError> {
+        let step = format!("ip neigh get {ip} dev {dev}");
+        let ask = dev.clone();
+        self.ask(&step, move |worker| worker.route(&Place::Host)?.ask_neighbour(&ask, ip))?;
+        let begun = Instant::now();
+        loop {
+            let look = dev.clone();
+            let found = self.ask(&step, move |worker| worker.route(&Place::Host)?.answered(&look, ip))?;
+            if found.is_some() || begun.elapsed() >= patience {
+                let forget = dev.clone();
+                self.ask(&step, move |worker| worker.route(&Place::Host)?.forget_neighbour(&forget, ip))?;
+                return Ok(found);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Whether a link of the host is a wireless one, as far as the kernel's list of them tells.

@@ -94,6 +94,12 @@ pub fn keeps_walls(agent: &Agent, place: &Place, request: &RunRequest) -> Result
         network.and_then(|n| n.subnet).filter(|s| !s.routed()).map(|s| s.title)
     };
     let Some(subnet) = all.into_iter().find_map(inside) else { return Ok(()) };
+    if request.net.net_rate.inward.is_some() {
+        let text = format!(
+            "--net-rate in= cannot be on the subnet {subnet}: the host does not see what comes to the task; give out= alone, or use a subnet on veth"
+        );
+        return Err(ApiError::new(Code::UnsupportedInMode, text));
+    }
     let spec = &request.container;
     let bare = |cap: &String| cap.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
     let round = spec.cap_add.iter().map(bare).find(|cap| ROUND.contains(&cap.as_str()));

@@ -22,6 +22,9 @@ pub struct Subnet {
     pub held: Vec<IpAddr>,
     /// The host's own address on its link, where it is no router.
     pub own: Option<Ipv4Addr>,
+    /// Machines that nobody here knows have addresses in it.
+    #[serde(default)]
+    pub on_lan: bool,
     /// Addresses and prefixes that are not given out.
     pub exclude: Vec<IpNetwork>,
     /// What leaves the VPC gets the host's address.

@@ -190,6 +190,7 @@ pub fn subnet(request: &SubnetRequest, around: &Around<'_>, id: Id, created: Str
         parent: parent.filter(|_| backend != Backend::Veth),
         held: Vec::new(),
         own: None,
+        on_lan: lan || (!request.gateways.is_empty() && backend != Backend::Veth),
         exclude: exclude(request, around, v4),
         nat: false,
         egress_only: request.egress_only,
