@@ -418,13 +418,18 @@ fn story(mode: &str, upstream: &str) -> Value {
     let conf = format!(
         "daemon off; pid /tmp/nginx.pid; error_log stderr; events {{}} http {{ access_log off; server {{ listen 80; location / {{ proxy_pass http://{upstream}:8000; }} }} }}"
     );
-    let nginx = format!("printf '%s' \"$CONF\" > /tmp/nginx.conf; exec nginx -c /tmp/nginx.conf");
+    let nginx = r#"printf '%s' "$CONF" > /tmp/nginx.conf; exec nginx -c /tmp/nginx.conf"#;
     let app = "printf 'def app(env, start):\\n  start(\"200 OK\", [])\\n  return [b\"hello from gunicorn\"]\\n' > /tmp/hello.py; cd /tmp; exec gunicorn -b 0.0.0.0:8000 hello:app";
     let tmp = json!({"linuxParameters": {"tmpfs": [
         {"containerPath": "/tmp", "size": 16}, {"containerPath": "/var/lib/nginx", "size": 16}, {"containerPath": "/var/log/nginx", "size": 16}]}});
     let nginx = with(
-        with(shell("nginx", &nginx), tmp.clone()),
-        json!({"portMappings": [{"containerPort": 80}], "environment": [{"name": "CONF", "value": conf}]}),
+        with(shell("nginx", nginx), tmp.clone()),
+        // In bridge mode the first one gets the first address; those that wait for nothing begin at once, in any order.
+        json!({
+            "portMappings": [{"containerPort": 80}],
+            "environment": [{"name": "CONF", "value": conf}],
+            "dependsOn": [{"containerName": "gunicorn", "condition": "START"}],
+        }),
     );
     let gunicorn = with(shell("gunicorn", app), tmp);
     json!({"family": "ecs-django", "revision": 25, "networkMode": mode, "containerDefinitions": [gunicorn, nginx]})
