@@ -140,6 +140,11 @@ fn logs_are_kept() {
     assert!(start.elapsed() > Duration::from_millis(500), "it followed");
     eventually("it ended", 3.0, || lab.inspect("talker")["state"] == "STOPPED");
     assert_eq!(lab.netmode(&["logs", "talker"]).success().stdout, follow.stdout, "and they are there afterwards");
+    let late = lab.netmode(&["logs", "--since", "500ms", "talker"]).success().stdout;
+    assert!(late.len() < follow.stdout.len() && follow.stdout.ends_with(&late), "{late:?}");
+    assert_eq!(lab.netmode(&["logs", "--since", "1h", "talker"]).success().stdout, follow.stdout);
+    assert_eq!(lab.netmode(&["logs", "--since", "2100-01-01T00:00:00Z", "talker"]).success().stdout, "");
+    lab.netmode(&["logs", "--since", "yesterday", "talker"]).refused(1, &["--since", "yesterday", "10m"]);
     lab.restart_agent("TERM");
     assert_eq!(lab.netmode(&["logs", "talker"]).success().stdout, follow.stdout, "after a restart as well");
     lab.netmode(&["rm", "talker"]).success();

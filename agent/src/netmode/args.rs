@@ -266,6 +266,9 @@ pub(crate) struct LogsArgs {
     /// Only so many lines from the end, or "all"
     #[arg(short = 'n', long, value_name = "LINES", default_value = "all")]
     pub(crate) tail: String,
+    /// Only what was written since a time (2026-01-31T12:00:00Z) or for so long (10m, 1h30m)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
     /// Name, id or beginning of an id
     #[arg(value_name = "TASK")]
     pub(crate) task: String,

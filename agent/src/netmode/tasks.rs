@@ -186,7 +186,13 @@ pub(crate) fn logs(client: &Client, args: &LogsArgs) -> Result<()> {
                 Failure::invalid(values::refused("--tail", number, "write a number of lines, or \"all\""))
             })?),
         };
-    let container = match client.logs(some(&args.task)?, args.follow, tail) {
+    let since = args.since.as_deref().map(|text| {
+        let wrong = || values::refused("--since", text, "write a time as 2026-01-31T12:00:00Z, or how long ago as 10m");
+        values::since(text, Timestamp::now()).ok_or_else(|| Failure::invalid(wrong()))
+    });
+    let since = since.transpose()?.map(|time| time.to_string());
+    let of = |task: &str| client.logs(task, args.follow, tail, since.as_deref());
+    let container = match of(some(&args.task)?) {
         // Of a task of a task definition one container.
         Err(error) if args.container.is_some() || error.code() == Code::NotFound => {
             crate::ecs::container(client, &args.task, args.container.as_deref())?.ok_or(Failure::from(error))?
@@ -195,7 +201,7 @@ pub(crate) fn logs(client: &Client, args: &LogsArgs) -> Result<()> {
         Ok(session) if args.container.is_none() => return told(session),
         Ok(_) => crate::ecs::container(client, &args.task, args.container.as_deref())?.unwrap_or_default(),
     };
-    told(client.logs(&container, args.follow, tail)?)
+    told(of(&container)?)
 }
 
 fn told(session: netmode_client::Session) -> Result<()> {

@@ -222,13 +222,21 @@ impl Client {
         self.act(&Request::new("DELETE", task(reference, &format!("?force={force}"))), limit)
     }
 
-    /// What a task has written: standard output and standard error; `tail` is the number of lines from the end.
+    /// What a task has written, standard output and standard error: `tail` lines from the end at most, and nothing
+    /// from before `since`, a time of RFC 3339 in UTC.
     ///
     /// # Errors
     /// As [`Client::version`].
-    pub fn logs(&self, reference: &str, follow: bool, tail: Option<u64>) -> Result<Session, ClientError> {
+    pub fn logs(
+        &self,
+        reference: &str,
+        follow: bool,
+        tail: Option<u64>,
+        since: Option<&str>,
+    ) -> Result<Session, ClientError> {
         let tail = tail.map(|lines| format!("&tail={lines}")).unwrap_or_default();
-        self.stream(Request::new("GET", task(reference, &format!("/logs?follow={follow}{tail}"))))
+        let since = since.map(|time| format!("&since={time}")).unwrap_or_default();
+        self.stream(Request::new("GET", task(reference, &format!("/logs?follow={follow}{tail}{since}"))))
     }
 
     /// The standard streams of a task's container.

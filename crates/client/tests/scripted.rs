@@ -221,7 +221,7 @@ fn each_route_has_its_method_and_target() {
     assert_eq!(target(|c| drop(c.tasks(true))), "GET /v1/tasks?all=true");
     assert_eq!(target(|c| drop(c.task("w"))), "GET /v1/tasks/w");
     assert_eq!(target(|c| drop(c.wait("w").unwrap().answer())), "GET /v1/tasks/w/wait");
-    assert_eq!(target(|c| drop(c.logs("w", true, Some(5)))), "GET /v1/tasks/w/logs?follow=true&tail=5");
+    assert_eq!(target(|c| drop(c.logs("w", true, Some(5), None))), "GET /v1/tasks/w/logs?follow=true&tail=5");
     assert_eq!(target(|c| drop(c.attach("w", Some((24, 80))))), "GET /v1/tasks/w/attach?rows=24&cols=80");
     assert_eq!(target(|c| drop(c.exec("w", &ExecRequest::default()))), "POST /v1/tasks/w/exec");
     assert_eq!(target(|c| drop(c.networks())), "GET /v1/networks");

@@ -51,7 +51,7 @@ pub use image::{
     Image, ImageConfig, ImageError, ImageName, Reference, RemovedImage, StoredImage, is_file, registry_name,
 };
 pub use keep::{KeepProcess, end_kept, find_kept};
-pub use logs::Logs;
+pub use logs::{Extent, Logs};
 pub use program::{ProgramError, find_program, look};
 pub use session::{Input, Output, Session};
 pub use spec::BadSpec;

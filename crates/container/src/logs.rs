@@ -6,6 +6,7 @@
 use crate::Chunk;
 use crate::containers::Containers;
 use crate::error::ContainerError;
+use jiff::Timestamp;
 use netmode_model::Id;
 use netmode_model::api::Stream;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -25,6 +26,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How often the file is looked at where no watch can be had.
 const POLL: Duration = Duration::from_millis(50);
 
+/// What of a log is wanted; everything, unless it says otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extent {
+    /// Also what comes, until the container ends.
+    pub follow: bool,
+    /// Only so many of the last lines.
+    pub tail: Option<usize>,
+    /// Only what was written then or later.
+    pub since: Option<Timestamp>,
+}
+
 /// What a container has written, in order, and what it writes from now on if it is followed.
 #[derive(Debug)]
 pub struct Logs {
@@ -33,6 +45,8 @@ pub struct Logs {
     path: PathBuf,
     file: File,
     follow: bool,
+    /// What was written before this is passed over, up to the first line that was not.
+    since: Option<Timestamp>,
     buffer: Vec<u8>,
     /// Start of what is not given out yet.
     at: usize,
@@ -40,11 +54,11 @@ pub struct Logs {
 }
 
 impl Containers {
-    /// The output so far: all of it, or the last `tail` lines; with `follow` also what comes until the end.
+    /// The output of a container.
     ///
     /// # Errors
     /// [`ContainerError::NotFound`], or a log that cannot be read.
-    pub fn logs(&self, id: Id, follow: bool, tail: Option<usize>) -> Result<Logs, ContainerError> {
+    pub fn logs(&self, id: Id, extent: Extent) -> Result<Logs, ContainerError> {
         let path = self.layout().log(id);
         if !self.layout().container(id).is_dir() {
             return Err(ContainerError::NotFound(id));
@@ -52,12 +66,13 @@ impl Containers {
         // conmon makes it when the container is created; one that is not has written nothing.
         let open = std::fs::OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = open.map_err(ContainerError::file("open", &path))?;
-        if let Some(lines) = tail {
+        if let Some(lines) = extent.tail {
             let start = start_of_tail(&mut file, lines);
             start.and_then(|at| file.seek(SeekFrom::Start(at))).map_err(ContainerError::file("read", &path))?;
         }
         let containers = self.clone();
-        Ok(Logs { containers, id, path, file, follow, buffer: Vec::new(), at: 0, watch: None })
+        let Extent { follow, since, .. } = extent;
+        Ok(Logs { containers, id, path, file, follow, since, buffer: Vec::new(), at: 0, watch: None })
     }
 }
 
@@ -139,7 +154,7 @@ impl Logs {
         let mut chunk: Option<Chunk> = None;
         while let Some(end) = self.buffer[self.at..].iter().position(|b| *b == b'\n') {
             let line = &self.buffer[self.at..self.at + end];
-            if let Some((stream, is_whole, text)) = parse(line) {
+            if let Some((stream, is_whole, text)) = parse(line).filter(|_| !is_before(line, &mut self.since)) {
                 match &mut chunk {
                     Some(c) if c.stream != stream => break,
                     _ => {}
@@ -154,6 +169,17 @@ impl Logs {
         }
         chunk
     }
+}
+
+/// Whether a line is older than what is wanted. The first that is not ends the question: lines stand in order.
+fn is_before(line: &[u8], since: &mut Option<Timestamp>) -> bool {
+    let Some(wanted) = *since else { return false };
+    let time = line.split(|b| *b == b' ').next().and_then(|t| std::str::from_utf8(t).ok()?.parse::<Timestamp>().ok());
+    let older = time.is_some_and(|t| t < wanted);
+    if !older {
+        *since = None;
+    }
+    older
 }
 
 /// Stream, whether the line ends here, and the text. A line that cannot be understood is passed over.
@@ -227,6 +253,14 @@ mod tests {
         assert_eq!(parse(b"2026-01-01T00:00:00.1+00:00 stdout F a b"), Some((Stream::Stdout, true, &b"a b"[..])));
         assert_eq!(parse(b"t stderr P "), Some((Stream::Stderr, false, &b""[..])));
         assert_eq!(parse(b"nonsense"), None);
+    }
+
+    #[test]
+    fn what_is_older_is_passed_over_up_to_the_first_that_is_not() {
+        let mut since = Some("2026-01-01T12:00:00Z".parse().unwrap());
+        assert!(is_before(b"2026-01-01T12:59:59.9+01:00 stdout F a", &mut since));
+        assert!(!is_before(b"2026-01-01T13:00:00.0+01:00 stdout F b", &mut since));
+        assert!(!is_before(b"2026-01-01T12:59:59.9+01:00 stdout F the clock was set back", &mut since));
     }
 
     #[test]

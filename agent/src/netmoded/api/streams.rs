@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use netmode_container::{ContainerError, Input, Output};
+use netmode_container::{ContainerError, Extent, Input, Output};
 use netmode_model::api::{Control, ExecRequest, STREAM_PROTOCOL, Stream};
 use netmode_model::{ApiError, Code};
 use serde::Deserialize;
@@ -34,6 +34,8 @@ pub struct LogQuery {
     follow: bool,
     /// Only the last lines.
     tail: Option<usize>,
+    /// Only what was written then or later, RFC 3339.
+    since: Option<jiff::Timestamp>,
 }
 
 /// Options of GET /v1/tasks/{task}/attach: the size that the terminal has before the container is started.
@@ -77,7 +79,7 @@ pub(super) async fn halves(upgrade: OnUpgrade) -> Option<(Incoming, Outgoing)> {
     }
 }
 
-#[utoipa::path(get, path = "/v1/tasks/{task}/logs", params(("task" = String, Path, description = "Name, id, or the beginning of an id"), ("follow" = Option<bool>, Query, description = "Go on until the container ends"), ("tail" = Option<usize>, Query, description = "Only the last lines")), responses((status = 101, description = "Frames"), (status = "default", body = ApiError)))]
+#[utoipa::path(get, path = "/v1/tasks/{task}/logs", params(("task" = String, Path, description = "Name, id, or the beginning of an id"), ("follow" = Option<bool>, Query, description = "Go on until the container ends"), ("tail" = Option<usize>, Query, description = "Only the last lines"), ("since" = Option<String>, Query, description = "Only what was written then or later, RFC 3339")), responses((status = 101, description = "Frames"), (status = "default", body = ApiError)))]
 /// What a container has written.
 pub async fn logs(
     State(agent): App,
@@ -86,7 +88,8 @@ pub async fn logs(
     mut request: Request,
 ) -> Answer<Response> {
     let id = agent.tasks.find(&task)?.now().id;
-    let mut logs = agent.containers.logs(id, query.follow, query.tail).map_err(|e| failed(&e))?;
+    let extent = Extent { follow: query.follow, tail: query.tail, since: query.since };
+    let mut logs = agent.containers.logs(id, extent).map_err(|e| failed(&e))?;
     let upgrade = upgrade(&mut request)?;
     tokio::spawn(async move {
         let Some((mut incoming, mut outgoing)) = halves(upgrade).await else { return };

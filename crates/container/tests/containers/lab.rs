@@ -1,6 +1,6 @@
 //! A pair of directories, a small root file system, and what is made of them.
 
-use netmode_container::{Config, Containers, Exit, Netns, NewContainer, Prepared};
+use netmode_container::{Config, Containers, Exit, Extent, Netns, NewContainer, Prepared};
 use netmode_model::Id;
 use netmode_model::api::{ContainerSpec, Stream};
 use std::collections::BTreeMap;
@@ -143,7 +143,7 @@ impl Lab {
 
     /// What the log holds.
     pub async fn output(&self, id: Id, tail: Option<usize>) -> (String, String) {
-        let mut logs = self.containers.logs(id, false, tail).unwrap();
+        let mut logs = self.containers.logs(id, Extent { tail, ..Extent::default() }).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         while let Some(chunk) = logs.next().await.unwrap() {
             if chunk.stream == Stream::Stdout { &mut out } else { &mut err }.extend(chunk.bytes);

@@ -1,7 +1,7 @@
 //! The life of a container.
 
 use crate::lab::{Lab, cgroups_of, lab, mounts_below, processes_with, soon, strings};
-use netmode_container::{Config, Containers, Exit, State};
+use netmode_container::{Config, Containers, Exit, Extent, State};
 use netmode_model::Code;
 use netmode_model::api::ExecRequest;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ async fn states_follow_each_other() {
 async fn a_signal_ends_it_with_128_and_its_number() {
     let lab = lab!("a_signal_ends_it_with_128_and_its_number");
     let id = lab.start(&lab.spec(&["sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done"]));
-    let mut logs = lab.containers.logs(id, true, None).unwrap();
+    let mut logs = lab.containers.logs(id, Extent { follow: true, ..Extent::default() }).unwrap();
     assert_eq!(soon(logs.next()).await.unwrap().unwrap().bytes, b"ready\n");
     lab.containers.kill(id, netmode_container::signal("TERM").unwrap()).unwrap();
     assert_eq!(soon(lab.containers.wait(id)).await.unwrap().code, 7);
@@ -48,7 +48,7 @@ async fn a_signal_ends_it_with_128_and_its_number() {
     assert_eq!(lab.end(id).await.code, 137);
     // The first process of a namespace ignores what it has no handler for, so a realtime signal needs one.
     let id = lab.start(&lab.spec(&["sh", "-c", "trap 'exit 9' 37; echo ready; while :; do sleep 0.1; done"]));
-    let mut logs = lab.containers.logs(id, true, None).unwrap();
+    let mut logs = lab.containers.logs(id, Extent { follow: true, ..Extent::default() }).unwrap();
     soon(logs.next()).await.unwrap();
     lab.containers.kill(id, netmode_container::signal("RTMIN+3").unwrap()).unwrap();
     assert_eq!(soon(lab.containers.wait(id)).await.unwrap().code, 9);
@@ -216,7 +216,7 @@ fn futures_can_move_between_threads() {
     movable(|c, id| async move { c.wait(id).await });
     movable(|c, id| async move { c.attach(id).await });
     movable(|c, id| async move { c.exec(id, &ExecRequest::default()).await?.split().2.await });
-    movable(|c, id| async move { c.logs(id, true, None)?.next().await });
+    movable(|c, id| async move { c.logs(id, Extent { follow: true, ..Extent::default() })?.next().await });
     movable(|c, id| async move { c.attach(id).await?.output.next().await.map_err(|_| c.missing().remove(0)) });
     movable(|c, id| async move { c.attach(id).await?.input.write(b"").await.map_err(|_| c.missing().remove(0)) });
 }

@@ -1,7 +1,7 @@
 //! Standard input and output, terminals, logs.
 
 use crate::lab::{lab, soon, strings};
-use netmode_container::Output;
+use netmode_container::{Extent, Output};
 use netmode_model::api::{ExecRequest, Stream};
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ async fn exec_has_input_and_terminal() {
 async fn a_followed_log_ends_with_the_container() {
     let lab = lab!("a_followed_log_ends_with_the_container");
     let id = lab.start(&lab.spec(&["sh", "-c", "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done"]));
-    let mut logs = lab.containers.logs(id, true, None).unwrap();
+    let mut logs = lab.containers.logs(id, Extent { follow: true, ..Extent::default() }).unwrap();
     let mut all = Vec::new();
     while let Some(chunk) = soon(logs.next()).await.unwrap() {
         all.extend(chunk.bytes);
