@@ -413,6 +413,42 @@ fn row_18_19_20_trunking_as_the_documents_have_it() {
     assert_eq!(lab.json(&["instance", "show"])["profile"]["instanceType"], "c5.large", "nothing has changed");
 }
 
+#[test]
+fn under_a_profile_host_ports_are_counted_as_ecs_does() {
+    let lab = Lab::start();
+    let on = |ports: std::ops::Range<u16>, script: &str| {
+        let ports: Vec<Value> = ports.map(|p| json!({"containerPort": p, "hostPort": p})).collect();
+        let patience = json!({"portMappings": ports, "stopTimeout": 3});
+        definition("bridge", vec![with(shell("web", script), patience)])
+    };
+    let (stays, quick) = ("trap '' TERM; while :; do sleep 1; done", "exec sleep 600");
+    // Without one no port is kept.
+    let id = run(&lab, &on(22..23, quick), &[]);
+    until(&lab, &id, "RUNNING");
+    lab.netmode(&["task", "stop", &id]).success();
+    lab.netmode(&["instance", "set-profile", "t2.micro"]).success();
+    refused(&lab, &on(22..23, quick), &["RESOURCE:PORTS", "tcp port 22", "container instance"]);
+    // The five reserved ones are among the hundred.
+    refused(&lab, &on(20000..20096, quick), &["RESOURCE:PORTS", "96 host ports", "5 of"]);
+    let first = run(&lab, &on(20000..20095, stays), &[]);
+    until(&lab, &first, "RUNNING");
+    refused(&lab, &on(21000..21001, quick), &["RESOURCE:PORTS", "100 of"]);
+    lab.netmode(&["task", "stop", &first]).success();
+    // One of another task that runs is refused; one of a task that is ending is waited for, and those behind wait.
+    let first = run(&lab, &on(8080..8081, stays), &[]);
+    until(&lab, &first, "RUNNING");
+    refused(&lab, &on(8080..8081, quick), &["RESOURCE:PORTS", "tcp port 8080"]);
+    lab.spawn(&["netmode", "task", "stop", &first], "/run/lab/stop.log");
+    eventually("it is to end", 2.0, || task(&lab, &first)["desiredStatus"] == "STOPPED");
+    let second = run(&lab, &on(8080..8081, quick), &[]);
+    let behind = run(&lab, &on(9090..9091, quick), &[]);
+    let status = |id: &str| task(&lab, id)["lastStatus"].clone();
+    assert_eq!((status(&second), status(&behind)), (json!("PENDING"), json!("PENDING")));
+    until(&lab, &second, "RUNNING");
+    until(&lab, &behind, "RUNNING");
+    assert_eq!(status(&first), "STOPPED");
+}
+
 /// nginx in front of gunicorn, both as their packages have them.
 fn story(mode: &str, upstream: &str) -> Value {
     let conf = format!(

@@ -1,7 +1,7 @@
 //! This host as a container instance: its id, and the instance type that it is to be, which bounds its ENIs.
 
 use crate::agent::Agent;
-use crate::clock;
+use crate::{clock, vpc};
 use netmode_engine::ecs::profile;
 use netmode_engine::store::{self, Kind};
 use netmode_model::ecs::{InstanceView, Profile};
@@ -55,6 +55,11 @@ fn most(profile: Option<&Profile>) -> Result<Option<usize>, ApiError> {
 
 fn now(agent: &Agent) -> Option<Record> {
     agent.instance.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Whether ECS' rules for the ports of an instance hold: it has a profile, or ECS is followed strictly.
+pub fn bounded(agent: &Agent) -> bool {
+    vpc::strict(agent) || now(agent).is_some_and(|r| r.profile.is_some())
 }
 
 /// Its id, 32 hex digits.

@@ -2,7 +2,7 @@
 //! that it cannot be without.
 
 use super::record::{EcsRecord, EcsTask, MemberRecord, Stage};
-use super::{health, run, stop};
+use super::{health, ports, run, stop};
 use crate::admit::Intent;
 use crate::agent::Agent;
 use crate::registry::Task;
@@ -24,6 +24,7 @@ const RESTART_PERIOD: u32 = 300;
 /// Drives a task until it has ended.
 pub fn drive(agent: Arc<Agent>, task: Arc<EcsTask>) {
     tokio::spawn(async move {
+        ports::turn(&agent, &task).await;
         match prepare(&agent, &task.now()) {
             Err(error) => stop::because(&agent, &task, Some(StopCode::TaskFailedToStart), error.to_string()).await,
             Ok(members) => {

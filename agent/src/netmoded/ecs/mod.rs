@@ -3,6 +3,7 @@
 
 mod drive;
 mod health;
+mod ports;
 mod record;
 mod run;
 pub mod service;

@@ -151,6 +151,8 @@ pub struct Tasks {
     secrets: Mutex<HashMap<Name, Vec<String>>>,
     /// Held while tasks are placed: what one takes the next one does not find.
     pub placing: tokio::sync::Mutex<()>,
+    /// Held by the task that waits for a host port.
+    pub queue: tokio::sync::Mutex<()>,
 }
 
 impl Tasks {

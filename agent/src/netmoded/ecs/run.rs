@@ -1,8 +1,8 @@
 //! From a request to tasks that are on their way: everything that can be refused is refused here, before anything is
 //! made.
 
-use super::drive;
 use super::record::{EcsRecord, EcsTask, MemberRecord, Stage, VERSION};
+use super::{drive, ports};
 use crate::agent::{Agent, blocking};
 use crate::{clock, images, vpc};
 use netmode_container::Containers;
@@ -194,7 +194,7 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
     let digits = digits.collect::<Result<Vec<String>, ApiError>>()?;
     let volumes = scratch(wanted, &volumes_of(agent, id));
     let composed = composed(wanted, &digits, &volumes, id)?;
-    ports_are_free(agent, wanted)?;
+    ports::place(agent, wanted)?;
     let mode = wanted.requested.effective();
     let member = |m: &compose::Member| MemberRecord {
         container: m.container.clone(),
@@ -256,28 +256,6 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
         }
     }
     Ok(task)
-}
-
-/// Static host ports that another task has: ECS counts them before it places a task.
-fn ports_are_free(agent: &Agent, wanted: &Wanted) -> Result<(), ApiError> {
-    if modes::needs(wanted.requested.effective()).eni {
-        return Ok(());
-    }
-    let on_host = wanted.requested.effective() == netmode_model::Mode::Host;
-    let mappings = wanted.definition.container_definitions.iter().flat_map(|c| &c.port_mappings);
-    for mapping in mappings {
-        let port = if on_host { mapping.container_port } else { mapping.host_port };
-        let Some(port) = port.filter(|p| *p != 0).and_then(|p| u16::try_from(p).ok()) else { continue };
-        let protocol = mapping.protocol.as_deref().unwrap_or("tcp");
-        let has = |e: &netmode_engine::Endpoint| {
-            e.ports.iter().any(|p| p.protocol.to_string() == protocol && p.host_ports.contains(port))
-        };
-        if let Some(other) = agent.engine.find(has) {
-            let text = format!("{protocol} port {port} is in use by task {}", other.owner.name);
-            return Err(ApiError::new(Code::PortTaken, text));
-        }
-    }
-    Ok(())
 }
 
 fn attachment(agent: &Agent, wanted: &Wanted, composed: &Composed, id: Id) -> Result<Attach, ApiError> {

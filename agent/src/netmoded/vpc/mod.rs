@@ -208,7 +208,8 @@ fn default_subnet(agent: &Agent, make: bool) -> Result<Network, ApiError> {
     Err(last.unwrap_or_else(|| ApiError::new(Code::PoolExhausted, "no prefix is free for the default subnet")))
 }
 
-fn strict(agent: &Agent) -> bool {
+/// Whether what is not there is refused as ECS would, and its rules of hosts hold.
+pub fn strict(agent: &Agent) -> bool {
     agent.config.read().unwrap_or_else(PoisonError::into_inner).vpc.strict_ecs
 }
 
