@@ -140,6 +140,52 @@ fn groups_are_walls(backend: &str) {
 }
 
 #[test]
+fn an_eni_in_a_namespace_of_others_outlives_the_agent() {
+    let lab = lab_on("macvlan");
+    lab.sh("ip netns add theirs; ip netns add again");
+    let attach = |name: &str| {
+        let netns = format!("/run/netns/{name}");
+        let place = ["--mode", "awsvpc", "--subnet", "tasks", "--security-group", "open"];
+        lab.netmode(&[&["attach", "--netns", &netns], &place[..]].concat()).success();
+    };
+    attach("theirs");
+    attach("again");
+    lab.spawn(
+        &["nsenter", "--net=/run/netns/theirs", "probe", "serve", "--tag", "theirs", "tcp/80"],
+        "/run/lab/theirs",
+    );
+    eventually("it serves", 3.0, || lab.read("/run/lab/theirs").contains("ready"));
+    let shown = lab.sh("ip -n theirs -4 -o addr show eth0");
+    let address = shown.split_whitespace().nth(3).and_then(|a| a.split('/').next()).expect("an address").to_owned();
+    let ask = || lab.at("client").who(tcp(format!("{address}:80"))).map(|seen| seen.tag);
+    assert_eq!(ask().as_deref(), Ok("theirs"));
+
+    lab.end_agent("KILL");
+    lab.sh("ip netns del again; ip netns add again; ip -n again link add eth0 type veth");
+    lab.start_agent();
+    assert_eq!(ask().as_deref(), Ok("theirs"), "it was not touched");
+    let enis = lab.json(&["eni", "ls"]);
+    assert_eq!(enis.as_array().map(Vec::len), Some(1), "another namespace of the same name is not ours: {enis}");
+    // Its walls, which stand in its namespace, still follow the group.
+    lab.netmode(&["sg", "revoke", "open", "--cidr", "0.0.0.0/0"]).success();
+    assert_eq!(ask(), Err(Failure::Timeout));
+    lab.netmode(&["sg", "authorize", "open", "--cidr", "0.0.0.0/0"]).success();
+    assert_eq!(ask().as_deref(), Ok("theirs"));
+
+    lab.netmode(&["detach", "--owner", "theirs"]).success();
+    eventually("its link is gone", 2.0, || !lab.sh("ip -n theirs -br link").contains("eth0"));
+    assert!(lab.sh("ip -n again -br link").contains("eth0"), "what a stranger made stays");
+    eventually("it is released", 2.0, || lab.json(&["eni", "ls"]).as_array().is_some_and(Vec::is_empty));
+    assert_eq!(lab.sh("ip netns exec theirs nft list ruleset"), "", "its walls went with it");
+    // A second ENI would need a second way out. It is refused, and the walls of the first stand.
+    attach("theirs");
+    let walls = lab.sh("ip netns exec theirs nft list ruleset");
+    let second = ["--interface", "eth1", "--mode", "awsvpc", "--subnet", "tasks", "--security-group", "open"];
+    lab.netmode(&[&["attach", "--netns", "/run/netns/theirs"], &second[..]].concat()).refused(1, &["default"]);
+    assert_eq!(lab.sh("ip netns exec theirs nft list ruleset"), walls);
+}
+
+#[test]
 fn row_10_access_is_controlled_by_security_groups_macvlan() {
     groups_are_walls("macvlan");
 }

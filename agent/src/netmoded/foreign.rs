@@ -129,6 +129,7 @@ fn make(agent: &Agent, key: Key, request: AttachRequest, handed: Option<OwnedFd>
     let place = place(agent, &request)?;
     wait_for_the_last(agent, &key);
     let netns = open(&request.netns, handed)?;
+    let inode = netns.inode().ok();
     owned_by(&netns, key.uid)?;
     let (id, name) = fresh_name()?;
     agent.kernel.register(&name, netns);
@@ -136,6 +137,7 @@ fn make(agent: &Agent, key: Key, request: AttachRequest, handed: Option<OwnedFd>
         id,
         owner: Owner { kind: OwnerKind::Netns, id, name: key.owner, uid: key.uid },
         netns: NetnsUse::Foreign(name.clone()),
+        inode,
         interface: key.interface,
         requested: request.mode,
         network: place.network,

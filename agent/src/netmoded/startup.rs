@@ -12,13 +12,13 @@ use crate::legacy::Legacy;
 use crate::reconcile::{Desired, Table};
 use netmode_agent::settings;
 use netmode_engine::cni::{self, Attachment};
-use netmode_engine::converge::Present;
+use netmode_engine::converge::{self, Present};
 use netmode_engine::endpoint::{self, NetnsUse, Progress};
 use netmode_engine::settings::HostFacts;
 use netmode_engine::store::{self, FileStore, Kind, Store};
 use netmode_engine::vpc::{self, Group, Groups};
 use netmode_engine::{Apply, Endpoint, Engine, Network, Observe, Settings, modes};
-use netmode_kernel::Kernel;
+use netmode_kernel::{Kernel, NetnsFd};
 use netmode_model::nft::Family;
 use netmode_model::op::OpError;
 use netmode_model::{Id, IfName, Inverse, NetnsName, Observed, Op, Place};
@@ -60,8 +60,10 @@ pub fn start(
     let records = store::list::<Endpoint>(&*store, Kind::Endpoint, endpoint::VERSION.into())?;
     told(&records.set_aside);
     let pins: Vec<NetnsName> = records.records.iter().filter_map(|e| e.netns.name().cloned()).collect();
-    let known: Vec<NetnsName> = pins.into_iter().filter(|p| kernel.adopt(p).is_ok()).collect();
-    let seen = linux.observe(&known)?;
+    let known = pins.into_iter().filter(|p| kernel.adopt(p).is_ok());
+    let known: Vec<NetnsName> = known.chain(records.records.iter().filter_map(|e| reopen(kernel, e))).collect();
+    let mut seen = linux.observe(&known)?;
+    recognise(kernel, &settings, &records.records, &mut seen);
     let (standing, gone) = sort(records.records, &seen);
     let forwarding =
         Forwarding::open(kernel.clone(), linux.clone(), settings.table.clone(), run_dir, config.firewall.forward);
@@ -147,14 +149,35 @@ pub fn facts(kernel: &Kernel, networks: &[Network]) -> Result<HostFacts, OpError
     Ok(HostFacts { prefixes: around.prefixes, egress_mtu: around.egress_mtu.unwrap_or(ETHERNET) })
 }
 
+/// The namespace of someone else that an ENI without an end on the host is in, if it can still be found.
+fn reopen(kernel: &Kernel, endpoint: &Endpoint) -> Option<NetnsName> {
+    let NetnsUse::Foreign(name) = &endpoint.netns else { return None };
+    endpoint.link.as_ref().filter(|link| !link.has_host_end())?;
+    kernel.register(name, NetnsFd::of_inode(endpoint.inode?)?);
+    Some(name.clone())
+}
+
+/// Takes what was [reopened](reopen) for the endpoint's if the ENI is in it; another one that has got its number is let go.
+fn recognise(kernel: &Kernel, settings: &Settings, records: &[Endpoint], seen: &mut Observed) {
+    for endpoint in records {
+        let NetnsUse::Foreign(name) = &endpoint.netns else { continue };
+        match converge::bears_our_link(endpoint, settings, seen) {
+            // No pin has its name, and yet it was looked into.
+            true => _ = seen.netns.insert(name.clone()),
+            false => kernel.forget(name),
+        }
+    }
+}
+
 /// Those whose namespace lives and that were complete, and the others. A namespace that was handed over cannot be
-/// looked into any more; its link on the host tells whether it lives.
+/// looked into any more; its link on the host tells whether it lives, or where there is none, what was [recognised](recognise).
 fn sort(records: Vec<Endpoint>, seen: &Observed) -> (Vec<Endpoint>, Vec<Endpoint>) {
     let present = Present::new(seen);
     records.into_iter().partition(|e| {
         let alive = match (&e.netns, &e.link) {
             (NetnsUse::Host, _) => true,
             (NetnsUse::Own(name) | NetnsUse::Joined(name), _) => seen.netns.contains(name),
+            (NetnsUse::Foreign(name), Some(link)) if !link.has_host_end() => seen.netns.contains(name),
             (NetnsUse::Foreign(_), link) => link.as_ref().is_some_and(|l| present.has_link(&l.host_dev)),
         };
         e.progress == Progress::Ready && alive
@@ -164,6 +187,9 @@ fn sort(records: Vec<Endpoint>, seen: &Observed) -> (Vec<Endpoint>, Vec<Endpoint
 /// Removes what is left of an attachment that is not whole.
 fn clear(engine: &Engine, linux: &Linux, store: &dyn Store, endpoint: &Endpoint) {
     let plan = modes::detach(endpoint, engine.settings());
+    // A link without an end on the host is taken out of a namespace that stays.
+    let inside = |op: &Op| matches!(op, Op::LinkDel { at: Place::Netns(_), .. } | Op::TableDel { .. });
+    let _ = linux.undo(plan.ops.into_iter().rev().filter(inside).map(Inverse::Op).collect());
     // Its elements went with the table's replacement; what else is not there is done already.
     for failure in linux.finish(&plan.then) {
         tracing::warn!(endpoint = %endpoint.id, %failure, "could not be removed");

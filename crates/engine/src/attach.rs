@@ -36,6 +36,8 @@ pub struct Attach {
     pub owner: Owner,
     /// The namespace; [`NetnsUse::Host`] in host mode.
     pub netns: NetnsUse,
+    /// The inode of someone else's.
+    pub inode: Option<u64>,
     /// Name of the link inside.
     pub interface: IfName,
     /// The mode asked for.
@@ -407,6 +409,7 @@ impl Engine {
             requested: request.requested,
             progress: Progress::Intent,
             netns: request.netns.clone(),
+            inode: request.inode,
             link: None,
             ports: Vec::new(),
             created: request.now.clone(),

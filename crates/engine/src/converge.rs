@@ -4,8 +4,8 @@
 //! that made a thing are missing?
 
 use crate::endpoint::{Endpoint, NetnsUse};
-use crate::modes;
 use crate::settings::Settings;
+use crate::{bridge, modes};
 use ipnetwork::IpNetwork;
 use netmode_model::op::Route;
 use netmode_model::state::LinkState;
@@ -116,6 +116,14 @@ pub fn expected(endpoint: &Endpoint, settings: &Settings, seen: &Observed) -> Ve
         ops.retain(|op| matches!(op, Op::PortUp { .. } | Op::ElementAdd { .. }));
     }
     ops
+}
+
+/// Whether an interface that has no end on the host is in the namespace that is known by its endpoint's name, marked
+/// as ours.
+pub fn bears_our_link(endpoint: &Endpoint, settings: &Settings, seen: &Observed) -> bool {
+    let (Some(link), Some(netns)) = (&endpoint.link, endpoint.netns.name()) else { return false };
+    let (at, mark) = (Place::Netns(netns.clone()), bridge::endpoint_alias(endpoint, settings));
+    seen.links.iter().any(|l| l.at == at && l.name == link.interface && l.alias.as_ref() == Some(&mark))
 }
 
 #[cfg(test)]

@@ -89,6 +89,9 @@ pub struct Endpoint {
     pub progress: Progress,
     /// Its namespace.
     pub netns: NetnsUse,
+    /// The inode of someone else's: that of an ENI without an end on the host is looked for by it after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
     /// The network interface, in modes that have one.
     pub link: Option<EndpointLink>,
     /// Published ports; in host mode the reserved ones.

@@ -4,7 +4,7 @@ use crate::bridge;
 use crate::endpoint::{Endpoint, NetnsUse};
 use crate::error::AttachError;
 use crate::settings::Settings;
-use crate::vpc;
+use crate::vpc::{self, wall};
 use netmode_model::api::NetOptions;
 use netmode_model::{Final, Mode, NetnsName, Op, Place, Plan, PortSpec};
 
@@ -134,10 +134,10 @@ pub fn detach(ep: &Endpoint, settings: &Settings) -> Plan {
     match &ep.netns {
         NetnsUse::Own(netns) => plan.then.push(Final::NetnsDrop { netns: netns.clone() }),
         NetnsUse::Foreign(netns) => {
-            drop_link(ep, netns, &mut plan);
+            drop_link(ep, netns, settings, &mut plan);
             plan.then.push(Final::NetnsDrop { netns: netns.clone() });
         }
-        NetnsUse::Joined(netns) => drop_link(ep, netns, &mut plan),
+        NetnsUse::Joined(netns) => drop_link(ep, netns, settings, &mut plan),
         NetnsUse::Host => {}
     }
     plan
@@ -149,18 +149,21 @@ pub fn unlink(ep: &Endpoint, settings: &Settings) -> Plan {
     if let Some(link) = &ep.link {
         plan.ops = bridge::unpublish(ep, link, settings);
         plan.then = bridge::flush(&ep.ports, &[]);
-        ep.netns.name().into_iter().for_each(|netns| drop_link(ep, netns, &mut plan));
+        ep.netns.name().into_iter().for_each(|netns| drop_link(ep, netns, settings, &mut plan));
     }
     plan
 }
 
-/// Takes a link out of a namespace that stays: by its end on the host, behind the reply, where it has one.
-fn drop_link(ep: &Endpoint, netns: &NetnsName, plan: &mut Plan) {
-    match &ep.link {
-        Some(link) if link.has_host_end() => plan.then.push(Final::LinkDrop { dev: link.host_dev.clone() }),
-        Some(link) => plan.ops.push(Op::LinkDel { at: Place::Netns(netns.clone()), dev: link.interface.clone() }),
-        None => {}
+/// Takes a link out of a namespace that stays: by its end on the host, behind the reply, where it has one, and else
+/// with its walls, which are behind it in the plan since that is taken back from its end.
+fn drop_link(ep: &Endpoint, netns: &NetnsName, settings: &Settings, plan: &mut Plan) {
+    let Some(link) = &ep.link else { return };
+    if link.has_host_end() {
+        return plan.then.push(Final::LinkDrop { dev: link.host_dev.clone() });
     }
+    let table = wall::inner_table(ep, settings).filter(|_| link.walled_inside());
+    plan.ops.extend(table.map(|table| Op::TableDel { table }));
+    plan.ops.push(Op::LinkDel { at: Place::Netns(netns.clone()), dev: link.interface.clone() });
 }
 
 /// What the person who starts a task in a mode should be told.

@@ -55,6 +55,7 @@ fn request(n: u8, mode: &str, net: NetOptions) -> Attach {
         id,
         owner,
         netns,
+        inode: None,
         interface,
         requested,
         network,

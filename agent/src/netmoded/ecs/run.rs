@@ -272,6 +272,7 @@ fn attachment(agent: &Agent, wanted: &Wanted, composed: &Composed, id: Id) -> Re
         id: endpoint,
         owner: Owner { kind: OwnerKind::Task, id, name, uid: 0 },
         netns: NetnsUse::Own(pin),
+        inode: None,
         interface: "eth0".parse().map_err(unavailable)?,
         requested: wanted.requested,
         network: place.network,

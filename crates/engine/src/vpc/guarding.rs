@@ -187,7 +187,9 @@ impl Engine {
 
     /// The same in the namespace of a task.
     fn inner_difference(&self, endpoint: &Endpoint, all: &[Endpoint], before: &Groups, after: &Groups) -> Vec<Op> {
-        let (Some(link), Some(table)) = (&endpoint.link, inner_table(endpoint, self)) else { return Vec::new() };
+        let (Some(link), Some(table)) = (&endpoint.link, wall::inner_table(endpoint, self.settings())) else {
+            return Vec::new();
+        };
         let (old, new) = (before.named_by(link.groups()), after.named_by(link.groups()));
         let mut ops = Vec::new();
         let links = || all.iter().filter_map(|e| e.link.as_ref());
@@ -476,7 +478,7 @@ impl Engine {
     /// The table of an endpoint's own namespace with its elements, where it has one.
     pub fn inner_walls(&self, endpoint: &Endpoint) -> Option<(Ruleset, Vec<Element>)> {
         let link = endpoint.link.as_ref().filter(|l| l.walled_inside())?;
-        let table = inner_table(endpoint, self)?;
+        let table = wall::inner_table(endpoint, self.settings())?;
         let networks = self.networks();
         let only = networks.iter().find(|n| n.name == link.network).and_then(|n| n.subnet.as_ref());
         let vpc: Vec<IpNetwork> = match only.is_some_and(|s| s.egress_only) {
@@ -506,7 +508,7 @@ impl Engine {
             let own = wall::memberships(link, |id| named.contains(id));
             self.quietly(own.into_iter().map(|element| Op::ElementAdd { table: table.clone(), element }));
         }
-        if let Some(table) = inner_table(endpoint, self).filter(|_| link.walled_inside()) {
+        if let Some(table) = wall::inner_table(endpoint, self.settings()).filter(|_| link.walled_inside()) {
             let named = groups.named_by(link.groups()).0;
             let links = all.iter().filter(|e| e.id != endpoint.id).filter_map(|e| e.link.as_ref());
             let others: BTreeSet<Element> = links.flat_map(|l| wall::memberships(l, |id| named.contains(id))).collect();
@@ -530,7 +532,7 @@ impl Engine {
         let others = all.iter().filter(|e| e.id != but);
         let table = |e: &Endpoint| {
             let link = e.link.as_ref().filter(|l| l.walled_inside())?;
-            Some((inner_table(e, self)?, groups.named_by(link.groups()).0))
+            Some((wall::inner_table(e, self.settings())?, groups.named_by(link.groups()).0))
         };
         others.filter_map(table).filter(|(_, named)| !named.is_empty()).collect()
     }
@@ -558,10 +560,6 @@ pub fn host_walls(
 }
 
 /// The table of an endpoint's own namespace.
-fn inner_table(endpoint: &Endpoint, engine: &Engine) -> Option<TableName> {
-    Some(wall::host_table(engine.settings()).within(endpoint.netns.name()?.clone()))
-}
-
 fn host_difference(before: &Groups, after: &Groups, table: &TableName) -> Vec<Op> {
     let mut ops = Vec::new();
     let (was, is): (BTreeSet<_>, BTreeSet<_>) = (before.groups.keys().collect(), after.groups.keys().collect());

@@ -7,7 +7,7 @@
 //! ipvlan, VLAN), there are the chains of its groups alone, and the sets that their rules name.
 
 use super::groups::{Group, Groups};
-use crate::endpoint::{Endpoint, EndpointLink};
+use crate::endpoint::{Endpoint, EndpointLink, NetnsUse};
 use crate::network::Network;
 use crate::settings::Settings;
 use ipnetwork::IpNetwork;
@@ -198,6 +198,17 @@ pub fn host_ruleset(groups: &Groups, settings: &Settings) -> Ruleset {
 /// The name of the host's table.
 pub fn host_table(settings: &Settings) -> TableName {
     TableName::inet(&walls(&settings.table))
+}
+
+/// The name of the table in an endpoint's own namespace. One of someone else may get several ENIs, and keeps the
+/// others' tables when one goes.
+pub(crate) fn inner_table(endpoint: &Endpoint, settings: &Settings) -> Option<TableName> {
+    let netns = endpoint.netns.name()?.clone();
+    let name = match endpoint.netns {
+        NetnsUse::Foreign(_) => format!("{}_{}", walls(&settings.table), endpoint.id.short()),
+        _ => walls(&settings.table),
+    };
+    Some(TableName::inet(&name).within(netns))
 }
 
 /// What a task may send has to be let in where it is for another one.
@@ -423,6 +434,7 @@ mod tests {
             requested: netmode_model::RequestedMode::Awsvpc,
             progress: crate::endpoint::Progress::Ready,
             netns: crate::NetnsUse::Host,
+            inode: None,
             link: Some(web),
             ports: vec![],
             created: String::new(),

@@ -79,6 +79,16 @@ impl NetnsFd {
         Self::open(&PathBuf::from(format!("/proc/{pid}/ns/net")))
     }
 
+    /// Looks for a namespace by its [inode](Self::inode): among the pins of ip-netns(8), and those that processes are in
+    /// (namespaces(7)). The number may be another namespace's by now.
+    pub fn of_inode(inode: u64) -> Option<Self> {
+        let entries = |dir: &str| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let processes = entries("/proc").map(|process| process.join("ns/net"));
+        let mut paths = entries("/run/netns").chain(processes);
+        let is_it = |path: &PathBuf| identity_of(path).is_ok_and(|(_, found)| found == inode);
+        paths.find_map(|path| Self::open(&path).ok().filter(|_| is_it(&path)))
+    }
+
     fn checked(fd: OwnedFd, name: String) -> Result<Self, NetnsError> {
         require_netns(fd.as_fd(), &name)?;
         let inode = identity(fd.as_fd()).map_err(|e| NetnsError::Unreadable(name.clone(), e))?;
