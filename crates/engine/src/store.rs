@@ -146,7 +146,8 @@ impl FileStore {
         Self { run_dir: run_dir.into(), state_dir: state_dir.into() }
     }
 
-    /// Opens the directories and makes those that are missing.
+    /// Opens the directories and makes those that are missing. What an agent that was killed had not written to the end
+    /// is removed: the record before it is there.
     ///
     /// # Errors
     /// A directory cannot be made.
@@ -156,9 +157,13 @@ impl FileStore {
             let dir = store.dir(kind);
             fs::create_dir_all(&dir).map_err(|source| StoreError {
                 what: "make the directory of",
-                path: dir,
+                path: dir.clone(),
                 source,
             })?;
+            let entries = fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
+            for unfinished in entries.filter(|path| path.extension().is_some_and(|e| e == "new")) {
+                let _ = fs::remove_file(unfinished);
+            }
         }
         Ok(store)
     }
@@ -234,5 +239,24 @@ impl Store for FileStore {
             Ok(()) => Ok(place.display().to_string()),
             Err(source) => Err(StoreError { what: "set aside", path, source }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_written_to_the_end_is_removed_at_the_next_start() {
+        let dir = std::env::temp_dir().join(format!("nm-store-{}", std::process::id()));
+        let open = || FileStore::open(&dir.join("run"), &dir.join("state")).unwrap();
+        let store = open();
+        store.put_bytes(Kind::Attachment, "one", b"{}").unwrap();
+        let unfinished = store.path(Kind::Attachment, "one").with_extension("new");
+        fs::write(&unfinished, b"").unwrap();
+        let found = open().list_bytes(Kind::Attachment).unwrap();
+        assert_eq!(found, [("one".to_owned(), b"{}".to_vec())]);
+        assert!(!unfinished.exists());
+        fs::remove_dir_all(dir).unwrap();
     }
 }
