@@ -18,7 +18,7 @@ use netmode_model::op::OpError;
 use netmode_model::{
     HostAddr, Id, IfName, Inverse, Mac, Plan, PortRange, PortSpec, Protocol, Published, RequestedMode,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -163,6 +163,15 @@ impl Engine {
     /// Every standing endpoint.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         lock(&self.live).values().map(|l| l.record.clone()).collect()
+    }
+
+    /// The standing endpoints that carry one of some groups; where there is no group, nothing is looked at.
+    pub(crate) fn carrying(&self, groups: &BTreeSet<String>) -> Vec<Endpoint> {
+        if groups.is_empty() {
+            return Vec::new();
+        }
+        let carries = |e: &&Endpoint| e.link.iter().flat_map(|l| l.groups()).any(|id| groups.contains(id));
+        lock(&self.live).values().map(|l| &l.record).filter(carries).cloned().collect()
     }
 
     /// The first standing endpoint that fits.

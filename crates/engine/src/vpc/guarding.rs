@@ -479,13 +479,16 @@ impl Engine {
     pub fn inner_walls(&self, endpoint: &Endpoint) -> Option<(Ruleset, Vec<Element>)> {
         let link = endpoint.link.as_ref().filter(|l| l.walled_inside())?;
         let table = wall::inner_table(endpoint, self.settings())?;
-        let networks = self.networks();
-        let only = networks.iter().find(|n| n.name == link.network).and_then(|n| n.subnet.as_ref());
-        let vpc: Vec<IpNetwork> = match only.is_some_and(|s| s.egress_only) {
-            true => networks.iter().filter(|n| n.subnet.is_some()).filter_map(|n| n.v6).map(IpNetwork::V6).collect(),
+        let egress_only = self.lookup(&link.network).and_then(|n| n.subnet).is_some_and(|s| s.egress_only);
+        let vpc: Vec<IpNetwork> = match egress_only {
+            true => {
+                self.networks().iter().filter(|n| n.subnet.is_some()).filter_map(|n| n.v6).map(IpNetwork::V6).collect()
+            }
             false => Vec::new(),
         };
-        Some(wall::task_table(table, link, &self.groups(), &self.endpoints(), &vpc))
+        let groups = self.groups();
+        let others = self.carrying(&groups.named_by(link.groups()).0);
+        Some(wall::task_table(table, link, &groups, &others, &vpc))
     }
 
     /// Steps that take an endpoint out of the host's table.
