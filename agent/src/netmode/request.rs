@@ -125,7 +125,7 @@ fn container(args: &RunArgs, caller: &Caller) -> Result<ContainerSpec> {
             "--rootfs {dir} needs a command: write netmode run --rootfs {dir} COMMAND"
         )));
     }
-    let LimitArgs { memory, cpus, pids_limit, ulimit } = &args.limits;
+    let LimitArgs { memory, memory_reservation, cpus, cpu_shares, pids_limit, ulimit } = &args.limits;
     for text in ulimit {
         checked("--ulimit", text, values::ulimit(text).then_some(()), "write NAME=SOFT[:HARD], SOFT not above HARD")?;
     }
@@ -151,6 +151,16 @@ fn container(args: &RunArgs, caller: &Caller) -> Result<ContainerSpec> {
         security_opt: process.security_opt.iter().map(|text| security(text, caller)).collect(),
         read_only: process.read_only,
         memory: limit("--memory", memory, values::size, "write a number with b, k, m or g, such as 512m")?,
+        memory_reservation: limit(
+            "--memory-reservation",
+            memory_reservation,
+            values::size,
+            "write a number with b, k, m or g, such as 512m",
+        )?,
+        cpu_shares: cpu_shares
+            .as_deref()
+            .map(|n| checked("--cpu-shares", n, values::cpu_shares(n), "write a number from 2 to 262144"))
+            .transpose()?,
         cpus: cpus
             .as_deref()
             .map(|n| checked("--cpus", n, values::cpus(n), "write a number above 0, such as 1.5"))

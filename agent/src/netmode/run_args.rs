@@ -91,7 +91,7 @@ pub(crate) struct NetArgs {
     /// A wanted hardware address
     #[arg(long, value_name = "MAC")]
     pub(crate) mac_address: Option<String>,
-    /// Set a kernel variable of the namespace, net.* only
+    /// Set a kernel variable of the container's network or IPC
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) sysctl: Vec<String>,
     /// awsvpc: a subnet, by name or id; several, or a list with commas, spread tasks by free addresses
@@ -172,9 +172,15 @@ pub(crate) struct LimitArgs {
     /// Most memory: a number with b, k, m or g
     #[arg(short, long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
+    /// Memory that is kept for it where memory is scarce
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_reservation: Option<String>,
     /// CPUs; 1.5 is one and a half
     #[arg(long, value_name = "NUMBER")]
     pub(crate) cpus: Option<String>,
+    /// Weight beside others where CPUs are scarce; 1024 where nothing is said
+    #[arg(short, long, value_name = "NUMBER")]
+    pub(crate) cpu_shares: Option<String>,
     /// Most processes; -1 for no limit
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub(crate) pids_limit: Option<String>,

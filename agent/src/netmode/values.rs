@@ -32,6 +32,11 @@ pub(crate) fn cpus(text: &str) -> Option<f64> {
     text.parse().ok().filter(|n: &f64| plain && n.is_finite() && *n > 0.0)
 }
 
+/// The weights that cgroups(7) takes.
+pub(crate) fn cpu_shares(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|n| (2..=262_144).contains(n))
+}
+
 /// `--pids-limit 100`, -1 for no limit.
 pub(crate) fn pids_limit(text: &str) -> Option<i64> {
     text.parse().ok().filter(|n| *n == -1 || *n > 0)

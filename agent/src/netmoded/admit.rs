@@ -3,7 +3,7 @@
 use crate::agent::Agent;
 use crate::clock;
 use crate::task::{Joined, NetworkUse, TaskRecord, VERSION};
-use crate::{exposed, identity, vpc};
+use crate::{ecs, exposed, identity, vpc};
 use netmode_container::{Containers, Image};
 use netmode_engine::modes;
 use netmode_kernel::NetnsFd;
@@ -18,11 +18,24 @@ pub enum Intent {
     Look,
     /// To make the task.
     Make,
-    /// To make a container of a task that has an endpoint for all of them.
-    Within(Id),
+    /// To make a container of a task of ECS.
+    Within {
+        /// The task.
+        pod: Id,
+        /// The endpoint that it has for all of them.
+        endpoint: Option<Id>,
+    },
 }
 
 impl Intent {
+    /// The task of ECS that the container is of.
+    fn pod(self) -> Option<Id> {
+        match self {
+            Self::Within { pod, .. } => Some(pod),
+            Self::Look | Self::Make => None,
+        }
+    }
+
     /// Whether what is missing appears.
     fn makes(self) -> bool {
         self != Self::Look
@@ -47,8 +60,10 @@ pub fn admit(
         }
     };
     let Place { requested, netns, networks } = match intent {
-        Intent::Within(endpoint) => Place::new(RequestedMode::Awsvpc, Joined::Endpoint(endpoint), None),
-        Intent::Look | Intent::Make => network(agent, &request)?,
+        Intent::Within { endpoint: Some(endpoint), .. } => {
+            Place::new(RequestedMode::Awsvpc, Joined::Endpoint(endpoint), None)
+        }
+        Intent::Look | Intent::Make | Intent::Within { .. } => network(agent, &request)?,
     };
     Containers::validate(&request.container).map_err(|e| ApiError::new(e.code(), e.to_string()))?;
     let exposed = image.and_then(|i| i.config.exposed_ports.clone()).unwrap_or_default().into_keys();
@@ -57,6 +72,7 @@ pub fn admit(
         v: VERSION,
         id,
         name,
+        pod: intent.pod(),
         request,
         requested,
         netns,
@@ -80,7 +96,10 @@ pub fn admit(
     resolver(&record.request.net)?;
     port_env(&record.request.net)?;
     restart(&record)?;
-    sysctls(&record)?;
+    let ipc = record.pod.and_then(|id| ecs::membership(agent, id)).map_or_else(Default::default, |m| m.ipc);
+    let of_host = !modes::needs(record.mode()).netns;
+    Containers::check_sysctls(&record.request.net.sysctls, of_host, ipc)
+        .map_err(|e| ApiError::new(e.code(), e.to_string()))?;
     if record.netns == Joined::Own {
         modes::admit(record.mode(), &record.request.net)?;
     }
@@ -289,25 +308,4 @@ fn hostname(record: &TaskRecord) -> Result<(), ApiError> {
     let shown: String = name.chars().take(80).collect();
     let text = format!("the host name {shown:?} is not allowed: 1 to 63 letters, digits, \"-\", \"_\" and \".\"");
     Err(ApiError::new(Code::Invalid, text))
-}
-
-/// Kernel variables: those of a network namespace, and only in one of the container's own.
-fn sysctls(record: &TaskRecord) -> Result<(), ApiError> {
-    let refuse = |key: &str, why: &str| Err(ApiError::new(Code::Invalid, format!("--sysctl {key}: {why}")));
-    for (key, value) in &record.request.net.sysctls {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
-        if !key.starts_with("net.") || !key.bytes().all(plain) || key.contains("..") {
-            return refuse(
-                &key.chars().take(80).collect::<String>(),
-                "only variables below net. belong to a network namespace",
-            );
-        }
-        if !modes::needs(record.mode()).netns {
-            return refuse(key, "in host mode it would change the host; set it on the host, or use bridge mode");
-        }
-        if value.contains('\n') || value.len() > 256 {
-            return refuse(key, "the value must be one line of at most 256 characters");
-        }
-    }
-    Ok(())
 }

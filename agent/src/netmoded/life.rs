@@ -4,7 +4,7 @@ use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{Again, Joined, TaskRecord};
-use crate::{admit, attach, clock, identity, images, local_services, restart, stop};
+use crate::{admit, attach, clock, ecs, identity, images, local_services, restart, stop};
 use netmode_container::{Image, Netns, NewContainer};
 use netmode_engine::store::Kind;
 use netmode_engine::{Endpoint, modes};
@@ -72,7 +72,7 @@ async fn with_image(
     let shared = agent.clone();
     let found = blocking(move || {
         // A bad request is refused before anything is unpacked for it.
-        let look = if matches!(intent, Intent::Within(_)) { intent } else { Intent::Look };
+        let look = if matches!(intent, Intent::Within { .. }) { intent } else { Intent::Look };
         admit::admit(&shared, request.clone(), None, look)?;
         let image = images::of(&shared, &request)?;
         Ok((request, image))
@@ -215,6 +215,7 @@ fn make_container(agent: &Agent, record: &TaskRecord, own: &[Endpoint]) -> Resul
         spec: &record.request.container,
         image: record.image_id.clone(),
         netns: netns(agent, record, endpoint)?,
+        pod: record.pod.and_then(|id| ecs::membership(agent, id)),
         hostname: record.hostname(endpoints),
         etc_hosts: files.hosts,
         resolv_conf: files.resolv_conf,

@@ -7,6 +7,7 @@ use crate::{clock, life, restart, stop};
 use netmode_container::State;
 use netmode_engine::store::{self, Kind};
 use netmode_model::api::TaskState;
+use netmode_model::ecs::TaskStatus;
 use netmode_model::{ApiError, Code, Id};
 use std::sync::Arc;
 
@@ -87,7 +88,8 @@ async fn strays(agent: &Arc<Agent>) -> Result<(), ApiError> {
     let shared = agent.clone();
     blocking(move || {
         let listed = shared.containers.list().map_err(|e| ApiError::new(e.code(), e.to_string()))?;
-        for id in listed.into_iter().filter(|id| shared.tasks.get(*id).is_none()) {
+        let of_pod = |id: Id| shared.ecs.get(id).is_some_and(|t| t.now().status != TaskStatus::Stopped);
+        for id in listed.into_iter().filter(|id| shared.tasks.get(*id).is_none() && !of_pod(*id)) {
             tracing::info!(container = %id, "removed what no task names");
             if let Err(failure) = shared.containers.remove(id) {
                 tracing::warn!(container = %id, %failure, "left behind");

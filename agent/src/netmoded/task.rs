@@ -19,6 +19,9 @@ pub struct TaskRecord {
     pub id: Id,
     /// The name.
     pub name: Name,
+    /// The task of ECS that its container is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Id>,
     /// What was asked for.
     pub request: RunRequest,
     /// The mode asked for.

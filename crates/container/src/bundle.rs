@@ -1,6 +1,7 @@
 //! The OCI bundle: Docker's defaults in the terms of the runtime specification.
 
 use crate::Netns;
+use crate::pod::{Namespace, Space};
 use crate::spec::{BadSpec, CPU_PERIOD, Checked};
 use crate::user::Account;
 use netmode_model::Id;
@@ -41,6 +42,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) spec: &'a ContainerSpec,
     pub(crate) checked: &'a Checked,
     pub(crate) netns: &'a Netns,
+    /// The pod that it belongs to.
+    pub(crate) pod: Option<Id>,
+    pub(crate) pid: Space,
+    pub(crate) ipc: Space,
     pub(crate) hostname: &'a str,
     pub(crate) sysctls: &'a BTreeMap<String, String>,
     pub(crate) account: &'a Account,
@@ -77,13 +82,26 @@ impl Machine {
         Self { systemd, cgroup2: kind == Ok(nix::sys::statfs::CGROUP2_SUPER_MAGIC) }
     }
 
-    /// Name of the control group: a path, or what becomes `netmode-ID.scope`.
-    fn cgroup(self, id: Id) -> PathBuf {
-        if self.systemd { format!("system.slice:netmode:{id}").into() } else { format!("/netmode/{id}").into() }
+    /// Name of the control group: a path, or what becomes `netmode-ID.scope`; in that of its pod, if it has one.
+    fn cgroup(self, id: Id, pod: Option<Id>) -> PathBuf {
+        match (self.systemd, pod) {
+            (true, None) => format!("system.slice:netmode:{id}").into(),
+            (true, Some(pod)) => format!("{}:netmode:{id}", slice(pod)).into(),
+            (false, None) => format!("/netmode/{id}").into(),
+            (false, Some(pod)) => format!("/netmode/{pod}/{id}").into(),
+        }
     }
 }
 
-/// Variables of the kernel that belong to an IPC namespace, which every container has its own of.
+/// Longest value of a kernel variable.
+const MOST_VALUE: usize = 256;
+
+/// The unit of systemd that the scopes of a pod are in.
+pub(crate) fn slice(pod: Id) -> String {
+    format!("netmode-{pod}.slice")
+}
+
+/// Variables of the kernel that belong to an IPC namespace.
 const IPC_SYSCTLS: [&str; 8] = [
     "kernel.msgmax",
     "kernel.msgmnb",
@@ -95,20 +113,22 @@ const IPC_SYSCTLS: [&str; 8] = [
     "kernel.shm_rmid_forced",
 ];
 
-/// Kernel variables must be the container's own.
-pub(crate) fn check_sysctls(sysctls: &BTreeMap<String, String>, netns: &Netns) -> Result<(), BadSpec> {
+/// Kernel variables must be the container's own, or its pod's. `of_host`: its network is the host's.
+pub(crate) fn check_sysctls(sysctls: &BTreeMap<String, String>, of_host: bool, ipc: Namespace) -> Result<(), BadSpec> {
     for (name, value) in sysctls {
         let bad = |why| BadSpec::Sysctl { name: name.chars().take(64).collect(), why };
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./".contains(&b);
-        if !name.bytes().all(plain) || name.contains("..") || value.contains(['\0', '\n']) {
+        if !name.bytes().all(plain) || name.contains("..") || value.contains(['\0', '\n']) || value.len() > MOST_VALUE {
             return Err(bad("is not a name of a kernel variable"));
         }
         if name.starts_with("net.") {
-            if matches!(netns, Netns::Host) {
+            if of_host {
                 return Err(bad("would change the host's own network, which the container shares"));
             }
         } else if !IPC_SYSCTLS.contains(&name.as_str()) && !name.starts_with("fs.mqueue.") {
             return Err(bad("belongs to the whole host and not to the container"));
+        } else if ipc == Namespace::Host {
+            return Err(bad("would change the host's own IPC, which the container shares"));
         }
     }
     Ok(())
@@ -204,9 +224,8 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, OciSpecError> {
         )?,
         system("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", sys])?,
         system("cgroup", "cgroup", "/sys/fs/cgroup", &[sys, "nosuid", "noexec", "nodev"])?,
-        system("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"])?,
-        system("tmpfs", "shm", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"])?,
     ];
+    all.extend(ipc_mounts(parts)?);
     if parts.host_root.is_some() {
         all.push(system("tmpfs", "tmpfs", "/run", &["nosuid", "nodev", "mode=755", "size=65536k"])?);
     }
@@ -215,6 +234,27 @@ fn mounts(parts: &Parts<'_>) -> Result<Vec<Mount>, OciSpecError> {
     }
     all.extend(own_mounts(parts)?);
     Ok(all)
+}
+
+/// Message queues and shared memory, of whoever's IPC namespace it is.
+fn ipc_mounts(parts: &Parts<'_>) -> Result<[Mount; 2], OciSpecError> {
+    let options = ["nosuid", "noexec", "nodev"];
+    let bound = ["rbind", "nosuid", "noexec", "nodev"];
+    let (queues, memory) = (Path::new("/dev/mqueue"), Path::new("/dev/shm"));
+    let of_namespace = || mount("mqueue", Path::new("mqueue"), queues, &options);
+    Ok(match &parts.ipc {
+        Space::Own => [
+            of_namespace()?,
+            mount(
+                "tmpfs",
+                Path::new("shm"),
+                memory,
+                &["nosuid", "noexec", "nodev", "mode=1777", crate::pod::MEMORY_SIZE],
+            )?,
+        ],
+        Space::Host => [mount("bind", queues, queues, &bound)?, mount("bind", memory, memory, &bound)?],
+        Space::Pod { memory: shared, .. } => [of_namespace()?, mount("bind", shared, memory, &bound)?],
+    })
 }
 
 /// Volumes, tmpfs and the files of `/etc`; what lies deeper is mounted later.
@@ -244,7 +284,7 @@ fn linux(parts: &Parts<'_>) -> Result<Linux, OciSpecError> {
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces(parts)?)
         .resources(resources(parts)?)
-        .cgroups_path(parts.machine.cgroup(parts.id))
+        .cgroups_path(parts.machine.cgroup(parts.id, parts.pod))
         .masked_paths(masked)
         .readonly_paths(list(&READ_ONLY))
         .sysctl(sysctls(parts));
@@ -259,14 +299,23 @@ fn linux(parts: &Parts<'_>) -> Result<Linux, OciSpecError> {
 
 fn namespaces(parts: &Parts<'_>) -> Result<Vec<LinuxNamespace>, OciSpecError> {
     use LinuxNamespaceType as T;
-    let mut kinds = vec![T::Pid, T::Ipc, T::Uts, T::Mount];
+    let fresh = |kind| LinuxNamespaceBuilder::default().typ(kind).build();
+    let joined = |kind, path: &Path| LinuxNamespaceBuilder::default().typ(kind).path(path).build();
+    let mut all = vec![fresh(T::Uts)?, fresh(T::Mount)?];
     if parts.machine.cgroup2 {
-        kinds.push(T::Cgroup);
+        all.push(fresh(T::Cgroup)?);
     }
-    let fresh = kinds.into_iter().map(|kind| LinuxNamespaceBuilder::default().typ(kind).build());
-    let mut all = fresh.collect::<Result<Vec<_>, _>>()?;
-    if let Netns::Path(path) = parts.netns {
-        all.push(LinuxNamespaceBuilder::default().typ(T::Network).path(path).build()?);
+    for (kind, space) in [(T::Pid, &parts.pid), (T::Ipc, &parts.ipc)] {
+        match space {
+            Space::Own => all.push(fresh(kind)?),
+            Space::Pod { namespace, .. } => all.push(joined(kind, namespace)?),
+            Space::Host => {}
+        }
+    }
+    match parts.netns {
+        Netns::Path(path) => all.push(joined(T::Network, path)?),
+        Netns::Empty => all.push(fresh(T::Network)?),
+        Netns::Host => {}
     }
     Ok(all)
 }
@@ -275,7 +324,7 @@ fn namespaces(parts: &Parts<'_>) -> Result<Vec<LinuxNamespace>, OciSpecError> {
 /// (Docker's `oci_linux.go`).
 fn sysctls(parts: &Parts<'_>) -> HashMap<String, String> {
     let mut all = HashMap::new();
-    if matches!(parts.netns, Netns::Path(_)) {
+    if !matches!(parts.netns, Netns::Host) {
         all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
         all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
     }
@@ -287,12 +336,21 @@ fn resources(parts: &Parts<'_>) -> Result<LinuxResources, OciSpecError> {
     let spec = parts.spec;
     let everything = LinuxDeviceCgroupBuilder::default().allow(spec.privileged).access("rwm").build()?;
     let mut resources = LinuxResourcesBuilder::default().devices(vec![everything]);
+    let mut memory = LinuxMemoryBuilder::default();
     if let Some(bytes) = spec.memory {
-        resources = resources.memory(LinuxMemoryBuilder::default().limit(bytes).build()?);
+        memory = memory.limit(bytes);
     }
+    if let Some(bytes) = spec.memory_reservation {
+        memory = memory.reservation(bytes);
+    }
+    let mut cpu = LinuxCpuBuilder::default();
     if let Some(quota) = parts.checked.cpu_quota {
-        resources = resources.cpu(LinuxCpuBuilder::default().quota(quota).period(CPU_PERIOD).build()?);
+        cpu = cpu.quota(quota).period(CPU_PERIOD);
     }
+    if let Some(shares) = spec.cpu_shares {
+        cpu = cpu.shares(shares);
+    }
+    resources = resources.memory(memory.build()?).cpu(cpu.build()?);
     if let Some(most) = spec.pids_limit {
         let limit = if most <= 0 { -1 } else { most };
         resources = resources.pids(LinuxPidsBuilder::default().limit(limit).build()?);
@@ -316,6 +374,9 @@ mod tests {
             spec: &spec,
             checked: &checked,
             netns,
+            pod: None,
+            pid: Space::Own,
+            ipc: Space::Own,
             hostname: "box",
             sysctls: &BTreeMap::new(),
             account: &account,
@@ -349,10 +410,10 @@ mod tests {
             let all = v["linux"]["namespaces"].as_array().unwrap().clone();
             all.iter().map(|n| n["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(kinds(&own), "pid ipc uts mount network");
+        assert_eq!(kinds(&own), "uts mount pid ipc network");
         let host = made(|_| {}, &Netns::Host, NEW);
         assert_eq!(host["linux"]["sysctl"], serde_json::json!({}));
-        assert_eq!(kinds(&host), "pid ipc uts mount cgroup");
+        assert_eq!(kinds(&host), "uts mount cgroup pid ipc");
     }
 
     #[test]
@@ -408,7 +469,9 @@ mod tests {
 
     #[test]
     fn only_the_containers_own_variables_may_be_set() {
-        let set = |name: &str, netns: &Netns| check_sysctls(&[(name.to_owned(), "1".into())].into(), netns);
+        let set = |name: &str, netns: &Netns| {
+            check_sysctls(&[(name.to_owned(), "1".into())].into(), *netns == Netns::Host, Namespace::Own)
+        };
         assert!(set("net.ipv4.ip_forward", &netns()).is_ok());
         assert!(set("kernel.shmmax", &Netns::Host).is_ok());
         for (name, ns) in [

@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -244,6 +244,15 @@ impl Containers {
         if errors.is_empty() { Ok(()) } else { Err(ContainerError::Remove { id, errors }) }
     }
 
+    /// Ends what a container whose first process has ended leaves running: where it has the processes of its pod or of
+    /// the host around it, the kernel does not.
+    pub fn end_rest(&self, id: Id) {
+        if self.layout().runtime().join(id.to_string()).exists() {
+            // Nothing to end is no failure, and what cannot be ended goes with the container.
+            let _ = self.runtime().call(self.layout(), &["kill", "--all", &id.to_string(), "KILL"]);
+        }
+    }
+
     /// Ends the container if it runs and takes away what dies with the machine, mounts first; its log and its files
     /// stay, as after a reboot. Goes on past failures.
     ///
@@ -298,7 +307,7 @@ impl Containers {
     /// Takes away the control groups that those of containers were in, if nobody has one in them.
     pub fn put_cgroups_away(&self) {
         for group in cgroups() {
-            let _ = fs::remove_dir(group);
+            pods(&group).chain([group]).for_each(|dir| _ = fs::remove_dir(dir));
         }
     }
 
@@ -347,16 +356,21 @@ impl Containers {
 }
 
 /// The control group that those of containers are in, one per hierarchy of version 1 or the one of version 2.
-fn cgroups() -> impl Iterator<Item = PathBuf> {
+pub(crate) fn cgroups() -> impl Iterator<Item = PathBuf> {
     let root = PathBuf::from("/sys/fs/cgroup");
     let hierarchies: Vec<_> = fs::read_dir(&root).into_iter().flatten().flatten().map(|e| e.path()).collect();
     std::iter::once(root).chain(hierarchies).map(|hierarchy| hierarchy.join("netmode"))
 }
 
-/// Control groups that the runtime left behind.
+/// Control groups in one that those of containers are in: those of pods, and of containers without one.
+fn pods(group: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(group).into_iter().flatten().flatten().map(|e| e.path())
+}
+
+/// Control groups of a container that the runtime left behind.
 fn remove_cgroups(id: Id) {
     for group in cgroups() {
-        let _ = fs::remove_dir(group.join(id.to_string()));
+        pods(&group).chain([group]).for_each(|dir| _ = fs::remove_dir(dir.join(id.to_string())));
     }
 }
 

@@ -28,6 +28,7 @@ mod images;
 mod keep;
 mod layout;
 mod logs;
+mod pod;
 mod prepare;
 mod process;
 mod program;
@@ -52,6 +53,7 @@ pub use image::{
 };
 pub use keep::{KeepProcess, end_kept, find_kept};
 pub use logs::{Extent, Logs};
+pub use pod::{Membership, Namespace, Pod};
 pub use program::{ProgramError, find_program, look};
 pub use session::{Input, Output, Session};
 pub use spec::BadSpec;
@@ -106,6 +108,8 @@ pub enum Netns {
     Host,
     /// One that exists by the time of [`Containers::create`].
     Path(PathBuf),
+    /// One of its own with nothing in it.
+    Empty,
 }
 
 /// A container to be made.
@@ -121,6 +125,8 @@ pub struct NewContainer<'a> {
     pub image: Option<String>,
     /// Where.
     pub netns: Netns,
+    /// What it has in common with others.
+    pub pod: Option<Membership>,
     /// Host name; the host's own with [`Netns::Host`], else the short id, where none is given.
     pub hostname: Option<String>,
     /// Content of `/etc/hosts`; what the root file system has where none is given.
@@ -128,7 +134,7 @@ pub struct NewContainer<'a> {
     pub etc_hosts: Option<String>,
     /// Content of `/etc/resolv.conf`; what the root file system has where none is given.
     pub resolv_conf: Option<String>,
-    /// Kernel variables, besides the two that every new network namespace gets.
+    /// Kernel variables, besides the two that every network namespace of containers gets.
     pub sysctls: BTreeMap<String, String>,
     /// `KEY=VALUE`, after the image's and the user's.
     pub extra_env: Vec<String>,

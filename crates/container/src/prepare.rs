@@ -11,6 +11,7 @@ use crate::user::{self, Account};
 use crate::{Netns, NewContainer, Prepared, devices, process, program, rootfs, seccomp};
 use netmode_model::api::ContainerSpec;
 use oci_spec::runtime::LinuxSeccomp;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Small inits that need nothing of the container's libraries, the first one found is used.
@@ -25,6 +26,18 @@ impl Containers {
         spec::check(spec, Allowed::here()).map(drop).map_err(ContainerError::from)
     }
 
+    /// Checks kernel variables: those of a container's own network and IPC can be set, the host's cannot.
+    ///
+    /// # Errors
+    /// [`ContainerError::Spec`] with the first that cannot be.
+    pub fn check_sysctls(
+        sysctls: &BTreeMap<String, String>,
+        of_host: bool,
+        ipc: crate::Namespace,
+    ) -> Result<(), ContainerError> {
+        bundle::check_sysctls(sysctls, of_host, ipc).map_err(ContainerError::from)
+    }
+
     /// Makes the root file system and the bundle. What was made is taken back if it fails.
     ///
     /// The namespace of [`Netns::Path`] need not exist yet. A container that ended can be prepared again: it keeps
@@ -37,7 +50,8 @@ impl Containers {
         let checked = spec::check(new.spec, Allowed::here())?;
         spec::check_paths(&checked)?;
         spec::check_env(&new.extra_env)?;
-        bundle::check_sysctls(&new.sysctls, &new.netns)?;
+        let ipc = new.pod.map_or_else(Default::default, |p| p.ipc);
+        bundle::check_sysctls(&new.sysctls, new.netns == Netns::Host, ipc)?;
         let needs = Needs::find(self, new.spec, &checked)?;
         let image = match &checked.root {
             RootSource::Image(reference) => Some(match &new.image {
@@ -105,12 +119,16 @@ impl Containers {
         let layout = self.layout();
         let bundle = layout.bundle(new.id);
         let is_host = checked.root == RootSource::Host;
-        let etc = etc_files(new, &bundle, &run.hostname, is_host)?;
+        let shared = new.pod.filter(|p| p.files).map(|p| layout.bundle(p.pod));
+        let etc = etc_files(new, shared.as_deref().unwrap_or(&bundle), &run.hostname, is_host)?;
         let parts = Parts {
             id: new.id,
             spec: new.spec,
             checked,
             netns: &new.netns,
+            pod: new.pod.map(|p| p.pod),
+            pid: self.space(new.pod, "pid", |p| p.pid)?,
+            ipc: self.space(new.pod, "ipc", |p| p.ipc)?,
             hostname: &run.hostname,
             sysctls: &new.sysctls,
             account,
@@ -173,7 +191,7 @@ impl Run {
         let spec = new.spec;
         let hostname = new.hostname.clone().unwrap_or_else(|| match new.netns {
             Netns::Host => host_name(),
-            Netns::Path(_) => new.id.short(),
+            Netns::Path(_) | Netns::Empty => new.id.short(),
         });
         let layers: [&[String]; 3] = [image.env.as_deref().unwrap_or_default(), &spec.env, &new.extra_env];
         let env = process::environment(&hostname, spec.tty, &layers, &account.home);
@@ -206,10 +224,11 @@ fn host_name() -> String {
     nix::unistd::gethostname().map(|n| n.to_string_lossy().into_owned()).unwrap_or_else(|_| "localhost".into())
 }
 
-/// Writes the files that are bound into `/etc`; the target and the source of each.
+/// Writes the files that are bound into `/etc`, unless another container of the pod has; the target and the source of
+/// each.
 fn etc_files(
     new: &NewContainer<'_>,
-    bundle: &Path,
+    dir: &Path,
     hostname: &str,
     is_host: bool,
 ) -> Result<Vec<(PathBuf, PathBuf)>, ContainerError> {
@@ -225,8 +244,10 @@ fn etc_files(
     let mut made = Vec::new();
     for (name, content) in files {
         if let Some(content) = content {
-            let source = bundle.join(name);
-            write_mode(&source, content.as_bytes(), 0o644)?;
+            let source = dir.join(name);
+            if !source.exists() {
+                write_mode(&source, content.as_bytes(), 0o644)?;
+            }
             made.push((Path::new("/etc").join(name), source));
         }
     }

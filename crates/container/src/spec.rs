@@ -9,7 +9,10 @@ use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 /// Least memory that a container gets, in bytes (Docker's: runc itself needs it to start).
-const LEAST_MEMORY: i64 = 6 << 20;
+pub(crate) const LEAST_MEMORY: i64 = 6 << 20;
+
+/// Weights of a control group (kernel, `kernel/sched/sched.h`: MIN_SHARES, MAX_SHARES).
+const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 
 /// Options that a tmpfs may be mounted with, without their values (tmpfs(5), mount(8)).
 const TMPFS_OPTIONS: &[&str] = &[
@@ -100,6 +103,17 @@ pub enum BadSpec {
     /// Too little memory.
     #[error("{0} bytes of memory are too few to start a container; give it at least 6 MiB")]
     Memory(i64),
+    /// More is kept than it may have.
+    #[error("{reservation} bytes cannot be kept for a container that may have {limit}; keep less, or raise its limit")]
+    Reservation {
+        /// What is to be kept.
+        reservation: i64,
+        /// What it may have.
+        limit: i64,
+    },
+    /// No such weight.
+    #[error("a weight of {0} cannot be given to a container; choose a number from 2 to 262144")]
+    Shares(u64),
     /// No such number of CPUs.
     #[error("{0} CPUs cannot be given; choose a number from 0.01 on")]
     Cpus(f64),
@@ -237,6 +251,14 @@ pub(crate) fn check(spec: &ContainerSpec, allowed: Allowed) -> Result<Checked, B
     if let Some(bytes) = spec.memory.filter(|b| *b < LEAST_MEMORY) {
         return Err(BadSpec::Memory(bytes));
     }
+    if let (Some(reservation), Some(limit)) = (spec.memory_reservation, spec.memory)
+        && reservation > limit
+    {
+        return Err(BadSpec::Reservation { reservation, limit });
+    }
+    if let Some(shares) = spec.cpu_shares.filter(|s| !SHARES.contains(s)) {
+        return Err(BadSpec::Shares(shares));
+    }
     let cpu_quota = spec.cpus.map(cpu_quota).transpose()?;
     Ok(Checked { root, volumes, tmpfs, capabilities, rlimits, seccomp, no_new_privileges, cpu_quota })
 }
@@ -351,7 +373,7 @@ fn security(options: &[String]) -> Result<(SeccompChoice, bool), BadSpec> {
 /// Length of the period that CPU time is counted in, in µs (kernel default).
 pub(crate) const CPU_PERIOD: u64 = 100_000;
 
-fn cpu_quota(cpus: f64) -> Result<i64, BadSpec> {
+pub(crate) fn cpu_quota(cpus: f64) -> Result<i64, BadSpec> {
     if !(0.01..=100_000.0).contains(&cpus) {
         return Err(BadSpec::Cpus(cpus));
     }
@@ -436,6 +458,9 @@ mod tests {
     #[test]
     fn numbers_out_of_range() {
         assert!(matches!(run(|s| s.memory = Some(1024)), Err(BadSpec::Memory(1024))));
+        let more = run(|s| (s.memory, s.memory_reservation) = (Some(64 << 20), Some(65 << 20)));
+        assert!(matches!(more, Err(BadSpec::Reservation { .. })));
+        assert!(matches!(run(|s| s.cpu_shares = Some(1)), Err(BadSpec::Shares(1))));
         for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(matches!(run(|s| s.cpus = Some(bad)), Err(BadSpec::Cpus(_))), "{bad}");
         }

@@ -2,9 +2,9 @@
 //! that it cannot be without.
 
 use super::record::{EcsRecord, EcsTask, MemberRecord, Stage};
-use super::{health, ports, run, stop};
+use super::{health, pod, ports, run, stop};
 use crate::admit::Intent;
-use crate::agent::Agent;
+use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::{clock, life};
 use netmode_engine::ecs::compose::Member;
@@ -25,7 +25,9 @@ const RESTART_PERIOD: u32 = 300;
 pub fn drive(agent: Arc<Agent>, task: Arc<EcsTask>) {
     tokio::spawn(async move {
         ports::turn(&agent, &task).await;
-        match prepare(&agent, &task.now()) {
+        let (shared, record) = (agent.clone(), task.now());
+        let prepared = blocking(move || prepare(&shared, &record)).await.and_then(|prepared| prepared);
+        match prepared {
             Err(error) => stop::because(&agent, &task, Some(StopCode::TaskFailedToStart), error.to_string()).await,
             Ok(members) => {
                 let each = members.into_iter().map(|m| tokio::spawn(member(agent.clone(), task.clone(), m)));
@@ -38,9 +40,12 @@ pub fn drive(agent: Arc<Agent>, task: Arc<EcsTask>) {
     });
 }
 
-/// The containers, and the directories of the task's own volumes.
+/// The containers; made is what they have in common, and the directories of the task's own volumes.
 fn prepare(agent: &Agent, record: &EcsRecord) -> Result<Vec<Member>, ApiError> {
     let members = run::members(agent, record)?;
+    if !record.ending() {
+        pod::make(agent, record)?;
+    }
     let own = agent.state_dir.join("volumes");
     for source in members.iter().flat_map(|m| &m.spec.volumes).filter_map(|v| v.split(':').next()) {
         let path = std::path::Path::new(source);
@@ -131,7 +136,6 @@ fn cannot(what: &str, error: &ApiError) -> ApiError {
 
 fn request(record: &EcsRecord, member: &Member) -> (RunRequest, Intent) {
     let mode = record.requested.effective();
-    let within = record.endpoint.map(Intent::Within);
     // A container's variables are the task's where there is one namespace.
     let mut net = member.net.clone();
     net.security_groups =
@@ -144,7 +148,7 @@ fn request(record: &EcsRecord, member: &Member) -> (RunRequest, Intent) {
         container: member.spec.clone(),
         ..RunRequest::default()
     };
-    (request, within.unwrap_or(Intent::Make))
+    (request, Intent::Within { pod: record.id, endpoint: record.endpoint })
 }
 
 /// Waits until everything has happened that a container waits for.
@@ -198,6 +202,8 @@ async fn live(agent: &Arc<Agent>, task: &Arc<EcsTask>, name: &str, container: Ar
     let code = loop {
         let begun = std::time::Instant::now();
         let code = life::wait(&container).await;
+        let (shared, ended, id) = (agent.clone(), record.clone(), container.now().id);
+        let _ = blocking(move || pod::end_rest(&shared, &ended, id)).await;
         let policy = own.restart_policy.clone().filter(|p| p.enabled && !p.ignored_exit_codes.contains(&code));
         let period = policy.and_then(|p| p.restart_attempt_period.or(Some(RESTART_PERIOD)));
         let settled = period.is_some_and(|p| begun.elapsed() >= Duration::from_secs(p.into()));

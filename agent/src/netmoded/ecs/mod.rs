@@ -3,6 +3,7 @@
 
 mod drive;
 mod health;
+mod pod;
 mod ports;
 mod record;
 mod run;
@@ -10,6 +11,7 @@ pub mod service;
 mod stop;
 mod view;
 
+pub use pod::membership;
 pub use record::{EcsRecord, EcsTask, Tasks};
 pub use run::run;
 pub use stop::stop;
@@ -65,9 +67,12 @@ pub async fn remove(agent: &Arc<Agent>, task: &EcsTask) -> Result<(), ApiError> 
         }
     }
     let shared = agent.clone();
-    blocking(move || shared.store.remove(Kind::EcsTask, &record.id.to_string()))
-        .await?
-        .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+    blocking(move || {
+        pod::forget(&shared, record.id);
+        shared.store.remove(Kind::EcsTask, &record.id.to_string())
+    })
+    .await?
+    .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
     agent.ecs.forget(record.id);
     Ok(())
 }

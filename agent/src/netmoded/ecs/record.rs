@@ -165,6 +165,11 @@ impl Tasks {
         self.tasks().insert(task.now().id, task);
     }
 
+    /// A task.
+    pub fn get(&self, id: Id) -> Option<Arc<EcsTask>> {
+        self.tasks().get(&id).cloned()
+    }
+
     /// Forgets a task.
     pub fn forget(&self, id: Id) {
         self.tasks().remove(&id);

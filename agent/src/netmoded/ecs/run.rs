@@ -2,7 +2,7 @@
 //! made.
 
 use super::record::{EcsRecord, EcsTask, MemberRecord, Stage, VERSION};
-use super::{drive, ports};
+use super::{drive, pod, ports};
 use crate::agent::{Agent, blocking};
 use crate::{clock, images, vpc};
 use netmode_container::Containers;
@@ -77,7 +77,9 @@ pub fn wanted(agent: &Agent, request: RunTaskRequest) -> Result<Wanted, ApiError
         Id::from_bytes([0; 16]),
     )?;
     for member in &trial.members {
+        let of_host = !modes::needs(requested.effective()).netns && !member.alone;
         Containers::validate(&member.spec)
+            .and_then(|()| Containers::check_sysctls(&member.net.sysctls, of_host, pod::ipc(&wanted.definition)))
             .map_err(|e| ApiError::new(e.code(), format!("container '{}': {e}", member.container)))?;
         images::of(agent, &RunRequest { container: member.spec.clone(), ..RunRequest::default() })?;
         secrets(&wanted, &member.secrets, &member.container)?;

@@ -1,7 +1,7 @@
 //! The end of a task: those who wait for others end before them, each with its own patience; the network goes last.
 
 use super::record::{EcsRecord, EcsTask, Stage};
-use super::run;
+use super::{pod, run};
 use crate::agent::{Agent, blocking};
 use crate::{clock, stop as ending};
 use netmode_engine::ecs::compose::STOP_TIMEOUT;
@@ -80,6 +80,7 @@ pub async fn finish(agent: &Arc<Agent>, task: &Arc<EcsTask>) {
                 r.status = TaskStatus::Deprovisioning;
             }
         });
+        pod::end(&shared, record.id);
         if let Some(endpoint) = record.endpoint {
             shared.detach(endpoint);
         }

@@ -100,6 +100,7 @@ impl Lab {
         let mut bytes = [0; 16];
         fs::File::open("/dev/urandom").and_then(|mut f| std::io::Read::read_exact(&mut f, &mut bytes)).unwrap();
         NewContainer {
+            pod: None,
             id: Id::from_bytes(bytes),
             name: "test",
             spec,

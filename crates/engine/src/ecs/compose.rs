@@ -10,6 +10,17 @@ use super::validate::Invalid;
 /// Seconds between SIGTERM and SIGKILL where a definition says nothing: ECS'.
 pub const STOP_TIMEOUT: u32 = 30;
 
+/// The weight of a container that says nothing of CPUs: the kernel's least (ECS API reference, ContainerDefinition).
+const LEAST_SHARES: u64 = 2;
+
+/// The kernel's greatest weight.
+const MOST_SHARES: u64 = 262_144;
+
+/// Bytes of a number of MiB.
+pub fn bytes(mebibytes: u32) -> i64 {
+    i64::from(mebibytes) << 20
+}
+
 /// A container as it is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
@@ -89,11 +100,6 @@ pub fn compose(definition: &TaskDefinition, chosen: &Chosen<'_>) -> Result<Compo
         });
         logs(definition, container, &mut composed.notes)?;
     }
-    if definition.cpu.is_some() || definition.container_definitions.iter().any(|c| c.cpu.is_some()) {
-        composed
-            .notes
-            .push("cpu: the task's is a ceiling for each container; a container's own share is not set".into());
-    }
     composed.notes.sort();
     composed.notes.dedup();
     Ok(composed)
@@ -138,7 +144,6 @@ fn spec(
     let mut labels = c.docker_labels.clone();
     labels.extend(chosen.labels.clone());
     labels.insert("com.amazonaws.ecs.container-name".into(), c.name.clone());
-    let mebibytes = c.memory.or(definition.memory);
     if c.start_timeout.is_some() && definition.container_definitions.len() == 1 {
         notes.push(format!("containerDefinitions[{}].startTimeout: nobody waits for it", c.name));
     }
@@ -159,8 +164,11 @@ fn spec(
         privileged: c.privileged == Some(true),
         security_opt: c.docker_security_options.clone(),
         read_only: c.readonly_root_filesystem == Some(true),
-        memory: mebibytes.map(|m| i64::from(m) << 20),
-        cpus: definition.cpu.filter(|units| *units > 0).map(|units| f64::from(units) / 1024.0),
+        memory: c.memory.map(bytes),
+        memory_reservation: c.memory_reservation.map(bytes),
+        // The task's are those of its control group.
+        cpus: None,
+        cpu_shares: Some(u64::from(c.cpu.unwrap_or_default()).clamp(LEAST_SHARES, MOST_SHARES)),
         pids_limit: None,
         ulimits: c.ulimits.iter().map(|u| format!("{}={}:{}", u.name, u.soft_limit, u.hard_limit)).collect(),
         init: linux.init_process_enabled == Some(true),
@@ -268,11 +276,11 @@ mod tests {
     #[test]
     fn a_definition_becomes_requests() {
         let value = json!({"family": "f", "cpu": "512", "memory": "128", "volumes": [{"name": "v"}], "containerDefinitions": [
-            {"name": "web", "image": "x", "links": ["app:api"], "volumesFrom": [{"sourceContainer": "app", "readOnly": true}],
+            {"name": "web", "image": "x", "memory": 64, "links": ["app:api"], "volumesFrom": [{"sourceContainer": "app", "readOnly": true}],
              "portMappings": [{"containerPort": 80, "hostPort": 8080}, {"containerPort": 53, "protocol": "udp"}, {"containerPortRange": "90-99"}],
              "ulimits": [{"name": "nofile", "softLimit": 10, "hardLimit": 20}],
              "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/g", "awslogs-stream-prefix": "p"}}},
-            {"name": "app", "rootDirectory": "/", "command": ["true"], "environment": [{"name": "A", "value": "1"}],
+            {"name": "app", "rootDirectory": "/", "cpu": 256, "memoryReservation": 32, "command": ["true"], "environment": [{"name": "A", "value": "1"}],
              "mountPoints": [{"sourceVolume": "v", "containerPath": "/data"}]}]});
         let definition = read(value, &[]).unwrap().definition;
         let digits = ["a".repeat(20), "b".repeat(20)];
@@ -288,7 +296,8 @@ mod tests {
             (web.spec.volumes.clone(), app.spec.volumes.clone()),
             (vec!["/scratch/v:/data:ro".into()], vec!["/scratch/v:/data".into()])
         );
-        assert_eq!((web.spec.memory, web.spec.cpus), (Some(128 << 20), Some(0.5)));
+        assert_eq!((web.spec.memory, web.spec.cpus, web.spec.cpu_shares), (Some(64 << 20), None, Some(2)));
+        assert_eq!((app.spec.memory_reservation, app.spec.cpu_shares), (Some(32 << 20), Some(256)));
         assert_eq!((web.spec.ulimits.clone(), app.spec.rootfs.as_deref()), (vec!["nofile=10:20".into()], Some("/")));
         assert!(composed.notes.iter().any(|n| n.contains("instead of /g/p/web")), "{:?}", composed.notes);
     }

@@ -4,7 +4,7 @@
 use super::order;
 use netmode_model::ecs::{ContainerDefinition, DockerVolume, PortMapping, TaskDefinition};
 use netmode_model::{Mode, RequestedMode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A definition that cannot be used. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,7 @@ pub fn validate(definition: &TaskDefinition) -> Result<RequestedMode, Invalid> {
     if definition.requires_compatibilities.iter().any(|c| c == "FARGATE") && mode != Mode::Awsvpc {
         return invalid("Fargate only supports network mode 'awsvpc'. Set networkMode, or leave FARGATE out");
     }
+    shared(definition)?;
     let mut names = BTreeSet::new();
     for container in containers {
         named("Container name", &container.name)?;
@@ -71,6 +72,24 @@ pub fn validate(definition: &TaskDefinition) -> Result<RequestedMode, Invalid> {
     Ok(requested)
 }
 
+/// What containers share besides their network (ECS API reference, RegisterTaskDefinition).
+fn shared(definition: &TaskDefinition) -> Result<(), Invalid> {
+    let fargate = definition.requires_compatibilities.iter().any(|c| c == "FARGATE");
+    let wrong = |word: &Option<String>, all: &[&str]| word.as_deref().is_some_and(|w| !all.contains(&w));
+    if wrong(&definition.pid_mode, &["host", "task"]) {
+        return invalid("Invalid 'pidMode' setting. It is host or task; leave it out, and each container has its own");
+    }
+    if wrong(&definition.ipc_mode, &["host", "task", "none"]) {
+        return invalid(
+            "Invalid 'ipcMode' setting. It is host, task or none; leave it out, and each container has its own",
+        );
+    }
+    if fargate && (definition.pid_mode.as_deref() == Some("host") || definition.ipc_mode.is_some()) {
+        return invalid("Fargate supports neither pidMode 'host' nor ipcMode. Take them out, or leave FARGATE out");
+    }
+    Ok(())
+}
+
 fn named(what: &str, name: &str) -> Result<(), Invalid> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     match name {
@@ -96,9 +115,7 @@ fn one(c: &ContainerDefinition, mode: Mode) -> Result<(), Invalid> {
     for mapping in &c.port_mappings {
         port(c, mapping, mode)?;
     }
-    if c.port_mappings.iter().filter(|p| p.container_port_range.is_some()).count() > MOST_RANGES {
-        return invalid(format!("container '{}' has more than 100 port ranges", c.name));
-    }
+    ranges_of_container(c)?;
     health(c)?;
     for link in &c.links {
         if link.split(':').count() > 2 || link.split(':').any(str::is_empty) {
@@ -195,13 +212,64 @@ fn port_range(c: &ContainerDefinition, mapping: &PortMapping, range: &str, mode:
             c.name
         ));
     }
-    let ends = range.split_once('-').and_then(|(a, b)| Some((a.parse::<u16>().ok()?, b.parse::<u16>().ok()?)));
-    match ends {
+    match ends(range) {
         Some((first, last)) if first > 0 && first < last => Ok(()),
         _ => invalid(format!(
             "Invalid 'containerPortRange' setting for container '{}'. Write FIRST-LAST from 1 to 65535, FIRST below LAST",
             c.name
         )),
+    }
+}
+
+/// The ends of a range of ports.
+fn ends(range: &str) -> Option<(i64, i64)> {
+    let (first, last) = range.split_once('-')?;
+    Some((first.parse::<u16>().ok()?.into(), last.parse::<u16>().ok()?.into()))
+}
+
+fn protocol(mapping: &PortMapping) -> &str {
+    mapping.protocol.as_deref().unwrap_or("tcp")
+}
+
+/// Ranges of ports of which none meets another, by protocol and first port.
+#[derive(Debug, Default)]
+struct Spans<'a>(BTreeMap<(&'a str, i64), i64>);
+
+impl<'a> Spans<'a> {
+    /// The first port that a range has in common with one that is here.
+    fn meets(&self, protocol: &'a str, (first, last): (i64, i64)) -> Option<i64> {
+        let below = self.0.range(..=(protocol, last)).next_back();
+        let ((_, begin), _) = below.filter(|((p, _), end)| *p == protocol && **end >= first)?;
+        Some(first.max(*begin))
+    }
+
+    /// Takes a range in, unless it meets another.
+    fn take(&mut self, protocol: &'a str, span: (i64, i64)) -> Result<(), i64> {
+        match self.meets(protocol, span) {
+            Some(port) => Err(port),
+            None => {
+                self.0.insert((protocol, span.0), span.1);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A port that stands in a range stands nowhere else in its container (ECS API reference, PortMapping).
+fn ranges_of_container(c: &ContainerDefinition) -> Result<(), Invalid> {
+    let ranges = || c.port_mappings.iter().filter_map(|p| Some((protocol(p), ends(p.container_port_range.as_ref()?)?)));
+    if ranges().count() > MOST_RANGES {
+        return invalid(format!("container '{}' has more than 100 port ranges. Join some of them", c.name));
+    }
+    let mut spans = Spans::default();
+    let singles = c.port_mappings.iter().filter_map(|p| Some((protocol(p), p.container_port?)));
+    let met = ranges().find_map(|(protocol, span)| spans.take(protocol, span).err());
+    match met.or_else(|| singles.into_iter().find_map(|(protocol, port)| spans.meets(protocol, (port, port)))) {
+        Some(port) => invalid(format!(
+            "port ranges of a container cannot overlap: container '{}' has port {port} twice. Take one of the two out",
+            c.name
+        )),
+        None => Ok(()),
     }
 }
 
@@ -281,13 +349,14 @@ fn references(c: &ContainerDefinition, definition: &TaskDefinition, names: &BTre
 
 /// The same host port and protocol stands once in a task; with an ENI, or on the host, a container's port is the host's.
 fn ports_of_task(containers: &[ContainerDefinition], mode: Mode) -> Result<(), Invalid> {
-    let mut taken: BTreeSet<(&str, i64)> = BTreeSet::new();
+    let shared = matches!(mode, Mode::Awsvpc | Mode::Host);
+    let mut taken = Spans::default();
     for mapping in containers.iter().flat_map(|c| &c.port_mappings) {
-        let own = matches!(mode, Mode::Awsvpc | Mode::Host).then_some(mapping.container_port).flatten();
-        let Some(port) = own.or(mapping.host_port).filter(|p| *p != 0) else { continue };
-        let protocol = mapping.protocol.as_deref().unwrap_or("tcp");
-        if !taken.insert((protocol, port)) {
-            let word = protocol.to_ascii_uppercase();
+        let own = mapping.container_port_range.as_deref().and_then(ends);
+        let own = own.or(mapping.container_port.map(|p| (p, p))).filter(|_| shared);
+        let Some(span) = own.or(mapping.host_port.filter(|p| *p != 0).map(|p| (p, p))) else { continue };
+        if let Err(port) = taken.take(protocol(mapping), span) {
+            let word = protocol(mapping).to_ascii_uppercase();
             return invalid(format!("{word} host port '{port}' is mapped multiple times in task."));
         }
     }
@@ -399,6 +468,20 @@ mod tests {
         let both_80 = json!([ports(json!([{"containerPort": 80}])), ports(json!([{"containerPort": 80}]))]);
         assert_eq!(told_of("awsvpc", both_80.clone()), "TCP host port '80' is mapped multiple times in task.");
         assert_eq!(told_of("bridge", both_80), "", "dynamic ports");
+        let ranged = |a: Value, b: Value| json!([ports(json!([a])), ports(json!([b]))]);
+        let (range, within) = (json!({"containerPortRange": "80-90"}), json!({"containerPort": 85}));
+        assert_eq!(
+            told_of("awsvpc", ranged(range.clone(), within.clone())),
+            "TCP host port '85' is mapped multiple times in task."
+        );
+        assert_eq!(told_of("bridge", ranged(range.clone(), within.clone())), "");
+        for (one, other) in [(&range, &within), (&within, &range), (&range, &json!({"containerPortRange": "70-80"}))] {
+            let told = told("bridge", ports(json!([one, other])));
+            assert!(
+                told.starts_with("port ranges of a container cannot overlap: container 'web' has port 8"),
+                "{told}"
+            );
+        }
         let dns = ports(json!([{"containerPort": 53}, {"containerPort": 53, "protocol": "udp"}]));
         assert_eq!(told("bridge", dns), "", "more than ECS takes");
     }

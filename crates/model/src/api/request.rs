@@ -187,8 +187,12 @@ pub struct ContainerSpec {
     pub read_only: bool,
     /// Bytes.
     pub memory: Option<i64>,
+    /// Bytes that it keeps where memory is scarce.
+    pub memory_reservation: Option<i64>,
     /// CPUs, 1.5 is one and a half.
     pub cpus: Option<f64>,
+    /// Weight beside others where CPUs are scarce; the kernel's default is 1024.
+    pub cpu_shares: Option<u64>,
     /// Most processes.
     pub pids_limit: Option<i64>,
     /// `NAME=SOFT[:HARD]`.

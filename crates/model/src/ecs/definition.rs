@@ -24,6 +24,10 @@ pub struct TaskDefinition {
     /// MiB of the whole task; `"1 GB"` as well.
     #[serde(deserialize_with = "mebibytes")]
     pub memory: Option<u32>,
+    /// Whose processes its containers see: `host`, `task`; each its own where none is given.
+    pub pid_mode: Option<String>,
+    /// Whose IPC its containers have: `host`, `task`, `none`; each its own where none is given.
+    pub ipc_mode: Option<String>,
     /// `EC2`, `EXTERNAL`, `FARGATE`.
     pub requires_compatibilities: Vec<String>,
 }
@@ -44,6 +48,9 @@ pub struct ContainerDefinition {
     /// MiB.
     #[serde(deserialize_with = "mebibytes")]
     pub memory: Option<u32>,
+    /// MiB that it keeps where memory is scarce.
+    #[serde(deserialize_with = "mebibytes")]
+    pub memory_reservation: Option<u32>,
     /// `NAME[:ALIAS]` of containers of the same task.
     pub links: Vec<String>,
     /// Its ports.

@@ -53,16 +53,15 @@ const SILENT: [&str; 12] = [
 ];
 
 /// Fields that mean something else here, with what.
-const MAPPED: [(&str, &str); 5] = [
+const MAPPED: [(&str, &str); 4] = [
     ("taskRoleArn", "there are no AWS credentials here: give the task its own, as variables or files"),
     ("executionRoleArn", "not needed: images are fetched with the stored logins, logs are kept on this machine"),
     ("repositoryCredentials", "images are fetched with the logins that \"netmode login\" has stored"),
-    ("memoryReservation", "memory is not reserved; the limit is \"memory\""),
     ("runtimePlatform", "containers run on this machine's own platform"),
 ];
 
 /// Fields without which the application would behave differently, with why.
-const UNSUPPORTED: [(&str, &str); 17] = [
+const UNSUPPORTED: [(&str, &str); 15] = [
     ("environmentFiles", "files in S3 cannot be read here"),
     ("efsVolumeConfiguration", "there is no EFS here"),
     ("fsxWindowsFileServerVolumeConfiguration", "there is no FSx here"),
@@ -73,8 +72,6 @@ const UNSUPPORTED: [(&str, &str); 17] = [
     ("credentialSpecs", "there is no Active Directory here"),
     ("proxyConfiguration", "there is no App Mesh here"),
     ("ephemeralStorage", "the size of a writable layer is not limited"),
-    ("pidMode", "containers do not share process ids in this release"),
-    ("ipcMode", "containers do not share IPC in this release"),
     ("devices", "devices of the host are not given to containers"),
     ("sharedMemorySize", "the size of /dev/shm is the default"),
     ("maxSwap", "swap is not limited"),
