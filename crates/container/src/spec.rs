@@ -131,7 +131,7 @@ pub enum BadSpec {
     #[error("{0:?} is not USER or USER:GROUP; write names or numbers up to 2147483647")]
     User(String),
     /// A kernel variable that is not the container's own.
-    #[error("the sysctl {name:?} {why}; set it on the host")]
+    #[error("the sysctl {name:?} {why}; those below net. and those of IPC are a container's own, others are set on the host")]
     Sysctl {
         /// The variable.
         name: String,
@@ -159,7 +159,6 @@ impl BadSpec {
             Self::NoSuchPath { .. } | Self::NotADirectory(_) => Code::NoSuchPath,
             Self::NoSeccomp(_) => Code::MissingProgram,
             Self::Ulimit(BadUlimit::AboveHard { .. }) => Code::Limit,
-            Self::Sysctl { .. } => Code::UnsupportedInMode,
             _ => Code::Invalid,
         }
     }
