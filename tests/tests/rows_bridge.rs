@@ -112,6 +112,61 @@ fn row_45_this_source_may_reach_this_published_port() {
 }
 
 #[test]
+fn row_45_groups_stand_between_neighbours_on_a_bridge_as_well() {
+    let lab = Lab::dual_stack();
+    lab.netmode(&["network", "create", "second"]).success();
+    for group in ["web", "friends"] {
+        lab.netmode(&["sg", "create", group]).success();
+    }
+    let allow = ["sg", "authorize", "web", "--protocol", "tcp", "--port", "80", "--group", "friends"];
+    lab.netmode(&allow).success();
+    lab.serve("web", &["-p", "80", "--security-group", "web"], &["tcp/80", "tcp/81"]);
+    lab.serve("friend", &["--security-group", "friends"], &["tcp/80"]);
+    lab.serve("stranger", &[], &["tcp/80"]);
+    lab.serve("second", &["--network", "second", "--security-group", "web"], &["tcp/80"]);
+    let (v4, v6, port) = (lab.address("web"), lab.address6("web"), lab.host_port("web", "tcp"));
+    let ask = |from: &str, to: &str| lab.inside(from).who(tcp(to)).map(|s| s.tag);
+    for to in [format!("{v4}:80"), format!("[{v6}]:80"), format!("{HOST}:{port}")] {
+        assert_eq!(ask("friend", &to).as_deref(), Ok("web"), "{to}");
+        assert_eq!(ask("stranger", &to), Err(Failure::Timeout), "{to}");
+    }
+    assert_eq!(ask("friend", &format!("{v4}:81")), Err(Failure::Timeout), "a port that no rule names");
+    // By the address that nobody gave it.
+    let by_local = |from: &str, to: &str| {
+        let show = ["ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"];
+        let shown = lab.inside(to).run(&show).success().stdout;
+        let local = shown.split_whitespace().nth(3).and_then(|a| a.split('/').next()).expect("an address");
+        lab.inside(from).run(&["nc", "-6", "-z", "-w", "1", &format!("{local}%eth0"), "80"]).status
+    };
+    assert_eq!((by_local("stranger", "web"), by_local("web", "stranger")), (1, 0));
+    // Outward too.
+    lab.netmode(&["sg", "revoke", "friends", "--egress", "--cidr", "0.0.0.0/0"]).success();
+    let stranger = lab.address("stranger");
+    assert_eq!(ask("friend", &format!("{stranger}:80")), Err(Failure::Timeout));
+    assert_eq!(ask("web", &format!("{stranger}:80")).as_deref(), Ok("stranger"));
+    assert_eq!(ask("web", "172.17.0.1:22"), Err(Failure::Refused), "the host");
+    // Each of several networks has walls of its own, which go with it.
+    let on_second = lab.address("second");
+    lab.netmode(&["network", "connect", "second", "web"]).success();
+    assert_eq!(ask("web", &format!("{on_second}:80")), Err(Failure::Timeout));
+    let tables = || lab.inside("web").run(&["nft", "list", "tables"]).success().stdout.lines().count();
+    let before = tables();
+    lab.netmode(&["network", "disconnect", "second", "web"]).success();
+    assert!(tables() <= before);
+    // Who could take the walls away is refused, unless that is meant.
+    let strong = ["run", "-d", "--security-group", "web", "--cap-add", "NET_ADMIN", "--rootfs", "/", "true"];
+    lab.netmode(&strong).refused(125, &["--cap-add NET_ADMIN", "neighbours on its bridge", "--sg-best-effort"]);
+    let strong = [&strong[..2], &["--sg-best-effort"], &strong[2..]].concat();
+    lab.netmode(&strong).success();
+    // They are there again after the agent was.
+    lab.restart_agent("KILL");
+    assert_eq!(ask("friend", &format!("{v4}:80")), Err(Failure::Timeout), "no way out");
+    lab.netmode(&["sg", "authorize", "friends", "--egress", "--cidr", "0.0.0.0/0"]).success();
+    assert_eq!(ask("friend", &format!("{v4}:80")).as_deref(), Ok("web"));
+    assert_eq!(ask("stranger", &format!("{v4}:80")), Err(Failure::Timeout));
+}
+
+#[test]
 fn row_35_network_inspect_bridge_as_docker_shows_it() {
     let lab = Lab::start();
     lab.serve("one", &[], &["tcp/80"]);

@@ -111,6 +111,7 @@ pub fn admit(
         vpc::keeps_walls(agent, &place, &record.request)?;
         (record.or_else, record.groups) = (place.or_else, place.groups);
     } else if !record.request.net.security_groups.is_empty() {
+        vpc::keeps_walls_on_bridge(&record.request)?;
         record.groups = vpc::groups(agent, &record.request.net, intent.makes())?;
     }
     Ok(record)

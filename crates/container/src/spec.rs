@@ -131,7 +131,9 @@ pub enum BadSpec {
     #[error("{0:?} is not USER or USER:GROUP; write names or numbers up to 2147483647")]
     User(String),
     /// A kernel variable that is not the container's own.
-    #[error("the sysctl {name:?} {why}; those below net. and those of IPC are a container's own, others are set on the host")]
+    #[error(
+        "the sysctl {name:?} {why}; those below net. and those of IPC are a container's own, others are set on the host"
+    )]
     Sysctl {
         /// The variable.
         name: String,

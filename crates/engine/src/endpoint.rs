@@ -147,9 +147,10 @@ impl EndpointLink {
         &self.groups
     }
 
-    /// Whether its groups stand in its own namespace, since the host does not see its packets.
+    /// Whether its groups stand in its own namespace, since the host does not see its packets: with an ENI that has no
+    /// end on the host all of them, on a bridge those of neighbours.
     pub fn walled_inside(&self) -> bool {
-        !self.groups.is_empty() && !self.has_host_end()
+        !self.groups.is_empty() && (self.eni.is_none() || !self.has_host_end())
     }
 
     /// Whether its groups stand on the host.

@@ -9,7 +9,7 @@ use crate::registry::Task;
 use crate::{clock, life};
 use netmode_engine::ecs::compose::Member;
 use netmode_engine::ecs::order;
-use netmode_model::api::{NetworkRef, RunRequest, TaskState};
+use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
 use netmode_model::ecs::{Condition, ContainerDefinition, Health, StopCode, TaskStatus};
 use netmode_model::{ApiError, Mode, RequestedMode};
 use std::sync::Arc;
@@ -137,7 +137,7 @@ fn cannot(what: &str, error: &ApiError) -> ApiError {
 fn request(record: &EcsRecord, member: &Member) -> (RunRequest, Intent) {
     let mode = record.requested.effective();
     // A container's variables are the task's where there is one namespace.
-    let mut net = member.net.clone();
+    let mut net = NetOptions { sg_best_effort: record.sg_best_effort, ..member.net.clone() };
     net.security_groups =
         if mode == Mode::Bridge && !member.alone { record.security_groups.clone() } else { Vec::new() };
     let requested = if member.alone { RequestedMode::None } else { record.requested };

@@ -32,6 +32,9 @@ pub struct EcsRecord {
     /// Security groups of its containers, where each has a network of its own.
     #[serde(default)]
     pub security_groups: Vec<String>,
+    /// Its containers may have capabilities that lead round those.
+    #[serde(default)]
+    pub sg_best_effort: bool,
     /// The endpoint that its containers share.
     pub endpoint: Option<Id>,
     /// Its ENI, also when that is gone.

@@ -214,6 +214,7 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
         revision: wanted.definition.revision.unwrap_or(1),
         requested: wanted.requested,
         group: wanted.group.clone(),
+        sg_best_effort: wanted.net.sg_best_effort,
         security_groups: if shares { Vec::new() } else { wanted.net.security_groups.clone() },
         endpoint: None,
         eni: None,

@@ -100,6 +100,18 @@ pub fn keeps_walls(agent: &Agent, place: &Place, request: &RunRequest) -> Result
         );
         return Err(ApiError::new(Code::UnsupportedInMode, text));
     }
+    not_round(request, &format!("its own namespace on the subnet {subnet}"), "use a subnet on veth, or ")
+}
+
+/// The same of a task on a bridge, whose neighbours the host does not see.
+///
+/// # Errors
+/// The capability.
+pub fn keeps_walls_on_bridge(request: &RunRequest) -> Result<(), ApiError> {
+    not_round(request, "its own namespace for neighbours on its bridge", "")
+}
+
+fn not_round(request: &RunRequest, place: &str, instead: &str) -> Result<(), ApiError> {
     let spec = &request.container;
     let bare = |cap: &String| cap.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
     let round = spec.cap_add.iter().map(bare).find(|cap| ROUND.contains(&cap.as_str()));
@@ -109,7 +121,7 @@ pub fn keeps_walls(agent: &Agent, place: &Place, request: &RunRequest) -> Result
         Some(what) if !request.net.sg_best_effort => Err(ApiError::new(
             Code::SgBypass,
             format!(
-                "{what} would let the task go round its security groups, which stand in its own namespace on the subnet {subnet}; leave it out, use a subnet on veth, or accept that with --sg-best-effort"
+                "{what} would let the task go round its security groups, which stand in {place}; leave it out, {instead}or accept that with --sg-best-effort"
             ),
         )),
         _ => Ok(()),
@@ -266,9 +278,12 @@ pub fn cut(agent: &Agent, reference: &str) -> Result<(), ApiError> {
     let carries = |e: &Endpoint| e.link.as_ref().is_some_and(|l| l.groups().contains(&id));
     for endpoint in agent.engine.endpoints().into_iter().filter(carries) {
         let Some(link) = &endpoint.link else { continue };
-        let inside = endpoint.netns.name().filter(|_| link.walled_inside());
+        let inside = endpoint.netns.name().filter(|_| link.walled_inside()).map(Some);
+        let on_host = link.walled_by_host().then_some(None);
         let addresses: Vec<_> = link.addrs.iter().map(ipnetwork::IpNetwork::ip).collect();
-        agent.kernel.forget_flows(inside, &addresses).map_err(|e| ApiError::new(Code::Kernel, e.to_string()))?;
+        for place in inside.into_iter().chain(on_host) {
+            agent.kernel.forget_flows(place, &addresses).map_err(|e| ApiError::new(Code::Kernel, e.to_string()))?;
+        }
     }
     Ok(())
 }

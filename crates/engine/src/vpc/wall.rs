@@ -4,18 +4,18 @@
 //! each family. Rules grow with rules alone: however many tasks carry a group, one more is an element. The same text
 //! stands in two places. On the host, for tasks whose packets the host forwards, two chains ask one group after the
 //! other whether the task carries it. In a task's own namespace, where the host does not see its packets (macvlan,
-//! ipvlan, VLAN), there are the chains of its groups alone, and the sets that their rules name.
+//! ipvlan, VLAN), there are the chains of its groups alone, and the sets that their rules name. A task on a bridge has
+//! both: the host asks about what comes by it, the task's own table about its neighbours on the bridge.
 
 use super::groups::{Group, Groups};
 use crate::endpoint::{Endpoint, EndpointLink, NetnsUse};
 use crate::network::Network;
 use crate::settings::Settings;
 use ipnetwork::IpNetwork;
-use netmode_model::IfName;
 use netmode_model::group::{Direction, Peer, PrefixList, Rule as GroupRule, Traffic};
 use netmode_model::nft::*;
 use netmode_model::vpc::Backend;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Names of the links that lead to nothing but tasks with groups.
 pub const LINKS: &str = "walled_links";
@@ -28,6 +28,13 @@ const TO: &str = "to_task";
 
 /// Destinations that no group filters: the resolver, the clock, and the metadata of instance and task.
 const NEVER: [[u8; 4]; 4] = [[169, 254, 169, 253], [169, 254, 169, 123], [169, 254, 169, 254], [169, 254, 170, 2]];
+
+/// Link-local addresses (RFC 4291 §2.5.6).
+const LINK_LOCAL: IpNetwork =
+    IpNetwork::V6(match ipnetwork::Ipv6Network::new_checked(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10) {
+        Some(prefix) => prefix,
+        None => unreachable!(),
+    });
 
 /// ICMPv6 types without which nobody finds a neighbour (RFC 4861): as ARP, they are not filtered.
 const NEIGHBOURS: [u32; 4] = [133, 134, 135, 136];
@@ -200,12 +207,12 @@ pub fn host_table(settings: &Settings) -> TableName {
     TableName::inet(&walls(&settings.table))
 }
 
-/// The name of the table in an endpoint's own namespace. One of someone else may get several ENIs, and keeps the
-/// others' tables when one goes.
+/// The name of the table in an endpoint's own namespace. One that has several endpoints keeps the others' tables when
+/// one goes.
 pub(crate) fn inner_table(endpoint: &Endpoint, settings: &Settings) -> Option<TableName> {
     let netns = endpoint.netns.name()?.clone();
     let name = match endpoint.netns {
-        NetnsUse::Foreign(_) => format!("{}_{}", walls(&settings.table), endpoint.id.short()),
+        NetnsUse::Foreign(_) | NetnsUse::Joined(_) => format!("{}_{}", walls(&settings.table), endpoint.id.short()),
         _ => walls(&settings.table),
     };
     Some(TableName::inet(&name).within(netns))
@@ -319,7 +326,7 @@ pub fn task_table(
     sets.extend(lists.iter().flat_map(|id| list_sets(id)));
     let own: Vec<&Group> = link.groups().iter().filter_map(|id| groups.groups.get(id)).collect();
     let mut chains: Vec<Chain> = own.iter().flat_map(|group| group_chains(group, false)).collect();
-    chains.extend(task_hooks(&own, &link.interface, egress_only));
+    chains.extend(task_hooks(&own, link, egress_only));
     let links = others.iter().filter_map(|e| e.link.as_ref()).chain([link]);
     let mut elements: Vec<Element> = links.flat_map(|l| memberships(l, |id| named.contains(id))).collect();
     elements.sort();
@@ -328,19 +335,22 @@ pub fn task_table(
     (Ruleset { table, owner: false, sets, chains }, elements)
 }
 
-fn task_hooks(own: &[&Group], dev: &IfName, vpc: &[IpNetwork]) -> [Chain; 2] {
+fn task_hooks(own: &[&Group], link: &EndpointLink, vpc: &[IpNetwork]) -> [Chain; 2] {
+    let dev = &link.interface;
     let established = || rule([Match::Established], Action::Accept);
     let ask = |direction| own.iter().map(move |group| rule([], jump(&chain_name(&group.id, direction))));
     let last = || rule([], Action::Drop);
     let elsewhere = Match::Iif { name: dev.clone(), negate: true };
     let mut inward = vec![rule([elsewhere], Action::Accept), established()];
     inward.extend(neighbours());
+    inward.extend(by_host(link, Field::Saddr));
     inward.extend(egress_only(vpc));
     inward.extend(ask(Direction::Ingress));
     inward.push(last());
     let elsewhere = Match::Oif { name: dev.clone(), negate: true };
     let mut outward = vec![rule([elsewhere], Action::Accept), established()];
     outward.extend(neighbours());
+    outward.extend(by_host(link, Field::Daddr));
     outward.extend(NEVER.map(|octets| {
         let prefix = IpNetwork::from(IpAddr::V4(Ipv4Addr::from(octets)));
         rule([Match::Prefix { field: Field::Daddr(Family::V4), prefix, negate: false }], Action::Accept)
@@ -348,6 +358,25 @@ fn task_hooks(own: &[&Group], dev: &IfName, vpc: &[IpNetwork]) -> [Chain; 2] {
     outward.extend(ask(Direction::Egress));
     outward.push(last());
     [hook("input_walls", Hook::Input, inward), hook("output_walls", Hook::Output, outward)]
+}
+
+/// What goes by the host, which has asked already: all but neighbours on the bridge, who are those of its prefix and
+/// whoever has a link-local address.
+fn by_host(link: &EndpointLink, field: fn(Family) -> Field) -> Vec<Rule> {
+    if !link.walled_by_host() {
+        return Vec::new();
+    }
+    let prefix = |prefix, negate| Match::Prefix { field: field(Family::of(IpNetwork::ip(&prefix))), prefix, negate };
+    let far = |own: &IpNetwork| {
+        let family = Family::of(own.ip());
+        let mut matches = vec![Match::Family(family), prefix(crate::ipam::canonical(*own), true)];
+        if family == Family::V6 {
+            matches.push(prefix(LINK_LOCAL, true));
+        }
+        rule(matches, Action::Accept)
+    };
+    let router = |via: &IpAddr| rule([prefix(IpNetwork::from(*via), false)], Action::Accept);
+    link.addrs.iter().map(far).chain(link.gateways.iter().map(router)).collect()
 }
 
 /// An egress-only gateway, where packets do not come by this host: IPv6 from outside of the VPC begins nothing.
@@ -406,6 +435,20 @@ mod tests {
     #[test]
     fn the_hosts_table_as_text() {
         insta::assert_snapshot!(host_ruleset(&groups(), &Settings::default()).to_string());
+    }
+
+    #[test]
+    fn the_table_of_a_task_on_a_bridge_as_text() {
+        let link: EndpointLink = serde_json::from_value(serde_json::json!({
+            "network": "bridge", "bridge": "nm0", "announce": false, "hostDev": "nm2", "interface": "eth0",
+            "mac": "02:42:ac:11:00:02", "mtu": 1500, "addrs": ["172.17.0.2/16", "fd00:17::2/64"],
+            "gateways": ["172.17.0.1", "fd00:17::1"], "groups": ["sg-0bbbbbbbbbbbbbbbb"],
+        }))
+        .unwrap();
+        let (ruleset, _) = task_table(TableName::inet("netmode_walls"), &link, &groups(), &[], &[]);
+        let text = ruleset.to_string();
+        let hooks = text.find("chain input_walls").unwrap();
+        insta::assert_snapshot!(text[hooks..]);
     }
 
     #[test]
