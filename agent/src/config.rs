@@ -48,11 +48,15 @@ pub struct Bridge {
 }
 
 /// Section `[ports]`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ports {
     /// Where dynamic host ports are taken from, `"32768-60999"`.
     pub range: Option<PortRange>,
+    /// TCP ports that no task of a task definition gets where ECS' rules of hosts hold (`ECS_RESERVED_PORTS`).
+    pub reserved: Vec<u16>,
+    /// UDP ports of the kind (`ECS_RESERVED_PORTS_UDP`).
+    pub reserved_udp: Vec<u16>,
 }
 
 /// Section `[firewall]`.
@@ -79,6 +83,8 @@ pub struct Firewall {
 pub struct Vpc {
     /// Refuse what ECS refuses where this agent could do better: a task without a network configuration, say.
     pub strict_ecs: bool,
+    /// Let subnets be of IPv6 alone.
+    pub ipv6_only: bool,
 }
 
 /// Section `[container]`.
@@ -134,6 +140,13 @@ pub enum Allow {
     Attach,
     /// Nothing.
     Nothing,
+}
+
+impl Default for Ports {
+    /// SSH's port, docker's and the ECS agent's (ECS API reference, `PortMapping.hostPort`).
+    fn default() -> Self {
+        Self { range: None, reserved: vec![22, 2375, 2376, 51678, 51679], reserved_udp: Vec::new() }
+    }
 }
 
 impl Default for Firewall {

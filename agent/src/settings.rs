@@ -22,6 +22,7 @@ pub fn of(config: &Config, kernel: &Kernel) -> Result<Settings, OpError> {
         rule_pref: config.firewall.rule_pref,
         bridge: config.bridge(),
         outward: DynamicPorts::outward(kernel.local_port_range()?),
+        ipv6_only: config.vpc.ipv6_only,
         kernel_ipv6: Path::new("/proc/sys/net/ipv6").exists(),
         dynamic,
         ..Settings::default()

@@ -19,7 +19,9 @@
 //! | [`sandbox`] | starting and ending a sandbox, its files, its console |
 //! | [`lab`] | the picture, the options, the agent |
 //! | [`vantage`] | asking from a namespace: connect, bind, serve, hammer |
+//! | [`awsvpc`] | the subnets and groups that tests of ENIs begin with |
 //! | [`cli`] | `netmode …` and what it answered |
+//! | [`ecs`] | task definitions: made, run, asked |
 //! | [`machine`] | everything that a refused request must leave as it was |
 //! | [`frames`] | frames as an attacker builds them, and who sees them |
 //! | [`registry`] | a registry with TLS and a password |
@@ -30,8 +32,10 @@
 //! first process, which dies with the test.
 #![forbid(unsafe_code)]
 
+pub mod awsvpc;
 pub mod cli;
 pub mod cni;
+pub mod ecs;
 pub mod frames;
 pub mod lab;
 pub mod machine;

@@ -1,67 +1,9 @@
 //! Tasks of ECS task definitions: what is honoured, what is refused, how they live and end.
 
+use netmode_tests::ecs::*;
 use netmode_tests::lab::address::*;
 use netmode_tests::{Failure, Lab, eventually, tcp};
 use serde_json::{Value, json};
-
-/// A container that serves `ports` with its name as the answer.
-fn serving(name: &str, ports: &[&str]) -> Value {
-    let mut command = vec!["probe".to_owned(), "serve".into(), "--tag".into(), name.into()];
-    command.extend(ports.iter().map(|p| (*p).to_owned()));
-    json!({"name": name, "rootDirectory": "/", "command": command, "stopTimeout": 1})
-}
-
-fn shell(name: &str, script: &str) -> Value {
-    // A shell that is process 1 does not hear SIGTERM.
-    json!({"name": name, "rootDirectory": "/", "command": ["sh", "-c", script], "stopTimeout": 1})
-}
-
-fn with(mut container: Value, more: Value) -> Value {
-    for (key, value) in more.as_object().into_iter().flatten() {
-        container[key] = value.clone();
-    }
-    container
-}
-
-fn definition(mode: &str, containers: Vec<Value>) -> Value {
-    json!({"family": "shop", "revision": 7, "networkMode": mode, "containerDefinitions": containers})
-}
-
-/// Runs a definition and returns the task's id.
-fn run(lab: &Lab, definition: &Value, flags: &[&str]) -> String {
-    lab.write("/run/lab/taskdef.json", &definition.to_string());
-    let out = lab.netmode(&[&["task", "run", "-f", "/run/lab/taskdef.json"], flags].concat()).success();
-    out.stdout.trim().to_owned()
-}
-
-fn refused(lab: &Lab, definition: &Value, words: &[&str]) {
-    lab.write("/run/lab/taskdef.json", &definition.to_string());
-    lab.netmode(&["task", "run", "-f", "/run/lab/taskdef.json"]).refused(1, words);
-}
-
-fn task(lab: &Lab, id: &str) -> Value {
-    lab.json(&["task", "show", id])["tasks"][0].take()
-}
-
-fn until(lab: &Lab, id: &str, status: &str) -> Value {
-    eventually(&format!("{id} is {status}"), 5.0, || task(lab, id)["lastStatus"] == status);
-    task(lab, id)
-}
-
-fn container<'a>(task: &'a Value, name: &str) -> &'a Value {
-    task["containers"].as_array().and_then(|all| all.iter().find(|c| c["name"] == name)).expect("a container")
-}
-
-fn address(task: &Value) -> String {
-    let details = task["attachments"][0]["details"].as_array().cloned().unwrap_or_default();
-    let own = details.iter().find(|d| d["name"] == "privateIPv4Address");
-    own.and_then(|d| d["value"].as_str()).expect("an address").to_owned()
-}
-
-fn open(lab: &Lab) {
-    lab.netmode(&["sg", "create", "open"]).success();
-    lab.netmode(&["sg", "authorize", "open", "--cidr", "0.0.0.0/0,::/0"]).success();
-}
 
 #[test]
 fn row_29_containers_of_one_task_talk_over_localhost() {
@@ -138,7 +80,12 @@ fn the_default_vpc_appears_with_the_first_task_unless_ecs_is_followed_strictly()
     assert!(address(&until(&lab, &id, "RUNNING")).starts_with("172.31.0."));
     assert_eq!(lab.json(&["sg", "ls"])[0]["groupName"], "default");
     let strict = Lab::with().config("[vpc]\nstrict_ecs = true\n").start();
-    refused(&strict, &plain, &["Network Configuration must be provided when networkMode 'awsvpc' is specified."]);
+    let plain_and_known = definition("awsvpc", vec![with(serving("web", &["tcp/80"]), json!({"memory": 64}))]);
+    refused(
+        &strict,
+        &plain_and_known,
+        &["Network Configuration must be provided when networkMode 'awsvpc' is specified."],
+    );
     let taken = Lab::with().first("ip route add 172.31.5.0/24 via 192.0.2.254").start();
     run(&taken, &plain, &[]);
     assert_eq!(taken.json(&["subnet", "ls"])[0]["cidrBlock"], "172.30.0.0/20", "the next one that is free");
@@ -394,7 +341,10 @@ fn row_18_19_20_trunking_as_the_documents_have_it() {
     run().success();
     run().success();
     run().refused(1, &["RESOURCE:ENI", "2 of 2"]);
-    assert_eq!(lab.json(&["instance", "show"])["attachments"], 3, "the primary one and two");
+    let shown = lab.json(&["instance", "show"]);
+    assert_eq!(shown["attachments"], 3, "the primary one and two");
+    let own = |shown: &Value| shown["privateIpAddresses"].as_array().map_or(0, Vec::len);
+    assert_eq!(own(&shown), 1, "{shown}");
     lab.netmode(&["instance", "set-profile", "c5.large", "--trunking"]).success();
     for _ in 2..10 {
         run().success();
@@ -411,6 +361,55 @@ fn row_18_19_20_trunking_as_the_documents_have_it() {
     }
     lab.netmode(&["instance", "set-profile", "x9.huge"]).refused(1, &["x9.huge"]);
     assert_eq!(lab.json(&["instance", "show"])["profile"]["instanceType"], "c5.large", "nothing has changed");
+}
+
+#[test]
+fn an_instance_takes_its_own_addresses_from_its_subnet() {
+    let lab = Lab::start();
+    lab.netmode(&["subnet", "create", "hosts", "--cidr", "10.0.2.0/28"]).success();
+    let free = || lab.json(&["subnet", "show", "hosts"])[0]["availableIpAddressCount"].as_u64();
+    let own = || lab.json(&["instance", "show"])["privateIpAddresses"].clone();
+    let profile = |more: &[&str]| lab.netmode(&[&["instance", "set-profile", "c5.large"], more].concat());
+    assert_eq!(free(), Some(11));
+    profile(&["--subnet", "hosts"]).success();
+    assert_eq!((free(), own()), (Some(10), json!(["10.0.2.4"])));
+    profile(&["--subnet", "hosts", "--trunking"]).success();
+    assert_eq!((free(), own()), (Some(9), json!(["10.0.2.4", "10.0.2.5"])));
+    let on = ["run", "-d", "--mode", "awsvpc", "--subnet", "hosts", "--rootfs", "/", "--name"];
+    lab.netmode(&[&on[..], &["web", "sleep", "1000"]].concat()).success();
+    assert_eq!(lab.address("web"), "10.0.2.6");
+    let taken = [&on[..], &["second", "--ip", "10.0.2.4", "sleep", "1000"]].concat();
+    let taken: Vec<&str> = taken.iter().copied().filter(|a| *a != "--rootfs" && *a != "/").collect();
+    let at = taken.iter().position(|a| *a == "sleep").unwrap_or_default();
+    let taken = [&taken[..at], &["--rootfs", "/"], &taken[at..]].concat();
+    lab.netmode(&taken).refused(125, &["10.0.2.4", "the container instance"]);
+    lab.netmode(&["rm", "-f", "web"]).success();
+    lab.restart_agent("KILL");
+    assert_eq!(own(), json!(["10.0.2.4", "10.0.2.5"]));
+    lab.netmode(&["subnet", "rm", "hosts"]).refused(1, &["hosts", "the container instance"]);
+    profile(&["--subnet", "nowhere"]).refused(1, &["nowhere"]);
+    assert_eq!(own(), json!(["10.0.2.4", "10.0.2.5"]), "nothing has changed");
+    // Without a subnet it is in the default one.
+    profile(&[]).success();
+    assert_eq!((free(), own()), (Some(11), json!(["172.31.0.4"])));
+    lab.netmode(&["instance", "set-profile", "none"]).success();
+    assert_eq!(own(), json!([]));
+    lab.netmode(&["subnet", "rm", "hosts"]).success();
+}
+
+#[test]
+fn the_ports_that_an_instance_keeps_are_configured() {
+    let lab =
+        Lab::with().config("[vpc]\nstrict_ecs = true\n[ports]\nreserved = [22, 9000]\nreserved_udp = [53]\n").start();
+    let on = |port: u16, protocol: &str| {
+        let mappings = json!([{"containerPort": 1, "hostPort": port, "protocol": protocol}]);
+        let more = json!({"portMappings": mappings, "memory": 64});
+        definition("bridge", vec![with(shell("web", "exec sleep 600"), more)])
+    };
+    refused(&lab, &on(9000, "tcp"), &["RESOURCE:PORTS", "tcp port 9000", "container instance"]);
+    refused(&lab, &on(53, "udp"), &["RESOURCE:PORTS", "udp port 53", "container instance"]);
+    run(&lab, &on(2375, "tcp"), &[]);
+    run(&lab, &on(9000, "udp"), &[]);
 }
 
 #[test]

@@ -1,40 +1,13 @@
 //! What the containers of one task have in common besides their network: processes, IPC, limits, files of /etc.
 
+use netmode_tests::ecs::{self, definition, exec, runtime, until, with};
 use netmode_tests::{Lab, eventually};
 use serde_json::{Value, json};
 
-fn shell(name: &str, script: &str, more: Value) -> Value {
-    let mut container = json!({"name": name, "rootDirectory": "/", "command": ["sh", "-c", script], "stopTimeout": 1});
-    for (key, value) in more.as_object().into_iter().flatten() {
-        container[key] = value.clone();
-    }
-    container
-}
-
 fn run(lab: &Lab, mode: &str, more: Value, containers: Vec<Value>) -> (String, Value) {
-    let mut definition = json!({"family": "shop", "networkMode": mode, "containerDefinitions": containers});
-    for (key, value) in more.as_object().into_iter().flatten() {
-        definition[key] = value.clone();
-    }
-    lab.write("/run/lab/taskdef.json", &definition.to_string());
-    let id = lab.netmode(&["task", "run", "-f", "/run/lab/taskdef.json"]).success().stdout.trim().to_owned();
-    eventually("the task runs", 8.0, || show(lab, &id)["lastStatus"] == "RUNNING");
-    let shown = show(lab, &id);
+    let id = ecs::run(lab, &with(definition(mode, containers), more), &[]);
+    let shown = until(lab, &id, "RUNNING");
     (id, shown)
-}
-
-fn show(lab: &Lab, id: &str) -> Value {
-    lab.json(&["task", "show", id])["tasks"][0].take()
-}
-
-fn runtime(task: &Value, name: &str) -> String {
-    let all = task["containers"].as_array().into_iter().flatten();
-    let named = all.into_iter().find(|c| c["name"] == name).and_then(|c| c["runtimeName"].as_str());
-    named.expect("a container").to_owned()
-}
-
-fn exec(lab: &Lab, container: &str, script: &str) -> String {
-    lab.netmode(&["exec", container, "sh", "-c", script]).success().stdout.trim().to_owned()
 }
 
 fn keepers(lab: &Lab) -> usize {
@@ -46,9 +19,10 @@ fn containers_of_a_task_see_each_others_processes_where_its_definition_says_so()
     for mode in ["awsvpc", "bridge"] {
         let lab = Lab::start();
         let members = || {
-            let web = shell("web", "exec sleep 1111", json!({}));
+            let web = ecs::shell("web", "exec sleep 1111");
             // What it leaves behind has nobody but the task's first process to bury it.
-            let side = shell("side", "(sleep 2222 & exec sleep 0.2); exec sleep 3333", json!({"essential": false}));
+            let side =
+                with(ecs::shell("side", "(sleep 2222 & exec sleep 0.2); exec sleep 3333"), json!({"essential": false}));
             vec![web, side]
         };
         let (id, task) = run(&lab, mode, json!({"pidMode": "task"}), members());
@@ -83,7 +57,7 @@ fn containers_of_a_task_see_each_others_processes_where_its_definition_says_so()
 #[test]
 fn containers_of_a_task_share_memory_where_its_definition_says_so() {
     let lab = Lab::start();
-    let members = || vec![shell("a", "exec sleep 1000", json!({})), shell("b", "exec sleep 1000", json!({}))];
+    let members = || vec![ecs::shell("a", "exec sleep 1000"), ecs::shell("b", "exec sleep 1000")];
     let namespace = |task: &Value, name: &str| exec(&lab, &runtime(task, name), "readlink /proc/self/ns/ipc");
     let of_host = lab.sh("readlink /proc/self/ns/ipc").trim().to_owned();
 
@@ -110,16 +84,9 @@ fn containers_of_a_task_share_memory_where_its_definition_says_so() {
 #[test]
 fn the_host_keeps_its_ipc_settings_and_bad_words_are_refused() {
     let lab = Lab::start();
-    let refused = |more: Value, words: &[&str]| {
-        let tuned = json!({"systemControls": [{"namespace": "kernel.msgmax", "value": "9000"}]});
-        let container = shell("a", "exec sleep 1000", tuned);
-        let mut definition = json!({"family": "shop", "networkMode": "awsvpc", "containerDefinitions": [container]});
-        for (key, value) in more.as_object().into_iter().flatten() {
-            definition[key] = value.clone();
-        }
-        lab.write("/run/lab/taskdef.json", &definition.to_string());
-        lab.netmode(&["task", "run", "-f", "/run/lab/taskdef.json"]).refused(1, words);
-    };
+    let tuned = json!({"systemControls": [{"namespace": "kernel.msgmax", "value": "9000"}]});
+    let plain = definition("awsvpc", vec![with(ecs::shell("a", "exec sleep 1000"), tuned)]);
+    let refused = |more: Value, words: &[&str]| ecs::refused(&lab, &with(plain.clone(), more), words);
     refused(json!({"ipcMode": "host"}), &["kernel.msgmax", "host's own IPC"]);
     refused(json!({"pidMode": "mine"}), &["Invalid 'pidMode' setting", "host or task"]);
     refused(json!({"ipcMode": "mine"}), &["Invalid 'ipcMode' setting", "host, task or none"]);
@@ -137,7 +104,7 @@ fn kernel_variables_and_limits_come_to_the_process() {
         "readonlyRootFilesystem": true, "user": "65534", "workingDirectory": "/etc",
     });
     for ipc in [Value::Null, json!("task")] {
-        let members = vec![shell("a", "exec sleep 1000", tuned.clone())];
+        let members = vec![with(ecs::shell("a", "exec sleep 1000"), tuned.clone())];
         let (_, task) = run(&lab, "awsvpc", json!({"ipcMode": ipc}), members);
         let seen = "cat /proc/sys/kernel/msgmax /proc/sys/net/core/somaxconn; cat /proc/1/comm; pwd; id -u";
         assert_eq!(exec(&lab, &runtime(&task, "a"), seen), "9000\n77\ninit\n/etc\n65534");
@@ -152,7 +119,7 @@ fn kernel_variables_and_limits_come_to_the_process() {
 fn a_tasks_limits_are_of_all_its_containers_together() {
     let lab = Lab::start();
     let own = json!({"memory": 64, "memoryReservation": 32, "cpu": 256});
-    let members = vec![shell("a", "exec sleep 1000", own), shell("b", "exec sleep 1000", json!({}))];
+    let members = vec![with(ecs::shell("a", "exec sleep 1000"), own), ecs::shell("b", "exec sleep 1000")];
     let (id, task) = run(&lab, "awsvpc", json!({"cpu": "512", "memory": "128"}), members);
     let of = |container: &str, file: &str, up: &str| {
         let (controller, _) = file.split_once('.').expect("a controller");
@@ -179,7 +146,7 @@ fn a_tasks_limits_are_of_all_its_containers_together() {
 #[test]
 fn containers_of_an_eni_have_the_same_files_of_etc() {
     let lab = Lab::start();
-    let members = vec![shell("a", "exec sleep 1000", json!({})), shell("b", "exec sleep 1000", json!({}))];
+    let members = vec![ecs::shell("a", "exec sleep 1000"), ecs::shell("b", "exec sleep 1000")];
     let (id, task) = run(&lab, "awsvpc", json!({}), members);
     exec(&lab, &runtime(&task, "a"), "echo 192.0.2.9 elsewhere >>/etc/hosts; echo '# a' >>/etc/resolv.conf");
     let b = runtime(&task, "b");

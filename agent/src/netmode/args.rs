@@ -3,7 +3,7 @@
 use crate::cni::CniCommand;
 use crate::ecs_args::{InstanceCommand, ServiceCommand, TaskCommand};
 use crate::listing::ListArgs;
-use crate::run_args::RunArgs;
+use crate::run_args::{EniArgs, RunArgs};
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
 use crate::vpc_args::{EniCommand, PrefixListCommand, SgCommand, SubnetCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -467,10 +467,6 @@ pub(crate) struct AttachArgs {
     /// How fast the interfaces are: in=RATE,out=RATE, or one of both; a rate as tc(8) writes it, 10mbit
     #[arg(long, value_name = "in=RATE,out=RATE")]
     pub(crate) net_rate: Option<String>,
-    /// awsvpc: a subnet, by name or id
-    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
-    pub(crate) subnet: Vec<String>,
-    /// awsvpc: a security group, by name or id; up to five
-    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
-    pub(crate) security_group: Vec<String>,
+    #[command(flatten)]
+    pub(crate) eni: EniArgs,
 }

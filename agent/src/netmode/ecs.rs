@@ -110,9 +110,10 @@ fn request(args: &TaskRunArgs) -> Result<RunTaskRequest> {
         definition: definition(&args.file)?,
         ignore: args.ignore.clone(),
         count: args.count,
-        subnets: args.subnet.clone(),
-        security_groups: args.security_group.clone(),
-        sg_best_effort: args.sg_best_effort,
+        subnets: args.eni.subnet.clone(),
+        security_groups: args.eni.security_group.clone(),
+        sg_best_effort: args.eni.sg_best_effort,
+        assign_public_ip: args.assign_public_ip,
         secrets: secrets(args)?,
     })
 }
@@ -196,9 +197,12 @@ pub(crate) fn instance(client: &Client, command: &InstanceCommand, global: &Glob
     let shown = Output::of(global, Format::Json);
     match command {
         InstanceCommand::Show => shown.data(&client.instance()?),
-        InstanceCommand::SetProfile { trunking, instance_type } => {
-            let profile = (instance_type != "none")
-                .then(|| Profile { instance_type: instance_type.clone(), trunking: *trunking });
+        InstanceCommand::SetProfile { trunking, instance_type, subnet } => {
+            let profile = (instance_type != "none").then(|| Profile {
+                instance_type: instance_type.clone(),
+                trunking: *trunking,
+                subnet: subnet.clone(),
+            });
             shown.data(&client.set_profile(&ProfileRequest { profile })?)
         }
     }

@@ -1,5 +1,6 @@
 //! The command line of ECS tasks, services and the container instance.
 
+use crate::run_args::EniArgs;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -43,15 +44,11 @@ pub(crate) struct TaskRunArgs {
     /// The task definition: JSON as `aws ecs register-task-definition --cli-input-json` takes it, "-" for standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// awsvpc: a subnet, by name or id; several spread tasks by free addresses
-    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
-    pub(crate) subnet: Vec<String>,
-    /// awsvpc: a security group, by name or id; up to five
-    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
-    pub(crate) security_group: Vec<String>,
-    /// awsvpc: let the task have capabilities that lead round its security groups
+    #[command(flatten)]
+    pub(crate) eni: EniArgs,
+    /// awsvpc: refused, since only ECS has public addresses to give
     #[arg(long)]
-    pub(crate) sg_best_effort: bool,
+    pub(crate) assign_public_ip: bool,
     /// How many
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u32>,
@@ -118,5 +115,8 @@ pub(crate) enum InstanceCommand {
         /// Such as c5.large, or none
         #[arg(value_name = "TYPE")]
         instance_type: String,
+        /// The subnet that the instance itself takes its one or two addresses from; the default one where none is given
+        #[arg(long)]
+        subnet: Option<String>,
     },
 }

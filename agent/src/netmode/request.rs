@@ -96,9 +96,9 @@ fn net(args: &NetArgs) -> Result<NetOptions> {
         network_aliases: args.network_alias.clone(),
         sysctls: pairs("--sysctl", &args.sysctl)?,
         net_rate: option(Code::Invalid, "--net-rate", &args.net_rate)?.unwrap_or_default(),
-        subnets: args.subnet.clone(),
-        security_groups: args.security_group.clone(),
-        sg_best_effort: args.sg_best_effort,
+        subnets: args.eni.subnet.clone(),
+        security_groups: args.eni.security_group.clone(),
+        sg_best_effort: args.eni.sg_best_effort,
     })
 }
 
@@ -239,8 +239,7 @@ pub(crate) fn attach(args: &AttachArgs) -> Result<AttachRequest> {
         mac_address: args.mac_address.clone(),
         sysctl: args.sysctl.clone(),
         net_rate: args.net_rate.clone(),
-        subnet: args.subnet.clone(),
-        security_group: args.security_group.clone(),
+        eni: args.eni.clone(),
         ..NetArgs::default()
     };
     let given = args.mode.parse().map_err(|e: UnknownMode| Failure::new(Code::UnknownMode, e.to_string()))?;

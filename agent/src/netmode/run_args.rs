@@ -94,6 +94,16 @@ pub(crate) struct NetArgs {
     /// Set a kernel variable of the container's network or IPC
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) sysctl: Vec<String>,
+    #[command(flatten)]
+    pub(crate) eni: EniArgs,
+    /// How fast the interfaces are: in=RATE,out=RATE, or one of both; a rate as tc(8) writes it, 10mbit
+    #[arg(long, value_name = "in=RATE,out=RATE")]
+    pub(crate) net_rate: Option<String>,
+}
+
+/// Where a task's ENI is to be.
+#[derive(Debug, Args, Default, Clone)]
+pub(crate) struct EniArgs {
     /// awsvpc: a subnet, by name or id; several, or a list with commas, spread tasks by free addresses
     #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
     pub(crate) subnet: Vec<String>,
@@ -103,9 +113,6 @@ pub(crate) struct NetArgs {
     /// awsvpc: let the task have capabilities that lead round its security groups
     #[arg(long)]
     pub(crate) sg_best_effort: bool,
-    /// How fast the interfaces are: in=RATE,out=RATE, or one of both; a rate as tc(8) writes it, 10mbit
-    #[arg(long, value_name = "in=RATE,out=RATE")]
-    pub(crate) net_rate: Option<String>,
 }
 
 /// Flags of the process.

@@ -39,7 +39,7 @@ fn subnets(client: &Client, list: &ListArgs, output: Output) -> Result<()> {
         .column("SubnetId", Shown::Always, |s| s.subnet_id.clone())
         .headed("ID")
         .column("Name", Shown::Always, |s| s.name.clone())
-        .column("CidrBlock", Shown::Always, |s| s.cidr_block.to_string())
+        .column("CidrBlock", Shown::Always, |s| s.cidr_block.map(|p| p.to_string()).unwrap_or_default())
         .headed("CIDR")
         .column("Ipv6CidrBlock", Shown::Wide, |s| s.ipv6_cidr_block.map(|p| p.to_string()).unwrap_or_default())
         .headed("IPV6 CIDR")

@@ -65,7 +65,7 @@ pub fn files(
 /// The first that cannot be.
 pub fn check(record: &TaskRecord, registry: &Registry, engine: &Engine) -> Result<(), ApiError> {
     let net = &record.request.net;
-    let gateway = engine.bridges().first().map(|n| n.gateway4().ip());
+    let gateway = engine.bridges().first().and_then(|n| n.gateway4()).map(|g| g.ip());
     net.add_hosts.iter().try_for_each(|h| add_host(h, gateway).map(drop))?;
     net.links.iter().try_for_each(|l| linked(l, record, registry, engine).map(drop))
 }

@@ -7,6 +7,7 @@ use netmode_engine::store::{self, Kind};
 use netmode_model::ecs::{InstanceView, Profile};
 use netmode_model::{ApiError, Code, Id};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Version of the record that this agent writes.
@@ -19,6 +20,12 @@ pub struct Record {
     v: u32,
     id: Id,
     profile: Option<Profile>,
+    /// Id of the subnet that it is in itself.
+    #[serde(default)]
+    subnet: Option<String>,
+    /// Its own addresses there.
+    #[serde(default)]
+    addresses: Vec<IpAddr>,
 }
 
 /// What is known of it; read at the start.
@@ -36,12 +43,14 @@ pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
     let record = match listing.records.into_iter().next() {
         Some(record) => record,
         None => {
-            let record = Record { v: VERSION, id: clock::fresh_id()?, profile: None };
+            let record =
+                Record { v: VERSION, id: clock::fresh_id()?, profile: None, subnet: None, addresses: Vec::new() };
             store::put(&*agent.store, Kind::Instance, KEY, &record)?;
             record
         }
     };
     agent.engine.limit_enis(most(record.profile.as_ref()).unwrap_or_default());
+    keep(agent, &record);
     *agent.instance.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
     Ok(())
 }
@@ -74,28 +83,66 @@ pub fn id(agent: &Agent) -> String {
 pub fn set_profile(agent: &Agent, profile: Option<Profile>) -> Result<InstanceView, ApiError> {
     let limit = most(profile.as_ref())?;
     let Some(mut record) = now(agent) else { return Err(ApiError::new(Code::Unavailable, "the agent is not ready")) };
+    let before = record.clone();
+    record.subnet = subnet(agent, profile.as_ref())?;
+    before.subnet.iter().for_each(|subnet| agent.engine.let_addresses_go(subnet));
+    let back = |error: ApiError| {
+        keep(agent, &before);
+        error
+    };
+    record.addresses = match &record.subnet {
+        Some(subnet) => {
+            let kept = agent.engine.keep_addresses(subnet, own(profile.as_ref()), &before.addresses);
+            kept.map_err(ApiError::from).map_err(back)?
+        }
+        None => Vec::new(),
+    };
     record.profile = profile;
-    store::put(&*agent.store, Kind::Instance, KEY, &record).map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+    let written = store::put(&*agent.store, Kind::Instance, KEY, &record);
+    written.map_err(|e| ApiError::new(Code::State, e.to_string())).map_err(back)?;
     *agent.instance.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
     agent.engine.limit_enis(limit);
     Ok(view(agent))
 }
 
+/// Keeps what a record says.
+fn keep(agent: &Agent, record: &Record) {
+    if let Some(subnet) = &record.subnet
+        && let Err(error) = agent.engine.keep_addresses(subnet, record.addresses.len(), &record.addresses)
+    {
+        tracing::warn!(%subnet, %error, "the instance's own addresses are not kept");
+    }
+}
+
+/// Interfaces of an instance that are no task's: the first one, and the trunk.
+fn own(profile: Option<&Profile>) -> usize {
+    profile.map_or(0, |p| 1 + usize::from(p.trunking))
+}
+
+/// The subnet that an instance is in itself.
+fn subnet(agent: &Agent, profile: Option<&Profile>) -> Result<Option<String>, ApiError> {
+    let Some(profile) = profile else { return Ok(None) };
+    let found = match &profile.subnet {
+        Some(reference) => Some(agent.engine.subnet(reference)?),
+        None => vpc::subnet_of_host(agent)?,
+    };
+    Ok(found.map(|subnet| subnet.name))
+}
+
 /// As AWS would count: the host's own ENIs are attachments, and take addresses, as well.
 pub fn view(agent: &Agent) -> InstanceView {
-    let profile = now(agent).and_then(|r| r.profile);
+    let record = now(agent);
+    let profile = record.as_ref().and_then(|r| r.profile.clone());
     let (tasks, limit) = agent.engine.eni_slots();
-    let own = match &profile {
-        None => 0,
-        Some(profile) if profile.trunking => 2,
-        Some(_) => 1,
-    };
+    let own = own(profile.as_ref());
     let trunked = profile.as_ref().is_some_and(|p| p.trunking);
     InstanceView {
         container_instance_arn: crate::ecs::instance_arn(agent),
         profile,
         running_tasks_with_eni: tasks,
         task_eni_limit: limit,
+        subnet_id: record.as_ref().and_then(|r| r.subnet.clone()),
+        private_ip_addresses: record.map(|r| r.addresses).unwrap_or_default(),
         // A branch hangs on the trunk: it is no attachment of the instance's.
         attachments: if trunked { own } else { own + tasks },
         addresses: own + tasks,

@@ -84,7 +84,7 @@ fn drop_links(kernel: &Kernel, links: &[Final]) -> Vec<OpError> {
 
 impl Apply for Linux {
     fn neighbour(&self, dev: &IfName, ip: IpAddr) -> Result<Option<Mac>, OpError> {
-        let found = self.kernel.neighbour(dev, ip, NEIGHBOURS_PATIENCE);
+        let found = self.kernel.neighbour(&Place::Host, dev, ip, NEIGHBOURS_PATIENCE);
         match &found {
             Ok(Some(mac)) => tracing::warn!(%ip, %mac, "a machine of the LAN has an address that was to be given"),
             Ok(None) => {}

@@ -134,7 +134,7 @@ fn networks(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> anyhow::
 fn default_network(settings: &Settings, kernel: &Kernel, store: &dyn Store) -> anyhow::Result<Network> {
     let network = Network::default_bridge(settings, &facts(kernel, &[])?, clock::fresh_id()?, clock::now())?;
     if let Some(reason) = &network.pool_reason {
-        tracing::warn!(pool = %network.v4, reason, "the first pool is not free");
+        tracing::warn!(pool = %network.prefix(), reason, "the first pool is not free");
     }
     store::put(store, Kind::Network, &network.name, &network)?;
     Ok(network)

@@ -244,6 +244,12 @@ impl Containers {
         if errors.is_empty() { Ok(()) } else { Err(ContainerError::Remove { id, errors }) }
     }
 
+    /// Whether the kernel ended a process of the container since it had used up its memory, or its pod had: conmon
+    /// leaves a file then.
+    pub fn ran_out_of_memory(&self, id: Id) -> bool {
+        self.layout().container(id).join("oom").exists()
+    }
+
     /// Ends what a container whose first process has ended leaves running: where it has the processes of its pod or of
     /// the host around it, the kernel does not.
     pub fn end_rest(&self, id: Id) {

@@ -96,9 +96,12 @@ pub enum AttachError {
         /// Who.
         owner: String,
     },
-    /// The network has no IPv6 addresses.
-    #[error("the address {ip} cannot be given: the network {network} has no IPv6 prefix")]
-    NoIpv6Prefix {
+    /// The network has no addresses of the family.
+    #[error(
+        "the address {ip} cannot be given: the network {network} has no {} prefix; leave it out, or choose another network",
+        family(*ip)
+    )]
+    NoPrefix {
         /// The address.
         ip: IpAddr,
         /// The network.
@@ -196,6 +199,10 @@ fn address(error: &IpamError, owner: &Option<String>) -> String {
 /// `EXFULL`, errno(3): what a bridge without a free port number answers.
 const EXFULL: i32 = 54;
 
+fn family(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
 impl AttachError {
     /// What a refusal of an attachment's steps means for who asked.
     pub(crate) fn refused(error: OpError, endpoint: &Endpoint) -> Self {
@@ -211,7 +218,7 @@ impl AttachError {
             Self::Refused { .. }
             | Self::HostPortsDiffer { .. }
             | Self::NoIpv6 { .. }
-            | Self::NoIpv6Prefix { .. }
+            | Self::NoPrefix { .. }
             | Self::Internal { .. } => Code::UnsupportedInMode,
             Self::MappedTwice { .. } => Code::InvalidPort,
             Self::PortPublished { .. } => Code::PortTaken,

@@ -3,7 +3,7 @@
 use crate::attach::Attach;
 use crate::endpoint::{Endpoint, EndpointLink, Owner, OwnerKind};
 use crate::error::AttachError;
-use crate::ipam::{self, IpamError, Pool};
+use crate::ipam::{IpamError, Pool};
 use crate::network::Network;
 use crate::ports::Ports;
 use crate::vpc::{Eni, Subnet};
@@ -25,6 +25,12 @@ const SHUNNED: Duration = Duration::from_secs(600);
 /// Who an address belongs to while it is laid to rest for somebody whom nobody here knows.
 const STRANGER: Id = Id::from_bytes([0xff; 16]);
 
+/// Who an address belongs to that is kept for the host.
+const HOST: Id = Id::from_bytes([0xfe; 16]);
+
+/// What it is called.
+const INSTANCE: &str = "the container instance";
+
 /// Everything that can be given only once.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
@@ -45,18 +51,27 @@ struct Lan {
     chosen: HashSet<IpAddr>,
     /// 802.1Q ids of branches.
     vlans: HashMap<u16, Id>,
+    /// Addresses that are kept for the host itself.
+    kept: Vec<IpAddr>,
 }
 
 impl Leases {
     pub(crate) fn new(networks: Vec<Network>) -> Self {
-        let mut leases = Self::default();
+        let mut leases = Self { names: [(HOST, INSTANCE.to_owned())].into(), ..Self::default() };
         networks.into_iter().for_each(|network| leases.add_network(network));
         leases
     }
 
     pub(crate) fn add_network(&mut self, network: Network) {
         let pools = network.pools();
-        let lan = Lan { network, pools, macs: HashMap::new(), chosen: HashSet::new(), vlans: HashMap::new() };
+        let lan = Lan {
+            network,
+            pools,
+            macs: HashMap::new(),
+            chosen: HashSet::new(),
+            vlans: HashMap::new(),
+            kept: Vec::new(),
+        };
         self.networks.insert(lan.network.name.clone(), lan);
     }
 
@@ -78,7 +93,34 @@ impl Leases {
         let lan = self.networks.get(name);
         let mut users: Vec<String> = lan.iter().flat_map(|l| l.macs.values()).map(|id| self.owner(*id)).collect();
         users.sort();
+        users.extend(lan.filter(|l| !l.kept.is_empty()).map(|_| INSTANCE.to_owned()));
         users
+    }
+
+    /// Keeps IPv4 addresses of a network for the host itself: those of `these` that can be, and as many as are missing.
+    pub(crate) fn keep(&mut self, network: &str, count: usize, these: &[IpAddr]) -> Result<Vec<IpAddr>, AttachError> {
+        let lan = self.networks.get_mut(network).ok_or_else(|| AttachError::NoSuchNetwork(network.into()))?;
+        let Some(pool) = lan.pools.iter_mut().find(|pool| pool.prefix().is_ipv4()) else { return Ok(Vec::new()) };
+        lan.kept = these.iter().take(count).filter_map(|ip| pool.take(*ip, HOST).ok()).collect();
+        while lan.kept.len() < count {
+            match pool.take_lowest(HOST) {
+                Ok(ip) => lan.kept.push(ip),
+                Err(source) => {
+                    lan.kept.drain(..).for_each(|ip| pool.release(ip, HOST));
+                    return Err(AttachError::Address { source, owner: None });
+                }
+            }
+        }
+        Ok(lan.kept.clone())
+    }
+
+    /// Gives back what is kept for the host itself.
+    pub(crate) fn let_go(&mut self, network: &str) {
+        if let Some(lan) = self.networks.get_mut(network) {
+            for ip in lan.kept.drain(..) {
+                lan.pools.iter_mut().for_each(|pool| pool.release(ip, HOST));
+            }
+        }
     }
 
     /// The names of networks, the one with the most free addresses first.
@@ -109,8 +151,8 @@ impl Leases {
 
     /// IPv4 addresses of a network that can be given out now, and in all.
     pub(crate) fn free(&mut self, name: &str, now: Instant) -> (u128, u128) {
-        let pool = self.networks.get_mut(name).and_then(|lan| lan.pools.first_mut());
-        pool.map_or((0, 0), |pool| {
+        let pools = self.networks.get_mut(name).into_iter().flat_map(|lan| &mut lan.pools);
+        pools.into_iter().find(|pool| pool.prefix().is_ipv4()).map_or((0, 0), |pool| {
             pool.wake(now);
             (pool.available(), pool.usable())
         })
@@ -167,8 +209,9 @@ impl Leases {
             return Err(AttachError::Internal { spec: *spec, network: network.into() });
         }
         let wanted = [request.net.ip.map(IpAddr::V4), request.net.ip6.map(IpAddr::V6)];
-        if let (Some(ip), 1) = (wanted[1], lan.pools.len()) {
-            return Err(AttachError::NoIpv6Prefix { ip, network: network.into() });
+        let has = |ip: &IpAddr| lan.pools.iter().any(|pool| pool.prefix().is_ipv4() == ip.is_ipv4());
+        if let Some(ip) = wanted.into_iter().flatten().find(|ip| !has(ip)) {
+            return Err(AttachError::NoPrefix { ip, network: network.into() });
         }
         if let Some((mac, owner)) = request.net.mac_address.and_then(|m| Some((m, *lan.macs.get(&m)?))) {
             return Err(AttachError::MacTaken { mac, owner: name_of(owner) });
@@ -250,7 +293,8 @@ impl Lan {
     /// One address of each pool, the wanted one where one is wanted; all or none.
     fn take_addresses(&mut self, id: Id, wanted: [Option<IpAddr>; 2]) -> Result<Vec<IpNetwork>, IpamError> {
         let mut taken = Vec::new();
-        for (pool, wanted) in self.pools.iter_mut().zip(wanted) {
+        for pool in &mut self.pools {
+            let wanted = wanted.into_iter().flatten().find(|ip| ip.is_ipv4() == pool.prefix().is_ipv4());
             let got = match wanted {
                 Some(ip) => pool.take(ip, id),
                 None => pool.take_lowest(id),
@@ -285,10 +329,7 @@ impl Lan {
     }
 
     fn link(&mut self, endpoint: &Endpoint, request: &Attach, addrs: Vec<IpNetwork>) -> EndpointLink {
-        let derived = addrs.iter().find_map(|a| match a.ip() {
-            IpAddr::V4(ip) => Some(Mac::from_ipv4(ip)),
-            IpAddr::V6(_) => None,
-        });
+        let derived = addrs.first().map(|a| Mac::of(a.ip()));
         // A derived hardware address is always the same for an address: nobody can know a wrong one, unless the last
         // holder had chosen another. Telling everybody costs 4 ms at a thousand ports, under RTNL.
         let mac = request.net.mac_address.or(derived).unwrap_or(self.network.mac);
@@ -321,7 +362,7 @@ impl Lan {
         let named = addrs.first().map(|a| private_dns_name(a.ip(), &subnet.zone));
         Eni {
             id: Resource::Eni.id(endpoint.id),
-            subnet: ipam::canonical(self.network.v4.into()),
+            subnet: self.network.prefix(),
             backend: subnet.backend,
             parent: subnet.parent.clone(),
             vlan: (first..=last).find(|id| subnet.backend == Backend::Vlan && !self.vlans.contains_key(id)),

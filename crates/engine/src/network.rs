@@ -34,7 +34,7 @@ pub struct Network {
     #[serde(default)]
     pub mtu_chosen: bool,
     /// IPv4 prefix.
-    pub v4: Ipv4Network,
+    pub v4: Option<Ipv4Network>,
     /// IPv6 prefix, where the network has one.
     pub v6: Option<Ipv6Network>,
     /// The bridge's own addresses, where they are not the first of a prefix.
@@ -80,7 +80,7 @@ pub struct NoPool {
 
 impl Network {
     /// A network with nothing out of the ordinary.
-    pub fn plain(id: Id, name: &str, bridge: IfName, v4: Ipv4Network, mtu: u32, created: String) -> Self {
+    pub fn plain(id: Id, name: &str, bridge: IfName, v4: Option<Ipv4Network>, mtu: u32, created: String) -> Self {
         let mut network = Self {
             v: VERSION,
             id,
@@ -113,7 +113,7 @@ impl Network {
         let bridge = settings.bridge.name.clone();
         let (v4, pool_reason) = choose_pool(&settings.bridge.pools, facts, &bridge)?;
         let mtu = settings.bridge.mtu.unwrap_or(facts.egress_mtu);
-        let plain = Self::plain(id, DEFAULT_NETWORK, bridge, v4, mtu, created);
+        let plain = Self::plain(id, DEFAULT_NETWORK, bridge, Some(v4), mtu, created);
         let v6 = settings.bridge.ipv6.filter(|_| settings.kernel_ipv6);
         Ok(Self { v6, pool_reason, mtu_chosen: settings.bridge.mtu.is_some(), ..plain })
     }
@@ -130,15 +130,12 @@ impl Network {
 
     /// The hardware address that follows from the gateway's address.
     pub fn derived_mac(&self) -> Mac {
-        match self.gateway4().ip() {
-            IpAddr::V4(ip) => Mac::from_ipv4(ip),
-            IpAddr::V6(_) => self.mac,
-        }
+        self.gateways().first().map_or(self.mac, |gateway| Mac::of(gateway.ip()))
     }
 
-    /// The gateway: the bridge's own address, the first one where none was chosen.
-    pub fn gateway4(&self) -> IpNetwork {
-        self.gateway_of(IpNetwork::V4(self.v4))
+    /// The IPv4 gateway, where the network has IPv4: the bridge's own address, the first one where none was chosen.
+    pub fn gateway4(&self) -> Option<IpNetwork> {
+        self.v4.map(|v4| self.gateway_of(IpNetwork::V4(v4)))
     }
 
     /// The IPv6 gateway, where the network has IPv6.
@@ -153,14 +150,20 @@ impl Network {
         IpNetwork::new(ip, prefix.prefix()).unwrap_or(prefix)
     }
 
+    /// The first prefix, IPv4 where it has IPv4.
+    pub fn prefix(&self) -> IpNetwork {
+        let v4 = self.v4.map(IpNetwork::V4);
+        ipam::canonical(v4.or(self.v6.map(IpNetwork::V6)).unwrap_or_else(|| unreachable!("a network has a prefix")))
+    }
+
     /// The prefixes, IPv4 first.
     pub fn prefixes(&self) -> Vec<IpNetwork> {
-        std::iter::once(IpNetwork::V4(self.v4)).chain(self.v6.map(IpNetwork::V6)).map(ipam::canonical).collect()
+        self.v4.map(IpNetwork::V4).into_iter().chain(self.v6.map(IpNetwork::V6)).map(ipam::canonical).collect()
     }
 
     /// The gateways, IPv4 first.
     pub fn gateways(&self) -> Vec<IpNetwork> {
-        std::iter::once(self.gateway4()).chain(self.gateway6()).collect()
+        self.gateway4().into_iter().chain(self.gateway6()).collect()
     }
 
     /// The gateway of an address's family.
@@ -220,7 +223,11 @@ impl Network {
             None => self.gateways(),
             Some(subnet) => {
                 let held = self.gateways().into_iter().filter(|g| subnet.held.contains(&g.ip()));
-                held.chain(subnet.own.map(|ip| bridge::with_prefix(ip.into(), self.v4.into()))).collect()
+                let own = subnet.own.and_then(|ip| {
+                    let prefix = self.prefixes().into_iter().find(|p| p.contains(ip))?;
+                    Some(bridge::with_prefix(ip, prefix))
+                });
+                held.chain(own).collect()
             }
         }
     }
@@ -257,8 +264,8 @@ mod tests {
     #[test]
     fn the_first_pool_is_dockers() {
         let net = network(&[("0.0.0.0/0", "eth0"), ("192.0.2.0/24", "eth0")]).unwrap();
-        assert_eq!(net.v4.to_string(), "172.17.0.0/16");
-        assert_eq!(net.gateway4().to_string(), "172.17.0.1/16");
+        assert_eq!(net.v4.unwrap().to_string(), "172.17.0.0/16");
+        assert_eq!(net.gateway4().unwrap().to_string(), "172.17.0.1/16");
         assert_eq!(net.mac.to_string(), "02:42:ac:11:00:01");
         assert_eq!((net.mtu, net.pool_reason), (1400, None));
     }
@@ -266,7 +273,7 @@ mod tests {
     #[test]
     fn a_pool_in_use_is_passed_by_with_the_reason() {
         let net = network(&[("172.17.8.0/24", "vpn0"), ("172.18.0.0/15", "eth1")]).unwrap();
-        assert_eq!(net.v4.to_string(), "172.20.0.0/16");
+        assert_eq!(net.v4.unwrap().to_string(), "172.20.0.0/16");
         let reason = net.pool_reason.unwrap();
         assert!(reason.starts_with("172.17.0.0/16 overlaps 172.17.8.0/24 on vpn0, 172.18.0.0/16 overlaps"), "{reason}");
         assert!(network(&[("172.17.0.0/16", "nm0")]).unwrap().pool_reason.is_none(), "our own bridge is no stranger");

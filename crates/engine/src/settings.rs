@@ -35,6 +35,8 @@ pub struct Settings {
     pub bridge: BridgeSettings,
     /// Whether the kernel has IPv6 at all.
     pub kernel_ipv6: bool,
+    /// Whether a subnet may be of IPv6 alone.
+    pub ipv6_only: bool,
 }
 
 /// Where dynamic host ports are taken from.
@@ -94,6 +96,7 @@ impl Default for Settings {
             outward: DynamicPorts::outward(DynamicPorts::default().range),
             bridge: BridgeSettings::default(),
             kernel_ipv6: true,
+            ipv6_only: false,
         }
     }
 }

@@ -165,7 +165,7 @@ pub fn network(
     if v6.is_some() && !settings.kernel_ipv6 {
         return Err(WishError::NoIpv6);
     }
-    let mut network = Network::plain(id, &name, link_name(id), v4, facts.egress_mtu, created);
+    let mut network = Network::plain(id, &name, link_name(id), Some(v4), facts.egress_mtu, created);
     network.v6 = v6;
     network.internal = request.internal;
     network.labels = request.labels.clone();
@@ -357,22 +357,10 @@ mod tests {
             egress_mtu: 1450,
         };
         let id = |n| Id::from_bytes([n; 16]);
-        let default = Network::plain(
-            id(9),
-            "bridge",
-            "nm0".parse().unwrap(),
-            "172.17.0.0/16".parse().unwrap(),
-            1500,
-            String::new(),
-        );
-        let used = Network::plain(
-            id(8),
-            "used",
-            "nm8".parse().unwrap(),
-            "172.18.0.0/24".parse().unwrap(),
-            1500,
-            String::new(),
-        );
+        let default =
+            Network::plain(id(9), "bridge", "nm0".parse().unwrap(), "172.17.0.0/16".parse().ok(), 1500, String::new());
+        let used =
+            Network::plain(id(8), "used", "nm8".parse().unwrap(), "172.18.0.0/24".parse().ok(), 1500, String::new());
         network(&request, &Settings::default(), &facts, &[default, used], id(0xab), String::new())
     }
 
@@ -383,7 +371,7 @@ mod tests {
     #[test]
     fn the_first_free_part_of_the_pools_and_a_unique_local_prefix() {
         let net = wish(|r| r.ipv6 = true).unwrap();
-        assert_eq!(net.v4.to_string(), "172.18.1.0/24");
+        assert_eq!(net.v4.unwrap().to_string(), "172.18.1.0/24");
         assert_eq!(net.v6.unwrap().to_string(), "fdab:abab:abab::/64");
         assert_eq!((net.bridge.as_str(), net.mtu), ("nmabababababa", 1450));
         assert_eq!(
@@ -402,7 +390,7 @@ mod tests {
                 [("icc".into(), "false".into()), ("com.docker.network.driver.mtu".into(), "9000".into())].into();
         })
         .unwrap();
-        assert_eq!(net.gateway4().to_string(), "10.9.255.254/16");
+        assert_eq!(net.gateway4().unwrap().to_string(), "10.9.255.254/16");
         assert_eq!((net.icc, net.mtu, net.mtu_chosen), (false, 9000, true));
         assert_eq!(net.pools()[0].clone().take_lowest(net.id).unwrap().to_string(), "10.9.4.0");
         assert_eq!(net.pools()[1].clone().take_lowest(net.id).unwrap().to_string(), "fd01:2::2");

@@ -163,22 +163,31 @@ impl Kernel {
         })
     }
 
-    /// Who on a link of the host has an address, asked by ARP or neighbour discovery; nobody where no answer comes
-    /// within `patience`.
+    /// IPv4 addresses on a link of the host whose machines have answered lately.
+    ///
+    /// # Errors
+    /// ENODEV without such a link; a dump that the kernel refused.
+    pub fn reachable(&self, dev: &IfName) -> Result<Vec<IpAddr>, OpError> {
+        let (step, dev) = (format!("ip neigh show dev {dev} nud reachable"), dev.clone());
+        self.ask(&step, move |worker| worker.route(&Place::Host)?.reachable(&dev))
+    }
+
+    /// Who on a link has an address, asked by ARP or neighbour discovery; nobody where no answer comes within
+    /// `patience`. From a namespace without addresses it is asked in nobody's name (RFC 5227 §2.1.1).
     ///
     /// # Errors
     /// ENODEV without such a link; a request that the kernel refused.
-    pub fn neighbour(&self, dev: &IfName, ip: IpAddr, patience: Duration) -> Result<Option<Mac>, OpError> {
+    pub fn neighbour(&self, at: &Place, dev: &IfName, ip: IpAddr, patience: Duration) -> Result<Option<Mac>, OpError> {
         let step = format!("ip neigh get {ip} dev {dev}");
-        let ask = dev.clone();
-        self.ask(&step, move |worker| worker.route(&Place::Host)?.ask_neighbour(&ask, ip))?;
+        let (ask, place) = (dev.clone(), at.clone());
+        self.ask(&step, move |worker| worker.route(&place)?.ask_neighbour(&ask, ip))?;
         let begun = Instant::now();
         loop {
-            let look = dev.clone();
-            let found = self.ask(&step, move |worker| worker.route(&Place::Host)?.answered(&look, ip))?;
+            let (look, place) = (dev.clone(), at.clone());
+            let found = self.ask(&step, move |worker| worker.route(&place)?.answered(&look, ip))?;
             if found.is_some() || begun.elapsed() >= patience {
-                let forget = dev.clone();
-                self.ask(&step, move |worker| worker.route(&Place::Host)?.forget_neighbour(&forget, ip))?;
+                let (forget, place) = (dev.clone(), at.clone());
+                self.ask(&step, move |worker| worker.route(&place)?.forget_neighbour(&forget, ip))?;
                 return Ok(found);
             }
             std::thread::sleep(Duration::from_millis(2));

@@ -1,7 +1,8 @@
 //! Links, hardware addresses, namespaces.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::net::{IpAddr, Ipv4Addr};
+use std::{fmt, str::FromStr};
 
 /// A link's name: 1–15 bytes, no `/`, `:`, white space or control characters, not `.` or `..`
 /// (kernel `dev_valid_name`).
@@ -79,6 +80,20 @@ impl Mac {
     pub fn from_ipv4(ip: Ipv4Addr) -> Self {
         let [a, b, c, d] = ip.octets();
         Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// The one that follows from an address: that of [`Mac::from_ipv4`], or `02:46` and four bytes in which those of a
+    /// prefix differ as long as their last four bytes do.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self::from_ipv4(ip),
+            IpAddr::V6(ip) => {
+                let folded =
+                    ip.octets().chunks_exact(4).fold([0; 4], |sum, part| [0, 1, 2, 3].map(|n| sum[n] ^ part[n]));
+                let [a, b, c, d] = folded;
+                Self([0x02, 0x46, a, b, c, d])
+            }
+        }
     }
 
     /// The six octets.
@@ -189,6 +204,11 @@ mod tests {
     #[test]
     fn the_mac_follows_the_address() {
         assert_eq!(Mac::from_ipv4(Ipv4Addr::new(172, 17, 0, 3)).to_string(), "02:42:ac:11:00:03");
+        let of = |ip: &str| Mac::of(ip.parse().unwrap()).to_string();
+        assert_eq!(
+            [of("172.17.0.3"), of("fd00:2::4"), of("fd00:2::5")],
+            ["02:42:ac:11:00:03", "02:46:fd:00:00:06", "02:46:fd:00:00:07"]
+        );
     }
 
     #[test]

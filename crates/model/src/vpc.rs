@@ -172,9 +172,9 @@ pub struct SubnetView {
     pub name: String,
     /// `vpc-…`.
     pub vpc_id: String,
-    /// IPv4 prefix.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub cidr_block: Ipv4Network,
+    /// IPv4 prefix; none for a subnet of IPv6 alone.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub cidr_block: Option<Ipv4Network>,
     /// IPv6 prefix.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub ipv6_cidr_block: Option<Ipv6Network>,

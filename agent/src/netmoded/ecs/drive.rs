@@ -2,6 +2,7 @@
 //! that it cannot be without.
 
 use super::record::{EcsRecord, EcsTask, MemberRecord, Stage};
+use super::words::{self, Doing};
 use super::{health, pod, ports, run, stop};
 use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
@@ -101,7 +102,8 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
         Some(container) => container,
         None => {
             let (request, intent) = request(&record, &member);
-            let created = life::create_for(agent, request, intent).await.map_err(|e| cannot("Create", &e))?;
+            let created =
+                life::create_for(agent, request, intent).await.map_err(|e| words::failed(Doing::Create, &e))?;
             change(agent, task, &member.container, |m| m.id = Some(created.id));
             agent.tasks.find(&created.id.to_string())?
         }
@@ -116,7 +118,7 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
         );
         return Err(ApiError::new(netmode_model::Code::WrongState, text));
     }
-    life::start(agent, &container).await.map_err(|e| cannot("Start", &e))?;
+    life::start(agent, &container).await.map_err(|e| words::failed(Doing::Start, &e))?;
     let record = change(agent, task, &member.container, |m| m.stage = Stage::Started);
     if record.members.iter().all(|m| m.stage != Stage::Waiting) && record.status == TaskStatus::Pending {
         task.update(agent, |r| {
@@ -127,11 +129,6 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
         });
     }
     Ok(container)
-}
-
-/// ECS' prefix for what the runtime refuses.
-fn cannot(what: &str, error: &ApiError) -> ApiError {
-    ApiError::new(error.code, format!("Cannot{what}ContainerError: {}", error.message))
 }
 
 fn request(record: &EcsRecord, member: &Member) -> (RunRequest, Intent) {
@@ -213,7 +210,11 @@ async fn live(agent: &Arc<Agent>, task: &Arc<EcsTask>, name: &str, container: Ar
     };
     checked.abort();
     let code = container.now().exit_code.or(Some(code)).filter(|_| container.now().state == TaskState::Stopped);
-    change(agent, task, name, |m| m.stage = Stage::Ended(code));
+    let starved = agent.containers.ran_out_of_memory(container.now().id);
+    change(agent, task, name, |m| {
+        m.stage = Stage::Ended(code);
+        m.reason = starved.then(|| words::OUT_OF_MEMORY.into());
+    });
     if own.is_essential() {
         let reason = "Essential container in task exited".to_owned();
         stop::because(agent, task, Some(StopCode::EssentialContainerExited), reason).await;

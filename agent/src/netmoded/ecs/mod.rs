@@ -10,6 +10,7 @@ mod run;
 pub mod service;
 mod stop;
 mod view;
+mod words;
 
 pub use pod::membership;
 pub use record::{EcsRecord, EcsTask, Tasks};

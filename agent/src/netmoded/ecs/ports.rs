@@ -9,9 +9,7 @@ use crate::instance;
 use netmode_engine::{Endpoint, modes};
 use netmode_model::ecs::{TaskDefinition, TaskStatus};
 use netmode_model::{ApiError, Code, Mode, Protocol};
-
-/// TCP ports that an instance keeps: SSH, docker's and the ECS agent's (ECS API reference, `PortMapping.hostPort`).
-const RESERVED: [u16; 5] = [22, 2375, 2376, 51678, 51679];
+use std::sync::PoisonError;
 
 /// Most host ports of an instance, the reserved ones among them; dynamic ones do not count (same place).
 const MOST: usize = 100;
@@ -41,11 +39,13 @@ fn of(record: &EcsRecord) -> Vec<(Protocol, u16)> {
 /// [`Code::PortTaken`]: ECS' `RESOURCE:PORTS`.
 pub fn place(agent: &Agent, wanted: &Wanted) -> Result<(), ApiError> {
     let bounded = instance::bounded(agent);
+    let kept = agent.config.read().unwrap_or_else(PoisonError::into_inner).ports.clone();
     let own = named(&wanted.definition, wanted.requested.effective());
     let refused = |text: String| Err(ApiError::new(Code::PortTaken, text));
     for (protocol, port) in &own {
-        if bounded && *protocol == Protocol::Tcp && RESERVED.contains(port) {
-            return refused(format!("tcp port {port} is kept by the container instance; choose another one"));
+        let of_protocol = if *protocol == Protocol::Tcp { &kept.reserved } else { &kept.reserved_udp };
+        if bounded && of_protocol.contains(port) {
+            return refused(format!("{protocol} port {port} is kept by the container instance; choose another one"));
         }
         let has = |e: &Endpoint| e.ports.iter().any(|p| p.protocol == *protocol && p.host_ports.contains(*port));
         // A task that is ending is waited for.
@@ -54,10 +54,10 @@ pub fn place(agent: &Agent, wanted: &Wanted) -> Result<(), ApiError> {
         }
     }
     let running = agent.ecs.all().into_iter().map(|t| t.now()).filter(|r| r.status != TaskStatus::Stopped);
-    let used = RESERVED.len() + running.map(|r| of(&r).len()).sum::<usize>();
+    let used = kept.reserved.len() + kept.reserved_udp.len() + running.map(|r| of(&r).len()).sum::<usize>();
     if bounded && !own.is_empty() && used + own.len() > MOST {
         let text = format!(
-            "the task names {} host ports, and {used} of the instance's {MOST} are taken; leave hostPort out, or stop a task",
+            "Too many ports registered: the task names {} host ports, and {used} of the instance's {MOST} are taken; leave hostPort out, or stop a task",
             own.len()
         );
         return refused(text);

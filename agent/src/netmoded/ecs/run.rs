@@ -53,6 +53,14 @@ pub fn wanted(agent: &Agent, request: RunTaskRequest) -> Result<Wanted, ApiError
     };
     let reading = read(request.definition, &request.ignore).map_err(bad)?;
     let requested = validate::validate(&reading.definition).map_err(|e| invalid(e.to_string()))?;
+    if request.assign_public_ip {
+        let text =
+            "Assign public IP is not supported for this launch type. Leave it out; --nat of the subnet lets tasks out";
+        return Err(invalid(text.into()));
+    }
+    if vpc::strict(agent) {
+        validate::validate_strictly(&reading.definition).map_err(|e| invalid(e.to_string()))?;
+    }
     let net = NetOptions {
         subnets: request.subnets,
         security_groups: request.security_groups,

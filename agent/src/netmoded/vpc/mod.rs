@@ -188,6 +188,18 @@ pub fn only_for_eni(net: &NetOptions, network: &NetworkRef) -> Result<(), ApiErr
     Err(ApiError::new(Code::Conflict, text))
 }
 
+/// The subnet that the host itself is in as a container instance: the default one, which appears for it unless ECS is
+/// followed strictly.
+///
+/// # Errors
+/// No default subnet can be.
+pub fn subnet_of_host(agent: &Agent) -> Result<Option<Network>, ApiError> {
+    match default_subnet(agent, true) {
+        Err(_) if strict(agent) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// The subnet of those that name none: 172.31.0.0/20, or the same part of the next free /16.
 fn default_subnet(agent: &Agent, make: bool) -> Result<Network, ApiError> {
     // One at a time: two first tasks must not make two.

@@ -1,13 +1,25 @@
 //! What the host is found to be before a subnet is made on it.
 
 use crate::agent::Agent;
-use crate::startup;
+use crate::{clock, startup};
+use ipnetwork::IpNetwork;
 use netmode_engine::vpc::Surveyed;
 use netmode_engine::vpc::standin::{Found, Parent};
 use netmode_engine::vpc::wish::SubnetError;
-use netmode_model::op::OpError;
+use netmode_model::op::{MacvlanMode, OpError, Upper};
 use netmode_model::vpc::{Backend, SubnetRequest};
-use netmode_model::{ApiError, Code, Place};
+use netmode_model::{ApiError, Code, IfName, NetnsName, Op, Place};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long an answer to a trial is waited for. On a LAN it takes a millisecond.
+const TRIAL_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often it is tried: a frame may be lost.
+const TRIALS: usize = 2;
+
+/// How many machines are asked.
+const ASKED: usize = 2;
 
 /// Looks at the host for a subnet.
 ///
@@ -27,9 +39,48 @@ pub fn survey(agent: &Agent, request: &SubnetRequest) -> Result<Surveyed, ApiErr
     let link = agent.kernel.link(&Place::Host, &name).map_err(kernel)?;
     let link = link.ok_or_else(|| SubnetError::NoLink(name.clone()))?;
     let wireless = agent.kernel.wireless(&name).map_err(kernel)?;
-    let parent = Parent { name, up: link.up, master: link.master.clone(), mtu: link.mtu, wireless };
     let addresses = agent.kernel.addresses_of(link.index).map_err(kernel)?;
+    let plain = link.up && link.master.is_none() && !wireless;
+    let filtered = if plain && wants_macvlan(request, &addresses) { filtered(agent, &name) } else { None };
+    let parent = Parent { name, up: link.up, master: link.master.clone(), mtu: link.mtu, wireless, filtered };
     Ok(Surveyed { facts, parent: addresses, found: Found { missing: missing(agent), parent: Some(parent) } })
+}
+
+/// Whether a subnet may come to be of hardware addresses on a LAN that the parent is on.
+fn wants_macvlan(request: &SubnetRequest, addresses: &[IpNetwork]) -> bool {
+    let kind = matches!(request.backend, Backend::Auto | Backend::Macvlan(_));
+    let overlap = |cidr: IpNetwork| addresses.iter().any(|a| cidr.contains(a.ip()));
+    kind && request.cidr.is_some_and(overlap)
+}
+
+/// A machine that answers the parent and not a second hardware address on it, by a trial in a namespace that is thrown
+/// away. Where nobody has answered the parent lately, or the trial could not be, nothing is known.
+fn filtered(agent: &Agent, parent: &IfName) -> Option<IpAddr> {
+    let known = agent.kernel.reachable(parent).ok()?;
+    let first = *known.first()?;
+    let netns: NetnsName = format!("nm-{}", clock::fresh_id().ok()?.short()).parse().ok()?;
+    let dev: IfName = "trial".parse().ok()?;
+    let at = Place::Netns(netns.clone());
+    let upper = Op::UpperAdd {
+        at: at.clone(),
+        dev: dev.clone(),
+        kind: Upper::Macvlan(MacvlanMode::Bridge),
+        lower_at: Place::Host,
+        lower: parent.clone(),
+        mtu: None,
+        mac: None,
+        alias: None,
+    };
+    let ops = [Op::NetnsAdd { netns, variables: Vec::new() }, upper, Op::LinkUp { at: at.clone(), dev: dev.clone() }];
+    let undo = agent.kernel.apply(&ops).ok()?;
+    let answers = |ip: &IpAddr| {
+        let asked = agent.kernel.neighbour(&at, &dev, *ip, TRIAL_PATIENCE);
+        // What could not be asked says nothing.
+        asked.map_or(true, |answer| answer.is_some())
+    };
+    let silent = !(0..TRIALS).any(|_| known.iter().take(ASKED).any(answers));
+    agent.kernel.undo(undo);
+    silent.then_some(first)
 }
 
 /// Kinds of links that this kernel cannot make, by a trial in a namespace that is thrown away.

@@ -72,6 +72,22 @@ pub fn validate(definition: &TaskDefinition) -> Result<RequestedMode, Invalid> {
     Ok(requested)
 }
 
+/// What an instance of EC2 wants to know besides, where ECS is followed strictly (ECS API reference,
+/// `ContainerDefinition.memory`).
+///
+/// # Errors
+/// A container whose memory nobody knows.
+pub fn validate_strictly(definition: &TaskDefinition) -> Result<(), Invalid> {
+    let unknown = |c: &&ContainerDefinition| c.memory.is_none() && c.memory_reservation.is_none();
+    match definition.container_definitions.iter().find(unknown).filter(|_| definition.memory.is_none()) {
+        Some(c) => invalid(format!(
+            "Invalid setting for container '{}'. At least one of 'memory' or 'memoryReservation' must be specified.",
+            c.name
+        )),
+        None => Ok(()),
+    }
+}
+
 /// What containers share besides their network (ECS API reference, RegisterTaskDefinition).
 fn shared(definition: &TaskDefinition) -> Result<(), Invalid> {
     let fargate = definition.requires_compatibilities.iter().any(|c| c == "FARGATE");

@@ -3,6 +3,7 @@
 use netmode_model::IfName;
 use netmode_model::op::{IpvlanMode, MacvlanMode};
 use netmode_model::vpc::Backend;
+use std::net::IpAddr;
 
 /// What was found out before a stand-in is chosen.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,9 @@ pub struct Parent {
     /// It is a station of a wireless network: the access point takes frames from one hardware address alone
     /// (IEEE 802.11, three-address format).
     pub wireless: bool,
+    /// A machine that answers the parent and not another hardware address on it: a switch on the way takes frames from
+    /// one address alone.
+    pub filtered: Option<IpAddr>,
 }
 
 /// Why a stand-in cannot be.
@@ -68,6 +72,27 @@ pub enum StandInError {
         /// The parent.
         parent: IfName,
     },
+    /// A switch on the way takes frames from one hardware address alone.
+    #[error(
+        "backend {backend}: {ip} answers {parent} and no other hardware address on it, so a switch on the way takes one address alone; choose ipvlan, or let the switch take several"
+    )]
+    Filtered {
+        /// What was asked for.
+        backend: Backend,
+        /// The parent.
+        parent: IfName,
+        /// Who was asked.
+        ip: IpAddr,
+    },
+}
+
+impl Parent {
+    /// Why tasks cannot have hardware addresses of their own on it.
+    fn one_address(&self) -> Option<String> {
+        let by = |ip: IpAddr| format!("{ip} answers {} and no other hardware address on it", self.name);
+        let wireless = || self.wireless.then(|| format!("{} is wireless", self.name));
+        wireless().or_else(|| self.filtered.map(by))
+    }
 }
 
 fn kind(backend: Backend) -> Option<&'static str> {
@@ -104,6 +129,10 @@ pub fn choose(wanted: Backend, on_lan: bool, found: &Found) -> Result<(Backend, 
                 Backend::Macvlan(_) if parent.wireless => {
                     Err(StandInError::Wireless { backend, parent: parent.name.clone() })
                 }
+                Backend::Macvlan(_) => match parent.filtered {
+                    Some(ip) => Err(StandInError::Filtered { backend, parent: parent.name.clone(), ip }),
+                    None => Ok((backend, "asked for".into())),
+                },
                 _ => Ok((backend, "asked for".into())),
             }
         }
@@ -129,12 +158,12 @@ fn auto(on_lan: bool, found: &Found) -> (Backend, String) {
         return veth(why.to_string());
     }
     let (macvlan, ipvlan) = (Backend::Macvlan(MacvlanMode::Bridge), Backend::Ipvlan(IpvlanMode::L2));
-    match (parent.wireless, found.lacks(macvlan), found.lacks(ipvlan)) {
-        (false, None, _) => (macvlan, format!("{} is a wire, and this kernel makes macvlans", parent.name)),
-        (true, _, None) => (ipvlan, format!("{} is wireless: one hardware address for all", parent.name)),
-        (true, _, Some((_, why))) => veth(format!("{} is wireless, and there is no ipvlan ({why})", parent.name)),
-        (false, Some(_), None) => (ipvlan, "this kernel makes ipvlans and no macvlans".into()),
-        (false, Some((_, why)), Some(_)) => veth(format!("this kernel makes neither macvlan nor ipvlan ({why})")),
+    match (parent.one_address(), found.lacks(macvlan), found.lacks(ipvlan)) {
+        (None, None, _) => (macvlan, format!("{} is a wire, and this kernel makes macvlans", parent.name)),
+        (Some(one), _, None) => (ipvlan, format!("{one}: one hardware address for all")),
+        (Some(one), _, Some((_, why))) => veth(format!("{one}, and there is no ipvlan ({why})")),
+        (None, Some(_), None) => (ipvlan, "this kernel makes ipvlans and no macvlans".into()),
+        (None, Some((_, why)), Some(_)) => veth(format!("this kernel makes neither macvlan nor ipvlan ({why})")),
     }
 }
 
@@ -143,7 +172,8 @@ mod tests {
     use super::*;
 
     fn found(edit: impl Fn(&mut Parent), missing: &[&str]) -> Found {
-        let mut parent = Parent { name: "eth0".parse().unwrap(), up: true, master: None, mtu: 9001, wireless: false };
+        let name = "eth0".parse().unwrap();
+        let mut parent = Parent { name, up: true, master: None, mtu: 9001, wireless: false, filtered: None };
         edit(&mut parent);
         let missing = missing.iter().map(|kind| ((*kind).to_owned(), "Unknown device type".to_owned())).collect();
         Found { missing, parent: Some(parent) }
@@ -156,6 +186,9 @@ mod tests {
         assert_eq!(chosen(&found(|_| {}, &[])), "macvlan:bridge");
         assert_eq!(chosen(&found(|p| p.wireless = true, &[])), "ipvlan:l2");
         assert_eq!(chosen(&found(|p| p.wireless = true, &["ipvlan"])), "veth");
+        let filter = |p: &mut Parent| p.filtered = "192.0.2.1".parse().ok();
+        assert_eq!(chosen(&found(filter, &[])), "ipvlan:l2");
+        assert_eq!(chosen(&found(filter, &["ipvlan"])), "veth");
         assert_eq!(chosen(&found(|_| {}, &["macvlan"])), "ipvlan:l2");
         assert_eq!(chosen(&found(|_| {}, &["macvlan", "ipvlan"])), "veth");
         assert_eq!(chosen(&found(|p| p.master = "br0".parse().ok(), &[])), "veth");
@@ -170,6 +203,8 @@ mod tests {
         let text = refused("ipvlan", &found(|_| {}, &["ipvlan"]));
         assert!(text.contains("cannot make a ipvlan link (Unknown device type)") && text.contains("choose veth"));
         assert!(refused("macvlan", &found(|p| p.wireless = true, &[])).ends_with("choose ipvlan"));
+        let text = refused("macvlan", &found(|p| p.filtered = "192.0.2.1".parse().ok(), &[]));
+        assert!(text.contains("192.0.2.1 answers eth0") && text.contains("choose ipvlan"), "{text}");
         assert!(refused("macvlan", &found(|p| p.up = false, &[])).contains("ip link set dev eth0 up"));
         assert!(refused("vlan", &found(|p| p.master = "br0".parse().ok(), &[])).ends_with("give --parent br0"));
         assert!(refused("macvlan", &Found::default()).contains("--parent"));

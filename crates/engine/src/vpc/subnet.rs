@@ -4,7 +4,7 @@ use ipnetwork::IpNetwork;
 use netmode_model::IfName;
 use netmode_model::vpc::Backend;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The part of a [`Network`](crate::Network) that only a subnet has. Such a network's name is its id, `subnet-…`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Subnet {
     /// Routers' addresses that the host's link holds: those of a subnet that has no router of its own.
     pub held: Vec<IpAddr>,
     /// The host's own address on its link, where it is no router.
-    pub own: Option<Ipv4Addr>,
+    pub own: Option<IpAddr>,
     /// Machines that nobody here knows have addresses in it.
     #[serde(default)]
     pub on_lan: bool,
@@ -68,7 +68,7 @@ impl Subnet {
 
     /// What is not given out: what was excluded, and the host's own address.
     pub fn withheld(&self) -> Vec<IpNetwork> {
-        self.exclude.iter().copied().chain(self.own.map(|ip| IpAddr::V4(ip).into())).collect()
+        self.exclude.iter().copied().chain(self.own.map(IpNetwork::from)).collect()
     }
 
     /// How the host reaches the subnet's tasks, in words.

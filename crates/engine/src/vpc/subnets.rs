@@ -5,6 +5,7 @@ use super::subnet::Subnet;
 use super::wish::{self, Around, SubnetError};
 use crate::attach::{Engine, lock};
 use crate::endpoint::{Endpoint, EndpointLink};
+use crate::error::AttachError;
 use crate::network::Network;
 use crate::settings::HostFacts;
 use crate::store::StoreError;
@@ -150,6 +151,22 @@ impl Engine {
         let name = network.subnet.as_ref().map(|s| s.title.clone()).unwrap_or_default();
         self.abolish(&network, |users| VpcError::SubnetInUse { name, users })?;
         Ok(network)
+    }
+
+    /// Keeps addresses of a subnet for the host itself, as those of an instance's own interfaces: `these` if they are
+    /// free. What is kept already on the subnet is given back first.
+    ///
+    /// # Errors
+    /// There is no such subnet, or no address is free.
+    pub fn keep_addresses(&self, subnet: &str, count: usize, these: &[IpAddr]) -> Result<Vec<IpAddr>, AttachError> {
+        let mut leases = self.leases();
+        leases.let_go(subnet);
+        leases.keep(subnet, count, these)
+    }
+
+    /// Gives back what is kept on a subnet for the host itself.
+    pub fn let_addresses_go(&self, subnet: &str) {
+        self.leases().let_go(subnet);
     }
 
     /// A subnet as it is shown.

@@ -31,7 +31,7 @@ pub enum SubnetError {
     NameTaken(String),
     /// IPv6 alone.
     #[error(
-        "the subnet needs an IPv4 prefix: give --cidr; IPv4 cannot be switched off in a VPC (newer ECS can; this release does not)"
+        "the subnet needs an IPv4 prefix: give --cidr; IPv4 cannot be switched off in a VPC unless ipv6_only is set in the section [vpc] of netmode.toml"
     )]
     NoCidr,
     /// The wrong family.
@@ -99,6 +99,16 @@ pub enum SubnetError {
         /// The subnet.
         owner: String,
     },
+    /// The LAN's own prefix, and nothing that tasks could be on the LAN by.
+    #[error("{prefix} is that of {parent}, and tasks cannot be on that link: {reason}; choose another prefix")]
+    NotOnLan {
+        /// The prefix.
+        prefix: IpNetwork,
+        /// The link.
+        parent: IfName,
+        /// Why not.
+        reason: String,
+    },
     /// No parent of this name.
     #[error("there is no link {0} on this host; \"ip link\" lists the links")]
     NoLink(IfName),
@@ -120,7 +130,7 @@ impl SubnetError {
             Self::NameTaken(_) => Code::NameTaken,
             Self::Overlap { .. } | Self::VlanTaken { .. } => Code::AddressTaken,
             Self::Outside { .. } => Code::AddressOutside,
-            Self::StandIn(_) | Self::NoLink(_) => Code::BadParent,
+            Self::StandIn(_) | Self::NoLink(_) | Self::NotOnLan { .. } => Code::BadParent,
             _ => Code::Invalid,
         }
     }
@@ -159,19 +169,24 @@ pub fn subnet(request: &SubnetRequest, around: &Around<'_>, id: Id, created: Str
     }
     let v4 = v4(request.cidr)?;
     let v6 = v6(request.ipv6_cidr)?;
+    let prefixes: Vec<IpNetwork> = v4.map(IpNetwork::V4).into_iter().chain(v6.map(IpNetwork::V6)).collect();
+    let first = *prefixes.first().filter(|p| p.is_ipv4() || around.settings.ipv6_only).ok_or(SubnetError::NoCidr)?;
     if v6.is_some() && !around.settings.kernel_ipv6 {
         return Err(SubnetError::NoIpv6);
     }
     let parent = around.found.parent.as_ref().map(|p| p.name.clone());
-    let on_lan = around.parent.iter().any(|a| ipam::overlap(IpNetwork::V4(v4), ipam::canonical(*a)));
+    let on_lan = around.parent.iter().any(|a| ipam::overlap(first, ipam::canonical(*a)));
     let (backend, reason) = standin::choose(request.backend, on_lan, around.found)?;
+    if let (true, Backend::Auto, Backend::Veth, Some(parent)) = (on_lan, request.backend, backend, &parent) {
+        return Err(SubnetError::NotOnLan { prefix: first, parent: parent.clone(), reason });
+    }
     let lan = on_lan && backend != Backend::Veth;
-    for prefix in std::iter::once(IpNetwork::V4(v4)).chain(v6.map(IpNetwork::V6)) {
+    for prefix in prefixes {
         free(prefix, around, parent.as_ref().filter(|_| backend != Backend::Veth))?;
     }
-    let range = range(request, v4)?;
+    let range = range(request, first)?;
     if let (true, None, Some(parent)) = (lan, range, &parent) {
-        return Err(SubnetError::NeedsRange { prefix: v4.into(), parent: parent.clone() });
+        return Err(SubnetError::NeedsRange { prefix: first, parent: parent.clone() });
     }
     let mtu = match (&around.found.parent, backend) {
         (Some(parent), b) if b != Backend::Veth => parent.mtu,
@@ -191,7 +206,7 @@ pub fn subnet(request: &SubnetRequest, around: &Around<'_>, id: Id, created: Str
         held: Vec::new(),
         own: None,
         on_lan: lan || (!request.gateways.is_empty() && backend != Backend::Veth),
-        exclude: exclude(request, around, v4),
+        exclude: exclude(request, around, first),
         nat: false,
         egress_only: request.egress_only,
         vlans: vlans(request, backend, around)?,
@@ -207,13 +222,14 @@ pub fn subnet(request: &SubnetRequest, around: &Around<'_>, id: Id, created: Str
     Ok(network)
 }
 
-fn v4(given: Option<IpNetwork>) -> Result<Ipv4Network, SubnetError> {
-    match given.ok_or(SubnetError::NoCidr)? {
-        IpNetwork::V4(v4) => {
+fn v4(given: Option<IpNetwork>) -> Result<Option<Ipv4Network>, SubnetError> {
+    match given {
+        None => Ok(None),
+        Some(IpNetwork::V4(v4)) => {
             whole(v4.into())?;
-            LENGTHS.contains(&v4.prefix()).then_some(v4).ok_or(SubnetError::Length(v4.into()))
+            LENGTHS.contains(&v4.prefix()).then_some(Some(v4)).ok_or(SubnetError::Length(v4.into()))
         }
-        given => Err(SubnetError::Family { flag: "--cidr", given }),
+        Some(given) => Err(SubnetError::Family { flag: "--cidr", given }),
     }
 }
 
@@ -250,17 +266,17 @@ fn free(prefix: IpNetwork, around: &Around<'_>, parent: Option<&IfName>) -> Resu
     }
 }
 
-fn range(request: &SubnetRequest, v4: Ipv4Network) -> Result<Option<IpNetwork>, SubnetError> {
+fn range(request: &SubnetRequest, prefix: IpNetwork) -> Result<Option<IpNetwork>, SubnetError> {
     let Some(range) = request.ip_range else { return Ok(None) };
-    if ipam::within(range, v4.into()) {
+    if ipam::within(range, prefix) {
         return Ok(Some(ipam::canonical(range)));
     }
-    Err(SubnetError::Outside { flag: "--ip-range", value: range.to_string(), prefix: v4.to_string() })
+    Err(SubnetError::Outside { flag: "--ip-range", value: range.to_string(), prefix: prefix.to_string() })
 }
 
 /// What was named, and the host's own addresses.
-fn exclude(request: &SubnetRequest, around: &Around<'_>, v4: Ipv4Network) -> Vec<IpNetwork> {
-    let own = around.parent.iter().map(IpNetwork::ip).filter(|ip| IpNetwork::V4(v4).contains(*ip)).map(IpNetwork::from);
+fn exclude(request: &SubnetRequest, around: &Around<'_>, prefix: IpNetwork) -> Vec<IpNetwork> {
+    let own = around.parent.iter().map(IpNetwork::ip).filter(|ip| prefix.contains(*ip)).map(IpNetwork::from);
     request.exclude.iter().copied().map(ipam::canonical).chain(own).collect()
 }
 
@@ -296,7 +312,7 @@ fn routers(
         let prefix = network.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
         return Err(SubnetError::Outside { flag: "--gateway", value: stray.to_string(), prefix });
     }
-    let has_address = around.parent.iter().any(|a| IpNetwork::V4(network.v4).contains(a.ip()));
+    let has_address = around.parent.iter().any(|a| network.prefix().contains(a.ip()));
     if part.held.is_empty() && part.has_host_link() && !has_address {
         part.own = own_address(network, part);
     }
@@ -304,12 +320,9 @@ fn routers(
 }
 
 /// The first address that would be given out: the host's own, where nobody else has one for it.
-fn own_address(network: &Network, part: &Subnet) -> Option<Ipv4Addr> {
+fn own_address(network: &Network, part: &Subnet) -> Option<IpAddr> {
     let with = Network { subnet: Some(part.clone()), ..network.clone() };
-    match with.pools().first_mut()?.take_lowest(network.id) {
-        Ok(IpAddr::V4(ip)) => Some(ip),
-        _ => None,
-    }
+    with.pools().first_mut()?.take_lowest(network.id).ok()
 }
 
 fn vlans(request: &SubnetRequest, backend: Backend, around: &Around<'_>) -> Result<(u16, u16), SubnetError> {
@@ -367,7 +380,14 @@ mod tests {
             prefixes: vec![(LAN.parse().unwrap(), "eth0".into()), ("10.8.0.0/24".parse().unwrap(), "tun0".into())],
             egress_mtu: 1500,
         };
-        let parent = Parent { name: "eth0".parse().unwrap(), up: true, master: None, mtu: 9001, wireless: false };
+        let parent = Parent {
+            name: "eth0".parse().unwrap(),
+            up: true,
+            master: None,
+            mtu: 9001,
+            wireless: false,
+            filtered: None,
+        };
         let found = Found { missing: vec![], parent: Some(parent) };
         let other =
             SubnetRequest { name: "other".parse().ok(), cidr: "10.7.0.0/20".parse().ok(), ..Default::default() };
@@ -402,7 +422,7 @@ mod tests {
         .unwrap();
         let part = net.subnet.clone().unwrap();
         assert_eq!((part.backend.to_string().as_str(), part.nat, net.mtu), ("macvlan:bridge", false, 9001));
-        assert_eq!(net.gateway4().to_string(), "192.168.1.50/24");
+        assert_eq!(net.gateway4().unwrap().to_string(), "192.168.1.50/24");
         assert!(part.shares_parent() && net.host_addresses().is_empty());
         assert_eq!(net.pools()[0].usable(), 7, "the host's own is passed by");
     }

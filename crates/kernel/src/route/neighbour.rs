@@ -15,6 +15,12 @@ use std::net::IpAddr;
 /// `NDA_LLADDR`, linux/neighbour.h.
 const LLADDR: u16 = 2;
 
+/// `NDA_DST`, linux/neighbour.h.
+const DESTINATION: u16 = 1;
+
+/// `NUD_REACHABLE`: it has answered lately.
+const REACHABLE: u16 = 0x02;
+
 /// States in which somebody has answered: reachable, stale, delay, probe.
 const ANSWERED: u16 = 0x02 | 0x04 | 0x08 | 0x10;
 
@@ -40,6 +46,22 @@ impl RouteSocket {
             Err(e) if e.is(Errno::ENOENT) => Ok(None),
             other => other,
         }
+    }
+
+    /// IPv4 addresses on a link whose machines have answered lately.
+    pub(crate) fn reachable(&mut self, dev: &IfName) -> Result<Vec<IpAddr>, Refused> {
+        let index = self.index(dev)?;
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        let found = self.netlink.dump(Message::GetNeighbour(message), |frame| {
+            // `struct ndmsg`: the link is in bytes 4 to 7, the state in 8 and 9, attributes begin at 12.
+            let link = frame.body.get(4..8).and_then(|i| i.try_into().ok()).map_or(0, u32::from_ne_bytes);
+            let state = frame.body.get(8..10).and_then(|s| s.try_into().ok()).map_or(0, u16::from_ne_bytes);
+            let ip = frame.body.get(12..).and_then(|body| attr(body, DESTINATION)).and_then(|ip| ip.try_into().ok());
+            let here = link == index && state & REACHABLE != 0;
+            ip.filter(|_| here).map(|octets: [u8; 4]| IpAddr::from(octets))
+        })?;
+        Ok(found)
     }
 
     /// Forgets what is known of an address.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 /// Tasks to run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub struct RunTaskRequest {
     pub security_groups: Vec<String>,
     /// Tasks may have what leads round their security groups.
     pub sg_best_effort: bool,
+    /// `ENABLED` is refused, as ECS does it for instances of one's own.
+    pub assign_public_ip: bool,
     /// Values of secrets, by the variable's name or by `valueFrom`. They are never recorded.
     pub secrets: BTreeMap<String, String>,
 }
@@ -247,6 +250,9 @@ pub struct Profile {
     /// Whether tasks have branches of a trunk.
     #[serde(default)]
     pub trunking: bool,
+    /// The subnet that the instance itself is in, by name or id; the default one where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
 }
 
 /// Another instance type for this host.
@@ -271,6 +277,11 @@ pub struct InstanceView {
     pub running_tasks_with_eni: usize,
     /// How many may.
     pub task_eni_limit: Option<usize>,
+    /// The subnet that it would be in itself.
+    pub subnet_id: Option<String>,
+    /// Its own addresses there, which no task gets.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub private_ip_addresses: Vec<IpAddr>,
     /// Interfaces that the instance would have.
     pub attachments: usize,
     /// Addresses of its subnets that it and its tasks would have.
