@@ -94,7 +94,7 @@ pub struct Engine {
     /// How many ENIs there may be; none for no limit.
     eni_limit: RwLock<Option<usize>>,
     /// Security groups. Written only by who holds [`Engine::changing`] for writing.
-    pub(crate) groups: RwLock<Groups>,
+    pub(crate) groups: RwLock<Arc<Groups>>,
 }
 
 /// What a request has reserved: given back unless it is [kept](Reserved::keep).
@@ -126,7 +126,7 @@ impl Engine {
             leaving: Mutex::default(),
             cni: Attachments::default(),
             eni_limit: RwLock::default(),
-            groups: RwLock::new(groups),
+            groups: RwLock::new(Arc::new(groups)),
         }
     }
 

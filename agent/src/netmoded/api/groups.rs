@@ -84,7 +84,7 @@ pub async fn open_to(State(agent): App, Path(task): Path<String>) -> Answer<Json
 #[utoipa::path(get, path = "/v1/prefix-lists", responses((status = 200, body = [PrefixList])))]
 /// Prefix lists.
 pub async fn lists(State(agent): App) -> Json<Vec<PrefixList>> {
-    Json(agent.engine.groups().lists.into_values().collect())
+    Json(agent.engine.groups().lists.values().cloned().collect())
 }
 
 #[utoipa::path(post, path = "/v1/prefix-lists", request_body = PrefixList, responses((status = 200, body = PrefixList), (status = "default", body = ApiError)))]

@@ -4,6 +4,8 @@
 //! compares with the kernel is the same for both. [`wish`] makes one from a request, [`standin`] chooses what stands in
 //! for an ENI, [`plan`] says what a subnet and an interface on it are made of.
 
+mod changing;
+mod group_error;
 pub mod groups;
 mod guarding;
 pub mod plan;
@@ -13,7 +15,9 @@ mod subnets;
 pub mod wall;
 pub mod wish;
 
+pub use changing::Fresh;
+pub use group_error::GroupError;
 pub use groups::{Group, Groups};
-pub use guarding::{Fresh, GroupError, host_walls};
+pub use guarding::host_walls;
 pub use subnet::{Eni, Subnet};
 pub use subnets::{Surveyed, VpcError, vpc_id};
