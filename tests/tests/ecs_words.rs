@@ -101,7 +101,7 @@ fn what_ecs_refuses_when_a_task_is_run() {
     assert!(told(&lab, &own, &["--assign-public-ip"]).starts_with(text));
     let many = |n: usize| vec!["tasks"; n].join(",");
     assert!(told(&lab, &own, &["--subnet", &many(17)]).starts_with("subnets can have at most 16 items"));
-    let six = vec!["default"; 6].join(",");
+    let six = ["default"; 6].join(",");
     assert!(told(&lab, &own, &["--security-group", &six]).starts_with("securityGroups can have at most 5 items"));
 
     let strict = Lab::with().config("[vpc]\nstrict_ecs = true\n").start();
