@@ -1,7 +1,9 @@
 //! Attackers on networks of one's own, by the rows of the threat list (docs/security.md).
 
+use netmode_tests::awsvpc::serve;
 use netmode_tests::frames::{python, watched};
-use netmode_tests::{Lab, eventually, tcp};
+use netmode_tests::lab::address::FAR;
+use netmode_tests::{Failure, Lab, eventually, tcp};
 
 /// `icc=off` is a wall of its own (isolated ports, and a rule for what takes the way over the gateway): it stands where
 /// the source guard is switched off.
@@ -114,4 +116,47 @@ fn an_uplink_that_lives_on_router_advertisements_goes_on() {
     eventually("as before", 3.0, || lab.sh("cat /proc/sys/net/ipv6/conf/all/forwarding").trim() == "0");
     assert_eq!((accept("uplink0"), accept("late0")), ("1".into(), "1".into()));
     assert_eq!(accept("default"), "1");
+}
+
+/// A macvlan of the host's own is on the LAN under a hardware address that everybody there can send to.
+#[test]
+fn a_stranger_has_nothing_forwarded_by_the_link_of_a_subnet() {
+    for flags in [&["--cidr", "192.0.2.0/24", "--ip-range", "192.0.2.64/26"][..], &["--cidr", "10.0.2.0/24"]] {
+        let lab = Lab::start();
+        lab.netmode(&[&["subnet", "create", "tasks", "--backend", "macvlan"], flags].concat()).success();
+        lab.netmode(&["sg", "create", "open"]).success();
+        lab.netmode(&["sg", "authorize", "open", "--cidr", "0.0.0.0/0"]).success();
+        serve(&lab, "one");
+        lab.at("far").serve("far", &["tcp/80"]);
+        let shim = lab.json(&["subnet", "show", "tasks"])[0]["hostLink"].as_str().expect("a link").to_owned();
+        let far = || tcp(format!("{FAR}:80"));
+        let stranger = |link: &str| {
+            let mac = lab.sh(&format!("cat /sys/class/net/{link}/address"));
+            let way = format!(
+                "dev=$(ip -br link | sed -n '/^lo /d; s/[@ ].*//p' | head -1); \
+                 ip neigh replace 192.0.2.77 lladdr {} dev $dev; ip route replace {FAR}/32 via 192.0.2.77 dev $dev",
+                mac.trim()
+            );
+            lab.at("client").run(&["sh", "-c", &way]).success();
+            lab.at("client").who(far()).map(|seen| seen.tag)
+        };
+        for agent in ["the first agent", "the next one"] {
+            assert_eq!(lab.inside("one").who(far()).map(|s| s.tag).as_deref(), Ok("far"), "{agent}: a task goes out");
+            for link in [&shim, "uplink0"] {
+                assert_eq!(stranger(link), Err(Failure::Timeout), "{agent}: by {link}");
+            }
+            lab.restart_agent("KILL");
+            // What it finds while it looks at the links comes a moment later.
+            let quiet = || lab.sh("nft list set inet netmode closed4");
+            let mut seen = quiet();
+            eventually("nothing changes any more", 3.0, || {
+                std::thread::sleep(std::time::Duration::from_millis(300));
+                let now = quiet();
+                let same = now == seen;
+                seen = now;
+                same
+            });
+            assert!(!seen.contains(&shim), "{seen}");
+        }
+    }
 }

@@ -154,6 +154,10 @@ impl Forwarding {
     }
 
     fn close(&self, wire: &LinkState) -> Result<bool, OpError> {
+        // A subnet's own macvlan has rules of its own.
+        if is_ours(wire) {
+            return Ok(false);
+        }
         self.keep_listening(&wire.name)?;
         let mut some = false;
         for family in [Family::V4, Family::V6].into_iter().filter(|family| self.closes(*family)) {

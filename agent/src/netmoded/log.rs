@@ -2,13 +2,19 @@
 
 use netmode_model::{ApiError, Code};
 use std::sync::{Mutex, PoisonError};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, registry, reload};
 
 /// Words that are a level (tracing's, and `off`).
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// What is logged where nothing else is said.
 const DEFAULT: &str = "info";
+
+/// Longest filter.
+const LONGEST: usize = 1000;
 
 /// Form of the log.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -20,7 +26,7 @@ pub enum LogFormat {
 }
 
 /// Puts another filter in the place of the one in force.
-type Replace = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+type Replace = Box<dyn Fn(Targets) -> Result<(), String> + Send + Sync>;
 
 /// The filter in force.
 pub struct LogFilter {
@@ -33,22 +39,13 @@ impl LogFilter {
     pub fn start(format: LogFormat) -> Self {
         let wanted = std::env::var("NETMODE_LOG").ok().filter(|text| parse(text).is_ok());
         let text = wanted.unwrap_or_else(|| DEFAULT.into());
-        let filter = parse(&text).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let replace: Replace = match format {
-            LogFormat::Text => {
-                let builder = builder.with_ansi(false).with_filter_reloading();
-                let handle = builder.reload_handle();
-                builder.init();
-                Box::new(move |filter| handle.reload(filter).map_err(|e| e.to_string()))
-            }
-            LogFormat::Json => {
-                let builder = builder.json().with_filter_reloading();
-                let handle = builder.reload_handle();
-                builder.init();
-                Box::new(move |filter| handle.reload(filter).map_err(|e| e.to_string()))
-            }
-        };
+        let (filter, handle) = reload::Layer::new(parse(&text).unwrap_or_default());
+        let lines = fmt::layer().with_writer(std::io::stderr);
+        match format {
+            LogFormat::Text => registry().with(filter).with(lines.with_ansi(false)).init(),
+            LogFormat::Json => registry().with(filter).with(lines.json()).init(),
+        }
+        let replace: Replace = Box::new(move |filter| handle.reload(filter).map_err(|e| e.to_string()));
         Self { text: Mutex::new(text), replace }
     }
 
@@ -73,10 +70,14 @@ impl LogFilter {
 /// A level, or levels by target: `info,netmoded::life=debug`.
 ///
 /// The library takes a word that it does not know for the name of a target: a misspelt level would be silence.
-fn parse(text: &str) -> Result<EnvFilter, String> {
+fn parse(text: &str) -> Result<Targets, String> {
     let level = |word: &str| LEVELS.contains(&word);
+    let target = |word: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':');
+        !word.is_empty() && word.bytes().all(plain)
+    };
     let known = |part: &str| match part.rsplit_once('=') {
-        Some((target, word)) => !target.is_empty() && level(word),
+        Some((of, word)) => target(of) && level(word),
         None => level(part),
     };
     let shown: String = text.chars().take(80).collect();
@@ -85,10 +86,10 @@ fn parse(text: &str) -> Result<EnvFilter, String> {
          info,netmoded::life=debug",
         LEVELS.join(", ")
     );
-    if text.len() > 1000 || !text.split(',').all(known) {
+    if text.len() > LONGEST || !text.split(',').all(known) {
         return Err(bad);
     }
-    EnvFilter::builder().parse(text).map_err(|_| bad)
+    text.parse().map_err(|_| bad)
 }
 
 #[cfg(test)]

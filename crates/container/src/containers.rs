@@ -281,6 +281,10 @@ impl Containers {
         let known = layout.runtime().join(id.to_string());
         if known.exists() {
             errors.extend(self.delete(id).err());
+        } else if layout.bundle(id).exists() {
+            // The runtime was making it when it was ended.
+            runtime::kill_monitor(&layout.bundle(id));
+            remove_cgroups(id);
         }
         let survivor = record.and_then(|r| end_processes(id, &r));
         runtime::kill_monitor(&layout.bundle(id));
@@ -313,7 +317,7 @@ impl Containers {
     /// Takes away the control groups that those of containers were in, if nobody has one in them.
     pub fn put_cgroups_away(&self) {
         for group in cgroups() {
-            pods(&group).chain([group]).for_each(|dir| _ = fs::remove_dir(dir));
+            inside(&group).chain([group]).for_each(|dir| _ = fs::remove_dir(dir));
         }
     }
 
@@ -368,15 +372,16 @@ pub(crate) fn cgroups() -> impl Iterator<Item = PathBuf> {
     std::iter::once(root).chain(hierarchies).map(|hierarchy| hierarchy.join("netmode"))
 }
 
-/// Control groups in one that those of containers are in: those of pods, and of containers without one.
-fn pods(group: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+/// Control groups in another.
+pub(crate) fn inside(group: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(group).into_iter().flatten().flatten().map(|e| e.path())
 }
 
 /// Control groups of a container that the runtime left behind.
 fn remove_cgroups(id: Id) {
     for group in cgroups() {
-        pods(&group).chain([group]).for_each(|dir| _ = fs::remove_dir(dir.join(id.to_string())));
+        // Of a pod, or of its own.
+        inside(&group).chain([group]).for_each(|dir| _ = fs::remove_dir(dir.join(id.to_string())));
     }
 }
 

@@ -5,7 +5,7 @@
 //! bury the dead: `catatonit -P`, as podman has it. Without one there is no such process.
 
 use crate::bundle::{Machine, slice};
-use crate::containers::{Containers, cgroups};
+use crate::containers::{Containers, cgroups, inside};
 use crate::error::ContainerError;
 use crate::layout::private_dir;
 use crate::spec::{BadSpec, CPU_PERIOD, cpu_quota};
@@ -99,8 +99,9 @@ impl Containers {
     /// See [`Containers::remove`].
     pub fn remove_pod(&self, id: Id) -> Result<(), ContainerError> {
         let removed = self.remove(id);
-        for group in cgroups() {
-            let _ = fs::remove_dir(group.join(id.to_string()));
+        for group in cgroups().map(|group| group.join(id.to_string())) {
+            // Those of containers that were being made when the agent ended as well.
+            inside(&group).chain([group]).for_each(|dir| _ = fs::remove_dir(dir));
         }
         if Machine::here().systemd {
             // No such unit is no failure: without limits there is none.
@@ -111,8 +112,14 @@ impl Containers {
     }
 
     fn keep_namespaces(&self, id: Id, bundle: &Path) -> Result<(), ContainerError> {
-        if !matches!(self.state(id), Err(ContainerError::NotFound(_))) {
-            return Ok(());
+        match self.state(id) {
+            Ok(State::Running(_)) => return Ok(()),
+            Err(ContainerError::NotFound(_)) => {}
+            // The agent ended while it made it, or it was killed, and its containers with it.
+            _ => {
+                self.remove(id)?;
+                private_dir(bundle)?;
+            }
         }
         let (rootfs, memory) = (bundle.join("keeper"), bundle.join("shm"));
         private_dir(&rootfs)?;

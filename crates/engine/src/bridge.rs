@@ -192,10 +192,13 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, at: &Place, settings: &Setting
     ops.push(Op::LinkUp { at: at.clone(), dev: dev() });
     ops.extend(rates(link, at).into_iter().filter(|op| matches!(op, Op::RateSet { .. })));
     ops.extend(link.gateways.iter().map(|via| Op::RouteAdd(link.way_out(at.clone(), *via))));
-    ops.extend(
-        endpoint_elements(ep, link, settings).into_iter().map(|(table, element)| Op::ElementAdd { table, element }),
-    );
+    ops.extend(enter(ep, link, settings));
     ops
+}
+
+/// Steps that take an endpoint into the tables.
+pub(crate) fn enter(ep: &Endpoint, link: &EndpointLink, settings: &Settings) -> impl Iterator<Item = Op> {
+    endpoint_elements(ep, link, settings).into_iter().map(|(table, element)| Op::ElementAdd { table, element })
 }
 
 /// Who owns an endpoint's link (ifalias). That of an ENI ends with the ENI's id.
@@ -224,6 +227,9 @@ pub fn endpoint_elements(ep: &Endpoint, link: &EndpointLink, settings: &Settings
     let guarded = settings.source_guard && link.has_host_end();
     let guard = guarded.then(|| source_guard::elements(&link.host_dev, link.mac, &link.addrs));
     let guard = guard.unwrap_or_default();
+    let eni = link.eni.is_some().then(|| addresses(link)).unwrap_or_default().into_iter();
+    let task = |ip| member(ruleset::tasks(Family::of(ip)), vec![Span::One(Datum::ip(ip))]);
+    let published = published.chain(eni.map(|ip| (TableName::inet(&settings.table), task(ip))));
     published.chain(guard.into_iter().map(|e| (TableName::bridge(&settings.table), e))).collect()
 }
 

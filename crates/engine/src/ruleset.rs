@@ -27,6 +27,14 @@ pub const ENIS: &str = "enis";
 /// IPv6 prefixes that no connection begins to from outside of the VPC.
 pub const EGRESS_ONLY: &str = "egress_only6";
 
+/// Name of the set of the addresses of a family that tasks have on the VPC's subnets.
+pub fn tasks(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "tasks4",
+        Family::V6 => "tasks6",
+    }
+}
+
 /// Name of the set of the VPC's prefixes of a family.
 pub fn vpc(family: Family) -> &'static str {
     match family {
@@ -203,6 +211,7 @@ fn sets() -> Vec<Set> {
     ];
     for family in [Family::V4, Family::V6] {
         sets.push(set(closed(family), vec![Type::IfName], vec![], false));
+        sets.push(set(tasks(family), vec![address(family)], vec![], false));
         for name in [subnets(family), vpc(family), vpc_nat(family)] {
             sets.push(set(name, vec![address(family)], vec![], true));
         }
@@ -273,6 +282,26 @@ fn same_bridge(negate: bool) -> Match {
     Match::In { fields: vec![Field::Iifname, Field::Oifname], set: SAME_BRIDGE.into(), negate }
 }
 
+/// By the links of subnets the host forwards for tasks alone. A machine of a LAN could send to the host's own macvlan
+/// there, and have it forwarded past what is said of the link below.
+fn for_tasks(family: Family) -> [Rule; 5] {
+    let pass = |link, address| {
+        let of_task = is_in(&[address], tasks(family));
+        rule([Match::Family(family), is_in(&[link], ENIS), of_task], Action::Accept)
+    };
+    let drop = |from, to| {
+        let pair = [is_in(&[Field::Iifname], from), is_in(&[Field::Oifname], to)];
+        rule(std::iter::once(Match::Family(family)).chain(pair), Action::Drop)
+    };
+    [
+        pass(Field::Iifname, Field::Saddr(family)),
+        pass(Field::Oifname, Field::Daddr(family)),
+        drop(ENIS, closed(family)),
+        drop(closed(family), ENIS),
+        drop(ENIS, ENIS),
+    ]
+}
+
 /// What is forwarded: an internal network's packets only to itself; to a container what [`to_container`] lets in; and
 /// between others' links nothing where the host forwards only for us.
 fn forward() -> Vec<Rule> {
@@ -281,7 +310,7 @@ fn forward() -> Vec<Rule> {
         let closed = |field| Match::In { fields: vec![field], set: closed(family).into(), negate: false };
         rule([Match::Family(family), closed(Field::Iifname), closed(Field::Oifname)], Action::Drop)
     };
-    vec![
+    let mut rules = vec![
         rule([internal, same_bridge(true)], Action::Drop),
         rule([oif_ours(false)], jump("to_container")),
         rule([iif_ours(false)], Action::Accept),
@@ -296,9 +325,10 @@ fn forward() -> Vec<Rule> {
             Action::Drop,
         ),
         rule([is_in(&[Field::Iifname], APART), is_in(&[Field::Oifname], APART), same_bridge(true)], Action::Drop),
-        strangers(Family::V4),
-        strangers(Family::V6),
-    ]
+    ];
+    rules.extend([Family::V4, Family::V6].into_iter().flat_map(for_tasks));
+    rules.extend([strangers(Family::V4), strangers(Family::V6)]);
+    rules
 }
 
 /// From a prefix to the bridge that has it. Which link the packet came by is not known here: a bridge that

@@ -25,6 +25,7 @@ const RESTART_PERIOD: u32 = 300;
 /// Drives a task until it has ended.
 pub fn drive(agent: Arc<Agent>, task: Arc<EcsTask>) {
     tokio::spawn(async move {
+        run::provisioned(&agent, &task);
         ports::turn(&agent, &task).await;
         let (shared, record) = (agent.clone(), task.now());
         let prepared = blocking(move || prepare(&shared, &record)).await.and_then(|prepared| prepared);
@@ -77,7 +78,10 @@ async fn member(agent: Arc<Agent>, task: Arc<EcsTask>, member: Member) {
     let started = match task.now().member(&name).map(|m| m.stage) {
         Some(Stage::Waiting) => begin(&agent, &task, member).await,
         // An agent before this one has started it.
-        Some(Stage::Started) => agent.tasks.find(member.name.as_str()),
+        Some(Stage::Started) => {
+            all_started(&agent, &task);
+            agent.tasks.find(member.name.as_str())
+        }
         _ => return,
     };
     match started {
@@ -119,16 +123,22 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
         return Err(ApiError::new(netmode_model::Code::WrongState, text));
     }
     life::start(agent, &container).await.map_err(|e| words::failed(Doing::Start, &e))?;
-    let record = change(agent, task, &member.container, |m| m.stage = Stage::Started);
-    if record.members.iter().all(|m| m.stage != Stage::Waiting) && record.status == TaskStatus::Pending {
-        task.update(agent, |r| {
-            if r.status == TaskStatus::Pending {
-                r.status = TaskStatus::Running;
-                r.started_at = Some(clock::now());
-            }
-        });
-    }
+    change(agent, task, &member.container, |m| m.stage = Stage::Started);
+    all_started(agent, task);
     Ok(container)
+}
+
+/// A task runs when none of its containers waits any more.
+fn all_started(agent: &Agent, task: &EcsTask) {
+    if task.now().members.iter().any(|m| m.stage == Stage::Waiting) {
+        return;
+    }
+    task.update(agent, |r| {
+        if r.status == TaskStatus::Pending {
+            r.status = TaskStatus::Running;
+            r.started_at = Some(clock::now());
+        }
+    });
 }
 
 fn request(record: &EcsRecord, member: &Member) -> (RunRequest, Intent) {

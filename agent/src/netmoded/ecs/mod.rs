@@ -51,6 +51,7 @@ pub fn go_on(agent: &Arc<Agent>) {
     tokio::spawn(sweep(agent.clone()));
     for task in agent.ecs.all() {
         if task.now().status != TaskStatus::Stopped {
+            stop::go_on(agent, &task);
             drive::drive(agent.clone(), task);
         }
     }

@@ -247,17 +247,7 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
     agent.ecs.add(task.clone());
     if let Some(attach) = attach {
         match agent.attach(&attach) {
-            Ok(endpoint) => {
-                let eni = agent
-                    .engine
-                    .enis()
-                    .into_iter()
-                    .find(|e| e.attachment.attachment_id == netmode_model::vpc::uuid(endpoint.id));
-                task.update(agent, |r| {
-                    r.status = TaskStatus::Pending;
-                    r.eni = eni;
-                });
-            }
+            Ok(_) => provisioned(agent, &task),
             Err(error) => {
                 agent.ecs.forget(id);
                 composed.members.iter().for_each(|m| agent.ecs.forget_secrets(&m.name));
@@ -267,6 +257,19 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
         }
     }
     Ok(task)
+}
+
+/// A task that has its ENI waits for its containers. An agent may have ended between the two.
+pub fn provisioned(agent: &Agent, task: &EcsTask) {
+    let record = task.now();
+    let attachment = record.endpoint.map(netmode_model::vpc::uuid);
+    let eni = agent.engine.enis().into_iter().find(|e| Some(&e.attachment.attachment_id) == attachment.as_ref());
+    if record.status == TaskStatus::Provisioning && eni.is_some() {
+        task.update(agent, |r| {
+            r.status = TaskStatus::Pending;
+            r.eni = eni;
+        });
+    }
 }
 
 fn attachment(agent: &Agent, wanted: &Wanted, composed: &Composed, id: Id) -> Result<Attach, ApiError> {

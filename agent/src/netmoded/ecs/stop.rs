@@ -34,6 +34,18 @@ pub async fn because(agent: &Arc<Agent>, task: &Arc<EcsTask>, code: Option<StopC
         r.stop_code = code;
         r.stopped_reason = Some(reason);
     });
+    end_members(agent, task, record);
+}
+
+/// Goes on with ending a task where an agent before this one had begun.
+pub fn go_on(agent: &Arc<Agent>, task: &Arc<EcsTask>) {
+    let record = task.now();
+    if record.ending() {
+        end_members(agent, task, record);
+    }
+}
+
+fn end_members(agent: &Arc<Agent>, task: &Arc<EcsTask>, record: EcsRecord) {
     let (agent, task) = (agent.clone(), task.clone());
     tokio::spawn(async move { members(&agent, &task, &record).await });
 }

@@ -91,7 +91,8 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, eni: &Eni, at: &Place, setting
         return bridge::attach(ep, link, at, settings);
     };
     let dev = || link.interface.clone();
-    let mut ops = vec![Op::UpperAdd {
+    let mut ops: Vec<Op> = bridge::enter(ep, link, settings).collect();
+    ops.push(Op::UpperAdd {
         at: at.clone(),
         dev: dev(),
         kind,
@@ -101,7 +102,7 @@ pub fn attach(ep: &Endpoint, link: &EndpointLink, eni: &Eni, at: &Place, setting
         // An ipvlan has its parent's.
         mac: Some(link.mac).filter(|_| !matches!(kind, Upper::Ipvlan(_))),
         alias: Some(bridge::endpoint_alias(ep, settings)),
-    }];
+    });
     ops.extend(link.addrs.iter().map(|addr| Op::AddrAdd { at: at.clone(), dev: dev(), addr: *addr }));
     ops.push(Op::LinkUp { at: at.clone(), dev: dev() });
     ops.extend(bridge::rates(link, at).into_iter().filter(|op| matches!(op, Op::RateSet { .. })));
