@@ -118,7 +118,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     let netns = netmode_kernel::own_inode().context("cannot read the agent's own network namespace")?;
     let path = args.socket.clone().unwrap_or_else(|| args.run_dir.join("netmode.sock"));
-    let lock = socket::lock(&args.run_dir, netns, &path)?;
+    let lock = socket::lock(&args.run_dir, netns)?;
     let (listener, own_socket) =
         match activation.take_listener().context("cannot use the socket that was handed over")? {
             Some(listener) => (listener, None),

@@ -47,7 +47,7 @@ const LAST_BREATH: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// A second agent, or a directory that cannot be written.
-pub fn lock(run_dir: &Path, netns: u64, socket: &Path) -> Result<Lock, SocketError> {
+pub fn lock(run_dir: &Path, netns: u64) -> Result<Lock, SocketError> {
     std::fs::create_dir_all(run_dir).map_err(failed("make", run_dir))?;
     let path = run_dir.join(format!("lock-{netns}"));
     let open = || OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
@@ -56,8 +56,9 @@ pub fn lock(run_dir: &Path, netns: u64, socket: &Path) -> Result<Lock, SocketErr
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(Lock(lock)),
-            // The one before has been killed and the kernel is still taking it apart.
-            Err((same, nix::errno::Errno::EWOULDBLOCK)) if begun.elapsed() < LAST_BREATH && !answers(socket) => {
+            // The one before has been killed, and the kernel is still taking it apart, or a child of its, forked and not
+            // yet another program, has its descriptors: the lock, and the socket, which seems to answer.
+            Err((same, nix::errno::Errno::EWOULDBLOCK)) if begun.elapsed() < LAST_BREATH => {
                 file = same;
                 std::thread::sleep(Duration::from_millis(10));
             }
