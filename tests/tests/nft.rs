@@ -1,7 +1,7 @@
 //! The product's table as nft(8) shows it: static rules, elements per endpoint, and the plan that tells what will be done.
 
 use netmode_tests::lab::address::*;
-use netmode_tests::{Lab, tcp};
+use netmode_tests::{Failure, Lab, eventually, tcp};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -163,4 +163,38 @@ fn the_plan_is_what_happens() {
         only(&typed, &made),
         only(&made, &typed)
     );
+}
+
+/// The same of an ENI: typed in by hand it has its address, its way out and its walls.
+#[test]
+fn the_plan_of_an_eni_is_what_happens() {
+    for backend in ["macvlan", "veth"] {
+        let lab = Lab::with().config("[firewall]\nowner = false").start();
+        lab.netmode(&["subnet", "create", "tasks", "--cidr", "10.0.2.0/24", "--backend", backend]).success();
+        lab.netmode(&["sg", "create", "web"]).success();
+        let rule = ["--protocol", "tcp", "--port", "80", "--cidr", "192.0.2.9/32"];
+        lab.netmode(&[&["sg", "authorize", "web"], &rule[..]].concat()).success();
+        let flags = ["--mode", "awsvpc", "--subnet", "tasks", "--security-group", "web", "--rootfs", "/", "true"];
+        let before = netmode_tests::machine::Machine::settled(&lab);
+        let plan = lab.netmode(&[&["run", "--plan"], &flags[..]].concat()).success().stdout;
+        before.assert_unchanged(&lab, "a plan");
+        lab.end_agent("KILL");
+        let typed = plan.lines().filter(|l| !l.contains("arping") && !l.contains("ndsend"));
+        lab.write("/run/lab/plan", &typed.map(|l| l.to_owned() + "\n").collect::<String>());
+        let out = lab.run(&["sh", "-e", "/run/lab/plan"]);
+        assert_eq!(out.status, 0, "{out:#?}\n{plan}");
+        let netns = lab.sh("ls /run/netns | grep ^nm-").trim().to_owned();
+        assert!(lab.sh(&format!("ip -n {netns} -4 -o addr show eth0")).contains("10.0.2.4"), "{plan}");
+        for port in ["80", "81"] {
+            let serve = ["ip", "netns", "exec", &netns, "probe", "serve", "--tag", "typed", &format!("tcp/{port}")];
+            lab.spawn(&serve, &format!("/run/lab/typed{port}"));
+            eventually("it serves", 3.0, || lab.read(&format!("/run/lab/typed{port}")).contains("ready"));
+        }
+        let ask = |port: u16| lab.at("client").who(tcp(format!("10.0.2.4:{port}"))).map(|s| s.tag);
+        assert_eq!(ask(80).as_deref(), Ok("typed"), "{backend}: {plan}");
+        assert_eq!(ask(81), Err(Failure::Timeout), "{backend}: no rule lets it in");
+        lab.at("far").serve("far", &["tcp/80"]);
+        let far = ["ip", "netns", "exec", &netns, "nc", "-z", "-w", "2", FAR, "80"];
+        assert_eq!(lab.run(&far).status, 0, "{backend}: the way out");
+    }
 }

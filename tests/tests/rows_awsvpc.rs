@@ -91,12 +91,18 @@ fn an_eni_in_a_namespace_of_others_outlives_the_agent() {
     assert!(lab.sh("ip -n again -br link").contains("eth0"), "what a stranger made stays");
     eventually("it is released", 2.0, || lab.json(&["eni", "ls"]).as_array().is_some_and(Vec::is_empty));
     assert_eq!(lab.sh("ip netns exec theirs nft list ruleset"), "", "its walls went with it");
-    // A second ENI would need a second way out. It is refused, and the walls of the first stand.
+    // A second ENI has walls of its own, and leaves the way out to the first.
     attach("theirs");
-    let walls = lab.sh("ip netns exec theirs nft list ruleset");
+    let walls = || lab.sh("ip netns exec theirs nft list tables").lines().count();
     let second = ["--interface", "eth1", "--mode", "awsvpc", "--subnet", "tasks", "--security-group", "open"];
-    lab.netmode(&[&["attach", "--netns", "/run/netns/theirs"], &second[..]].concat()).refused(1, &["default"]);
-    assert_eq!(lab.sh("ip netns exec theirs nft list ruleset"), walls);
+    lab.netmode(&[&["attach", "--netns", "/run/netns/theirs"], &second[..]].concat()).success();
+    assert_eq!((walls(), lab.sh("ip -n theirs route show default | wc -l").trim()), (2, "1"));
+    let shown = lab.sh("ip -n theirs -4 -o addr show eth1");
+    let address = shown.split_whitespace().nth(3).and_then(|a| a.split('/').next()).expect("an address").to_owned();
+    assert_eq!(lab.at("client").who(tcp(format!("{address}:80"))).map(|seen| seen.tag).as_deref(), Ok("theirs"));
+    lab.netmode(&["detach", "--owner", "theirs", "--interface", "eth1"]).success();
+    eventually("its walls went with it", 2.0, || walls() == 1);
+    assert_eq!(lab.sh("ip -n theirs route show default | wc -l").trim(), "1");
 }
 
 fn enis_are_protected(backend: &str) {

@@ -131,6 +131,9 @@ fn make(agent: &Agent, key: Key, request: AttachRequest, handed: Option<OwnedFd>
     let netns = open(&request.netns, handed)?;
     let inode = netns.inode().ok();
     owned_by(&netns, key.uid)?;
+    // A namespace has one way out: the first that it got from us.
+    let leads_out = |e: &Endpoint| e.inode == inode && e.link.as_ref().is_some_and(|l| !l.gateways.is_empty());
+    let default_route = inode.is_none() || agent.engine.find(leads_out).is_none();
     let (id, name) = fresh_name()?;
     agent.kernel.register(&name, netns);
     let attached = agent.attach(&Attach {
@@ -143,7 +146,7 @@ fn make(agent: &Agent, key: Key, request: AttachRequest, handed: Option<OwnedFd>
         network: place.network,
         or_else: place.or_else,
         groups: place.groups,
-        default_route: true,
+        default_route,
         net: request.net,
         now: clock::now(),
         begun: Instant::now(),

@@ -152,7 +152,7 @@ pub async fn create(agent: &Arc<Agent>, name: Name, request: ServiceRequest) -> 
 fn bounded(desired: u32) -> Result<u32, ApiError> {
     match desired {
         0..=MOST => Ok(desired),
-        _ => Err(ApiError::new(Code::Invalid, "desiredCount is from 0 to 1000")),
+        _ => Err(ApiError::new(Code::Invalid, "desiredCount is from 0 to 1000; make another service for more")),
     }
 }
 

@@ -229,7 +229,7 @@ fn default_subnet(agent: &Agent, make: bool) -> Result<Network, ApiError> {
             other => return other,
         }
     }
-    Err(last.unwrap_or_else(|| ApiError::new(Code::PoolExhausted, "no prefix is free for the default subnet")))
+    Err(last.unwrap_or_else(|| ApiError::new(Code::PoolExhausted, "no /16 of 172.16.0.0/12 or 10.0.0.0/8 is free for the default subnet; make one with \"netmode subnet create NAME --cidr PREFIX\" and name it with --subnet")))
 }
 
 /// Whether what is not there is refused as ECS would, and its rules of hosts hold.
