@@ -11,21 +11,16 @@ use crate::outside::{Apply, Hold, HoldFailure, Kept};
 use crate::ports::Within;
 use crate::settings::Settings;
 use crate::store::{self, Kind, Store, StoreError};
+use crate::vpc::Asked;
 use crate::vpc::Groups;
-use ipnetwork::IpNetwork;
 use netmode_model::api::NetOptions;
 use netmode_model::op::OpError;
-use netmode_model::{
-    HostAddr, Id, IfName, Inverse, Mac, Plan, PortRange, PortSpec, Protocol, Published, RequestedMode,
-};
+use netmode_model::{HostAddr, Id, IfName, Inverse, Plan, PortRange, PortSpec, Protocol, Published, RequestedMode};
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
-
-/// How many addresses that strangers have are passed by for one request.
-const STRANGERS: usize = 8;
 
 /// A request to attach. Everything random or clocked comes in with it.
 #[derive(Debug, Clone)]
@@ -95,6 +90,8 @@ pub struct Engine {
     eni_limit: RwLock<Option<usize>>,
     /// Security groups. Written only by who holds [`Engine::changing`] for writing.
     pub(crate) groups: RwLock<Arc<Groups>>,
+    /// Addresses of LANs that nobody had a moment ago.
+    pub(crate) asked: Asked,
 }
 
 /// What a request has reserved: given back unless it is [kept](Reserved::keep).
@@ -127,6 +124,7 @@ impl Engine {
             cni: Attachments::default(),
             eni_limit: RwLock::default(),
             groups: RwLock::new(Arc::new(groups)),
+            asked: Asked::default(),
         }
     }
 
@@ -356,34 +354,8 @@ impl Engine {
         (self.leases().enis(), limit)
     }
 
-    /// Takes addresses that no machine on the LAN has: those that somebody answers for are passed by for a while.
-    fn take_unused_link(&self, endpoint: &Endpoint, request: &Attach) -> Result<EndpointLink, AttachError> {
-        for _ in 0..STRANGERS {
-            let link = self.take_link(endpoint, request)?;
-            let Some((ip, mac)) = self.stranger(&link) else { return Ok(link) };
-            let mut leases = self.leases();
-            leases.release_link(&Endpoint { link: Some(link.clone()), ..endpoint.clone() }, None);
-            leases.shun(&link.network, ip, request.begun);
-            let asked = [request.net.ip.map(IpAddr::V4), request.net.ip6.map(IpAddr::V6)].contains(&Some(ip));
-            if asked {
-                return Err(AttachError::OnLan { ip, mac });
-            }
-        }
-        Err(AttachError::LanFull { tried: STRANGERS })
-    }
-
-    /// Who on the LAN has an address of a link. Where nobody else can be there is nobody to be asked.
-    fn stranger(&self, link: &EndpointLink) -> Option<(IpAddr, Mac)> {
-        let network = self.lookup(&link.network)?;
-        let dev = network.probed_by()?;
-        link.addrs.iter().map(IpNetwork::ip).find_map(|ip| {
-            // Where it could not be asked nobody is known to be there.
-            Some((ip, self.outside.neighbour(&dev, ip).ok()??))
-        })
-    }
-
     /// Takes addresses on the network of a request, or on one of those that would do as well.
-    fn take_link(&self, endpoint: &Endpoint, request: &Attach) -> Result<EndpointLink, AttachError> {
+    pub(crate) fn take_link(&self, endpoint: &Endpoint, request: &Attach) -> Result<EndpointLink, AttachError> {
         let limit = *self.eni_limit.read().unwrap_or_else(PoisonError::into_inner);
         let mut leases = self.leases();
         // Under the same lock as what follows: two that want the last slot do not both get it.

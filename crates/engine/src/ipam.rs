@@ -205,6 +205,25 @@ impl Pool {
         Ok(at(self.prefix, offset))
     }
 
+    /// The lowest free addresses, so many, which stay free.
+    pub fn coming(&self, count: usize) -> Vec<IpAddr> {
+        let gateway = offset(self.prefix, self.gateway);
+        let mut found = Vec::new();
+        let mut next = self.floor;
+        while found.len() < count && next <= self.range.1 {
+            match self.excluded_until(next) {
+                Some(last) => next = last + 1,
+                None => {
+                    if !self.taken.contains_key(&next) && Some(next) != gateway {
+                        found.push(at(self.prefix, next));
+                    }
+                    next += 1;
+                }
+            }
+        }
+        found
+    }
+
     /// Gives out a certain address.
     ///
     /// # Errors

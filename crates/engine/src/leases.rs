@@ -144,6 +144,12 @@ impl Leases {
         }
     }
 
+    /// The addresses of a network that are given next, of each family.
+    pub(crate) fn coming(&self, network: &str, count: usize) -> Vec<IpAddr> {
+        let pools = self.networks.get(network).into_iter().flat_map(|lan| &lan.pools);
+        pools.flat_map(|pool| pool.coming(count)).collect()
+    }
+
     /// How many ENIs there are, those that the kernel has not taken away yet included.
     pub(crate) fn enis(&self) -> usize {
         self.networks.values().filter(|lan| lan.network.subnet.is_some()).map(|lan| lan.macs.len()).sum()

@@ -139,11 +139,15 @@ pub fn with_ids<T>(count: usize, work: impl FnOnce(Fresh<'_>) -> Result<T, Group
     work(&mut fresh).map_err(ApiError::from)
 }
 
-/// Others' walls are told of an endpoint that has come: behind the reply.
+/// Others' walls are told of an endpoint that has come, and the LAN is asked for the address of the next one: behind the
+/// reply.
 pub fn joined(engine: &Arc<Engine>, endpoint: &Endpoint) {
-    if endpoint.link.as_ref().is_some_and(|l| !l.groups().is_empty()) {
-        let (engine, endpoint) = (engine.clone(), endpoint.clone());
-        tokio::task::spawn_blocking(move || engine.tell_members(&endpoint));
+    if let Some(link) = endpoint.link.as_ref().filter(|l| !l.groups().is_empty()) {
+        let (engine, endpoint, network) = (engine.clone(), endpoint.clone(), link.network.clone());
+        tokio::task::spawn_blocking(move || {
+            engine.tell_members(&endpoint);
+            engine.ask_ahead(&network);
+        });
     }
 }
 
@@ -247,6 +251,8 @@ pub fn create(agent: &Agent, request: &SubnetRequest, default: bool) -> Result<N
     let forward = |network: &Network| forwarding(agent, network);
     let made = agent.engine.create_subnet(request, &surveyed, default, id, clock::now(), forward)?;
     agent.beside.look_again();
+    let (engine, name) = (agent.engine.clone(), made.name.clone());
+    tokio::task::spawn_blocking(move || engine.ask_ahead(&name));
     Ok(made)
 }
 
