@@ -227,9 +227,9 @@ pub fn endpoint_elements(ep: &Endpoint, link: &EndpointLink, settings: &Settings
     let guarded = settings.source_guard && link.has_host_end();
     let guard = guarded.then(|| source_guard::elements(&link.host_dev, link.mac, &link.addrs));
     let guard = guard.unwrap_or_default();
-    let eni = link.eni.is_some().then(|| addresses(link)).unwrap_or_default().into_iter();
+    let eni = if link.eni.is_some() { addresses(link) } else { Vec::new() };
     let task = |ip| member(ruleset::tasks(Family::of(ip)), vec![Span::One(Datum::ip(ip))]);
-    let published = published.chain(eni.map(|ip| (TableName::inet(&settings.table), task(ip))));
+    let published = published.chain(eni.into_iter().map(|ip| (TableName::inet(&settings.table), task(ip))));
     published.chain(guard.into_iter().map(|e| (TableName::bridge(&settings.table), e))).collect()
 }
 
