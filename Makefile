@@ -7,9 +7,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 # Programs run in the Debian 12 sandbox and on any user's machine whatever the builder's C library:
-# they are linked statically. An explicit target keeps those flags away from procedural macros.
+# they are linked statically. An explicit target keeps those flags away from procedural macros. Cargo does not strip
+# a program whose package has a profile of its own.
 TRIPLE := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
-STATIC := $(if $(findstring -gnu,$(TRIPLE)),CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUSTFLAGS="-C target-feature=+crt-static")
+STATIC := $(if $(findstring -gnu,$(TRIPLE)),CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols")
 export NETMODE_BIN := $(CARGO_TARGET_DIR)/$(TRIPLE)/release
 
 CARGO_DENY_VERSION := 0.20.2

@@ -104,6 +104,11 @@ fn what_ecs_refuses_when_a_task_is_run() {
     let six = ["default"; 6].join(",");
     assert!(told(&lab, &own, &["--security-group", &six]).starts_with("securityGroups can have at most 5 items"));
 
+    let text = "Network Configuration must be provided when networkMode 'awsvpc' is specified.";
+    assert!(told(&lab, &one("awsvpc", json!({"memory": 64})), &["--strict-ecs"]).starts_with(text));
+    let direct = ["run", "-d", "--mode", "awsvpc", "--strict-ecs", "--rootfs", "/", "true"];
+    lab.netmode(&direct).refused(125, &[text]);
+
     let strict = Lab::with().config("[vpc]\nstrict_ecs = true\n").start();
     let text = "Network Configuration must be provided when networkMode 'awsvpc' is specified.";
     assert!(told(&strict, &one("awsvpc", json!({"memory": 64})), &[]).starts_with(text));

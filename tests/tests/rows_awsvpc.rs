@@ -252,6 +252,60 @@ fn row_17_22_a_branch_of_a_trunk_has_its_own_address_and_groups() {
     }
 }
 
+/// Mean of a hundred round trips, in milliseconds.
+fn round_trip(lab: &Lab, task: &str, to: &str) -> f64 {
+    let netns = lab.inspect(task)["netns"].as_str().expect("a namespace").to_owned();
+    let said = lab.sh(&format!("nsenter --net={netns} ping -q -c 100 -i 0.005 {to}"));
+    let means = said.rsplit("= ").next().and_then(|all| all.split('/').nth(1)).expect("rtt min/avg/max");
+    means.parse().expect("a number")
+}
+
+/// With a trunk and without one: how long a task takes to be there, and to be answered. Neither is a promise of ours in
+/// milliseconds; the one must not be a multiple of the other.
+fn a_trunk_costs_nothing(backend: &str) {
+    let lab = lab_on(backend);
+    let to = serve(&lab, "peer");
+    let mut seen = Vec::new();
+    for flags in [&["c5.large"][..], &["c5.large", "--trunking"]] {
+        lab.netmode(&[&["instance", "set-profile"], flags].concat()).success();
+        let begun = std::time::Instant::now();
+        serve(&lab, "one");
+        let start = begun.elapsed().as_secs_f64() * 1000.0;
+        seen.push((start, round_trip(&lab, "one", &to)));
+        lab.netmode(&["rm", "-f", "one"]).success();
+    }
+    println!("{backend}: start and round trip in ms, plain {:?}, with a trunk {:?}", seen[0], seen[1]);
+    assert!(seen[1].0 < 5.0 * seen[0].0 && seen[1].1 < 5.0 * seen[0].1, "{seen:?}");
+}
+
+#[test]
+fn row_21_a_trunk_changes_neither_latency_nor_start_macvlan() {
+    a_trunk_costs_nothing("macvlan");
+}
+
+#[test]
+fn row_21_a_trunk_changes_neither_latency_nor_start_veth() {
+    a_trunk_costs_nothing("veth");
+}
+
+#[test]
+fn row_21_a_branch_is_as_near_as_a_plain_interface() {
+    let lab = lab_on("macvlan");
+    let has = lab.run(&["sh", "-c", "ip link add link uplink0 name x type vlan id 5 && ip link del x"]);
+    need!(kernel: has.status == 0, "802.1Q links");
+    serve(&lab, "plain");
+    let flags = ["--cidr", "10.7.0.0/24", "--backend", "vlan", "--vlan", "100-100", "--gateway", "10.7.0.1"];
+    lab.netmode(&[&["subnet", "create", "branches"], &flags[..]].concat()).success();
+    // The router of the VLAN.
+    lab.sh("nsenter --net=/run/netns/lan sh -c 'br=$(ip -br link show type bridge | cut -d\" \" -f1); \
+            ip link add link $br name v100 type vlan id 100; ip addr add 10.7.0.1/24 dev v100; ip link set v100 up'");
+    let on = ["--mode", "awsvpc", "--subnet", "branches", "--security-group", "open"];
+    lab.serve("branch", &on, &["tcp/80"]);
+    let (plain, branch) = (round_trip(&lab, "plain", "192.0.2.254"), round_trip(&lab, "branch", "10.7.0.1"));
+    println!("round trip in ms: plain {plain}, branch {branch}");
+    assert!(branch < 5.0 * plain, "{plain} {branch}");
+}
+
 #[test]
 fn row_1_10_an_ipvlan_stands_in_as_well() {
     let lab = Lab::start();

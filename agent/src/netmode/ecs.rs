@@ -113,6 +113,7 @@ fn request(args: &TaskRunArgs) -> Result<RunTaskRequest> {
         subnets: args.eni.subnet.clone(),
         security_groups: args.eni.security_group.clone(),
         sg_best_effort: args.eni.sg_best_effort,
+        strict_ecs: args.eni.strict_ecs,
         assign_public_ip: args.assign_public_ip,
         secrets: secrets(args)?,
     })

@@ -99,6 +99,7 @@ fn net(args: &NetArgs) -> Result<NetOptions> {
         subnets: args.eni.subnet.clone(),
         security_groups: args.eni.security_group.clone(),
         sg_best_effort: args.eni.sg_best_effort,
+        strict_ecs: args.eni.strict_ecs,
     })
 }
 

@@ -113,6 +113,9 @@ pub(crate) struct EniArgs {
     /// awsvpc: let the task have capabilities that lead round its security groups
     #[arg(long)]
     pub(crate) sg_best_effort: bool,
+    /// Refuse what ECS refuses: a task without a subnet, say
+    #[arg(long)]
+    pub(crate) strict_ecs: bool,
 }
 
 /// Flags of the process.

@@ -241,6 +241,7 @@ pub fn own_network_only(network: &NetworkRef, net: &NetOptions) -> Result<(), Ap
         ("--subnet", !net.subnets.is_empty()),
         ("--security-group", !net.security_groups.is_empty()),
         ("--sg-best-effort", net.sg_best_effort),
+        ("--strict-ecs", net.strict_ecs),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(ApiError::new(

@@ -38,7 +38,7 @@ fn of(record: &EcsRecord) -> Vec<(Protocol, u16)> {
 /// # Errors
 /// [`Code::PortTaken`]: ECS' `RESOURCE:PORTS`.
 pub fn place(agent: &Agent, wanted: &Wanted) -> Result<(), ApiError> {
-    let bounded = instance::bounded(agent);
+    let bounded = wanted.net.strict_ecs || instance::bounded(agent);
     let kept = agent.config.read().unwrap_or_else(PoisonError::into_inner).ports.clone();
     let own = named(&wanted.definition, wanted.requested.effective());
     let refused = |text: String| Err(ApiError::new(Code::PortTaken, text));
@@ -75,7 +75,8 @@ fn is_ending(agent: &Agent, endpoint: &Endpoint) -> bool {
 /// later wait behind it. One that has begun is past that.
 pub async fn turn(agent: &Agent, task: &EcsTask) {
     let record = task.now();
-    if !instance::bounded(agent) || record.members.iter().any(|m| m.stage != Stage::Waiting) {
+    let bounded = record.strict_ecs || instance::bounded(agent);
+    if !bounded || record.members.iter().any(|m| m.stage != Stage::Waiting) {
         return;
     }
     let own = of(&record);

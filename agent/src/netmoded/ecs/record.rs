@@ -35,6 +35,9 @@ pub struct EcsRecord {
     /// Its containers may have capabilities that lead round those.
     #[serde(default)]
     pub sg_best_effort: bool,
+    /// ECS' rules of hosts hold for it.
+    #[serde(default)]
+    pub strict_ecs: bool,
     /// The endpoint that its containers share.
     pub endpoint: Option<Id>,
     /// Its ENI, also when that is gone.

@@ -58,13 +58,14 @@ pub fn wanted(agent: &Agent, request: RunTaskRequest) -> Result<Wanted, ApiError
             "Assign public IP is not supported for this launch type. Leave it out; --nat of the subnet lets tasks out";
         return Err(invalid(text.into()));
     }
-    if vpc::strict(agent) {
+    if request.strict_ecs || vpc::strict(agent) {
         validate::validate_strictly(&reading.definition).map_err(|e| invalid(e.to_string()))?;
     }
     let net = NetOptions {
         subnets: request.subnets,
         security_groups: request.security_groups,
         sg_best_effort: request.sg_best_effort,
+        strict_ecs: request.strict_ecs,
         ..NetOptions::default()
     };
     if !modes::needs(requested.effective()).eni {
@@ -223,6 +224,7 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
         requested: wanted.requested,
         group: wanted.group.clone(),
         sg_best_effort: wanted.net.sg_best_effort,
+        strict_ecs: wanted.net.strict_ecs,
         security_groups: if shares { Vec::new() } else { wanted.net.security_groups.clone() },
         endpoint: None,
         eni: None,

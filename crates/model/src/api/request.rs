@@ -146,6 +146,8 @@ pub struct NetOptions {
     /// awsvpc: the task may have what could go round its security groups.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sg_best_effort: bool,
+    /// Refuse what ECS refuses, where the agent could do better.
+    pub strict_ecs: bool,
 }
 
 /// The container side of a request.

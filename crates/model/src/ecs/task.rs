@@ -25,6 +25,8 @@ pub struct RunTaskRequest {
     pub security_groups: Vec<String>,
     /// Tasks may have what leads round their security groups.
     pub sg_best_effort: bool,
+    /// Refuse what ECS refuses, where the agent could do better, and count host ports as it does.
+    pub strict_ecs: bool,
     /// `ENABLED` is refused, as ECS does it for instances of one's own.
     pub assign_public_ip: bool,
     /// Values of secrets, by the variable's name or by `valueFrom`. They are never recorded.
