@@ -100,7 +100,12 @@ fn tasks_that_cannot_be() {
     };
     run(&["--name", "one", "--ip", "192.0.2.70"]).success();
     run(&["--ip", "192.0.2.70"]).refused(125, &["192.0.2.70", "in use by one"]);
-    run(&["--ip", HOST_TOO]).success();
+    let shim = lab.sh("ip -4 -o addr show type macvlan");
+    let shim = shim.split_whitespace().nth(3).and_then(|a| a.split('/').next()).unwrap_or(HOST).to_owned();
+    for own in [HOST_TOO, &shim] {
+        run(&["--ip", own]).refused(125, &[own]);
+    }
+    run(&["--ip", "192.0.2.200"]).success();
     run(&["--ip", "192.0.2.2"]).refused(125, &["reserved address"]);
     run(&["--mac-address", "02:42:c0:00:02:46"]).refused(125, &["02:42:c0:00:02:46", "one"]);
     run(&["--security-group", "nosuch"]).refused(125, &["nosuch", "does not exist"]);

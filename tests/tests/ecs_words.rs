@@ -97,6 +97,11 @@ fn what_ecs_refuses_when_a_task_is_run() {
     let (own, bridge) = (one("awsvpc", json!({})), one("bridge", json!({})));
     let text = "Network Configuration is not valid for the given networkMode of this task definition.";
     assert!(told(&lab, &bridge, &["--subnet", "tasks"]).starts_with(text));
+    // But for groups, which bridge tasks have as an extension, and that is said.
+    lab.netmode(&["sg", "create", "web"]).success();
+    lab.write("/run/lab/taskdef.json", &bridge.to_string());
+    let more = lab.netmode(&["task", "run", "-f", "/run/lab/taskdef.json", "--security-group", "web"]).success();
+    assert!(more.stderr.contains("extension of netmode"), "{more:?}");
     let text = "Assign public IP is not supported for this launch type";
     assert!(told(&lab, &own, &["--assign-public-ip"]).starts_with(text));
     let many = |n: usize| vec!["tasks"; n].join(",");

@@ -232,7 +232,7 @@ impl AttachError {
             Self::Address { source, .. } => match source {
                 IpamError::Exhausted { .. } => Code::PoolExhausted,
                 IpamError::Outside { .. } => Code::AddressOutside,
-                IpamError::Reserved { .. } | IpamError::Taken { .. } => Code::AddressTaken,
+                IpamError::Reserved { .. } | IpamError::Excluded { .. } | IpamError::Taken { .. } => Code::AddressTaken,
             },
             Self::MacTaken { .. } => Code::MacTaken,
             Self::NetworkFull { .. } => Code::Limit,

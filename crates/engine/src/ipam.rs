@@ -24,7 +24,7 @@ pub struct Pool {
     last: u128,
     /// How many at the beginning, and whether the last one, are nobody's ([`Pool::reserving`]).
     reserved: Reserved,
-    /// First and last offset of what is not given out though it could be.
+    /// First and last offset of what is not given out, whoever asks.
     excluded: Vec<(u128, u128)>,
     /// Offsets that were given back and rest until their time, the earliest first.
     resting: VecDeque<(u128, Instant)>,
@@ -66,6 +66,12 @@ pub enum IpamError {
         /// The prefix.
         prefix: IpNetwork,
     },
+    /// The host's own, or somebody's whom nobody here knows.
+    #[error("{ip} is not given out: it is the host's own, or was excluded")]
+    Excluded {
+        /// The address.
+        ip: IpAddr,
+    },
     /// Somebody has it.
     #[error("{ip} is in use")]
     Taken {
@@ -94,7 +100,7 @@ impl Pool {
     }
 
     /// The same as a VPC has it (Amazon VPC user guide, "Subnet sizing"): the first four addresses and the last one are
-    /// nobody's. What is in `exclude` is not given out either.
+    /// nobody's. What is in `exclude` is not given out either, whoever asks.
     pub fn reserving(mut self, exclude: &[IpNetwork]) -> Self {
         self.reserved = Reserved { first: 4, last: true };
         self.range = (self.range.0.max(4), self.range.1.min(self.last.saturating_sub(1)));
@@ -237,6 +243,7 @@ impl Pool {
             _ if ip == self.gateway => return reserved("gateway"),
             o if o == self.last && prefix.is_ipv4() => return reserved("broadcast"),
             o if o < self.reserved.first || o == self.last && self.reserved.last => return reserved("reserved"),
+            o if self.excluded_until(o).is_some() => return Err(IpamError::Excluded { ip }),
             _ => {}
         }
         match self.taken.get(&offset) {
@@ -374,7 +381,8 @@ mod tests {
         let mut p = subnet("10.0.0.0/28", &["10.0.0.4/31", "10.0.0.6/32", "10.0.0.1/32"]);
         assert_eq!(p.usable(), 8);
         assert_eq!(p.take_lowest(id(1)).unwrap().to_string(), "10.0.0.7");
-        assert!(p.take("10.0.0.5".parse().unwrap(), id(2)).is_ok(), "to whom asks for it");
+        let asked = p.take("10.0.0.5".parse().unwrap(), id(2));
+        assert!(matches!(asked, Err(IpamError::Excluded { .. })), "not to whom asks for it either");
         assert_eq!(p.available(), 7);
     }
 

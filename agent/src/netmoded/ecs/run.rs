@@ -21,6 +21,9 @@ use std::time::Instant;
 /// Most tasks of one request (ECS API reference, RunTask).
 const MOST: u32 = 10;
 
+/// What is said of security groups where ECS has none.
+const EXTENSION: &str = "--security-group: in bridge mode an extension of netmode; ECS has it in awsvpc mode alone";
+
 /// The cluster that every task is in.
 pub const CLUSTER: &str = "default";
 
@@ -93,7 +96,9 @@ pub fn wanted(agent: &Agent, request: RunTaskRequest) -> Result<Wanted, ApiError
         images::of(agent, &RunRequest { container: member.spec.clone(), ..RunRequest::default() })?;
         secrets(&wanted, &member.secrets, &member.container)?;
     }
-    Ok(Wanted { notes: [wanted.notes.clone(), trial.notes].concat(), ..wanted })
+    let extension = !modes::needs(requested.effective()).eni && !wanted.net.security_groups.is_empty();
+    let extension = extension.then(|| EXTENSION.to_owned()).into_iter().collect();
+    Ok(Wanted { notes: [wanted.notes.clone(), trial.notes, extension].concat(), ..wanted })
 }
 
 /// Directories of the host for volumes, by name: those that go with the task below `own`.
