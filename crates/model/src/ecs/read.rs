@@ -36,8 +36,8 @@ pub enum BadDefinition {
     Shape(String),
 }
 
-/// What describe-task-definition adds for people, and what has no effect on the application.
-const SILENT: [&str; 12] = [
+/// What describe-task-definition adds to what was registered.
+const SILENT: [&str; 7] = [
     "taskDefinitionArn",
     "status",
     "requiresAttributes",
@@ -45,19 +45,19 @@ const SILENT: [&str; 12] = [
     "registeredAt",
     "deregisteredAt",
     "registeredBy",
-    "tags",
-    "enableFaultInjection",
-    "versionConsistency",
-    "appProtocol",
-    "placementConstraints",
 ];
 
 /// Fields that mean something else here, with what.
-const MAPPED: [(&str, &str); 4] = [
+const MAPPED: [(&str, &str); 9] = [
     ("taskRoleArn", "there are no AWS credentials here: give the task its own, as variables or files"),
     ("executionRoleArn", "not needed: images are fetched with the stored logins, logs are kept on this machine"),
     ("repositoryCredentials", "images are fetched with the logins that \"netmode login\" has stored"),
     ("runtimePlatform", "containers run on this machine's own platform"),
+    ("tags", "nothing here has tags; use dockerLabels"),
+    ("enableFaultInjection", "no faults are injected"),
+    ("versionConsistency", "each container's image is the one that is here when it is made"),
+    ("appProtocol", "for Service Connect, which is not there"),
+    ("placementConstraints", "this machine is the only container instance"),
 ];
 
 /// Fields without which the application would behave differently, with why.
@@ -173,6 +173,17 @@ mod tests {
             definition[key] = value.clone();
         }
         definition
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let value = json!({
+            "family": "f", "status": "ACTIVE", "tags": [{"key": "a", "value": "b"}], "placementConstraints": [],
+            "containerDefinitions": [{"name": "a", "portMappings": [{"containerPort": 80, "appProtocol": "http"}]}],
+        });
+        let notes = read(value, &[]).unwrap().notes;
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes.iter().any(|n| n.starts_with("tags: ")) && notes.iter().any(|n| n.contains("appProtocol: ")));
     }
 
     #[test]
