@@ -123,7 +123,8 @@ pub struct Access {
     pub gid: Option<u32>,
     /// What is allowed.
     pub allow: Allow,
-    /// Whether tasks may open the host: `--rootfs`, `-v`, `--cap-add`, `--privileged`, seccomp profiles, `ns:PATH`.
+    /// Whether tasks may open the host: `--rootfs`, `-v`, `--cap-add`, `--privileged`, seccomp profiles, `ns:PATH`,
+    /// `pidMode` and `ipcMode` of the host.
     #[serde(default)]
     pub open_host: bool,
 }

@@ -114,6 +114,12 @@ fn access_by_the_policy_table() {
     by("1001", &["ps"]).success();
     let host_root = by("1001", &["run", "-v", "/:/host", "--rootfs", "/", "true"]);
     assert_ne!(host_root.status, 0, "the host's files are for root: {host_root:#?}");
+    for mode in ["pidMode", "ipcMode"] {
+        let text =
+            format!(r#"{{"family": "f", "{mode}": "host", "containerDefinitions": [{{"name": "a", "image": "x"}}]}}"#);
+        lab.write("/tmp/taskdef.json", &text);
+        by("1001", &["task", "run", "-f", "/tmp/taskdef.json"]).refused(1, &[mode, "root", "open_host"]);
+    }
     // A supplementary group counts, and the policy may open the host.
     let member = |groups: &str| {
         let user = ["setpriv", "--reuid", "1002", "--regid", "1002", "--groups", groups, "--", "netmode"];

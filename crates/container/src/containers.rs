@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// Exit status that is reported where nobody saw the end.
 const UNSEEN: i32 = 255;
 
+/// The file that conmon leaves where memory ran out.
+const OUT_OF_MEMORY: &str = "oom";
+
 /// How long conmon may take to write its last words after its container is gone.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -247,7 +250,7 @@ impl Containers {
     /// Whether the kernel ended a process of the container since it had used up its memory, or its pod had: conmon
     /// leaves a file then.
     pub fn ran_out_of_memory(&self, id: Id) -> bool {
-        self.layout().container(id).join("oom").exists()
+        self.layout().container(id).join(OUT_OF_MEMORY).exists()
     }
 
     /// Ends what a container whose first process has ended leaves running: where it has the processes of its pod or of
@@ -309,8 +312,11 @@ impl Containers {
         }
         let mut errors = self.end_all(id);
         errors.extend(self.remove_bundle(id));
-        let kept = self.layout().container(id).join("exit");
-        errors.extend(gone(fs::remove_file(&kept)).map(ContainerError::file("remove", &kept)));
+        // What conmon has left of the one before.
+        for name in ["exit", OUT_OF_MEMORY] {
+            let kept = self.layout().container(id).join(name);
+            errors.extend(gone(fs::remove_file(&kept)).map(ContainerError::file("remove", &kept)));
+        }
         if errors.is_empty() { Ok(false) } else { Err(ContainerError::Remove { id, errors }) }
     }
 

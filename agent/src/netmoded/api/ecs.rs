@@ -1,7 +1,7 @@
 //! Routes of ECS tasks, services and the container instance.
 
 use super::answer::{Answer, Body, Json, named};
-use super::tasks::for_root;
+use super::tasks::{by_root, for_root};
 use crate::agent::{Agent, blocking};
 use crate::api::Peer;
 use crate::ecs::{self, service};
@@ -19,10 +19,17 @@ use std::sync::Arc;
 
 type App = State<Arc<Agent>>;
 
-/// What opens the host is for root here as well: a root directory, a directory of the host, all devices.
+/// What opens the host is for root here as well: a root directory, a directory of the host, all devices, the
+/// host's processes and IPC.
 fn may(agent: &Agent, peer: &Peer, request: &RunTaskRequest) -> Answer<()> {
     // What cannot be read is refused with its own sentence later.
     let Ok(reading) = read(request.definition.clone(), &request.ignore) else { return Ok(()) };
+    let of_host = |mode: &Option<String>| mode.as_deref() == Some("host");
+    let modes = [
+        ("pidMode host", of_host(&reading.definition.pid_mode)),
+        ("ipcMode host", of_host(&reading.definition.ipc_mode)),
+    ];
+    by_root(agent, peer, &modes)?;
     let hosts = reading.definition.volumes.iter().filter_map(|v| v.host.as_ref()?.source_path.clone());
     let hosts: Vec<String> = hosts.collect();
     for c in reading.definition.container_definitions {

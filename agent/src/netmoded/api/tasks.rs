@@ -36,10 +36,6 @@ pub struct RemoveQuery {
 /// What only root may ask for, and whom the policy lets: it opens the host's file system or hands out rights over the
 /// machine.
 pub(super) fn for_root(agent: &Agent, peer: &Peer, request: &RunRequest) -> Result<(), Failed> {
-    let config = agent.config.read().unwrap_or_else(PoisonError::into_inner);
-    if config.may_open_host(peer.uid, &peer.groups) {
-        return Ok(());
-    }
     let spec = &request.container;
     let asked = [
         ("--rootfs", spec.rootfs.is_some()),
@@ -49,6 +45,15 @@ pub(super) fn for_root(agent: &Agent, peer: &Peer, request: &RunRequest) -> Resu
         ("--security-opt", spec.security_opt.iter().any(|o| o != "no-new-privileges")),
         ("--network ns:PATH", matches!(request.network, netmode_model::api::NetworkRef::Netns(_))),
     ];
+    by_root(agent, peer, &asked)
+}
+
+/// The same of flags or fields, each with whether it was given.
+pub(super) fn by_root(agent: &Agent, peer: &Peer, asked: &[(&str, bool)]) -> Result<(), Failed> {
+    let config = agent.config.read().unwrap_or_else(PoisonError::into_inner);
+    if config.may_open_host(peer.uid, &peer.groups) {
+        return Ok(());
+    }
     match asked.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Failed(ApiError::new(
             Code::Forbidden,

@@ -130,7 +130,8 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
 
 /// A task runs when none of its containers waits any more.
 fn all_started(agent: &Agent, task: &EcsTask) {
-    if task.now().members.iter().any(|m| m.stage == Stage::Waiting) {
+    let record = task.now();
+    if record.status != TaskStatus::Pending || record.members.iter().any(|m| m.stage == Stage::Waiting) {
         return;
     }
     task.update(agent, |r| {

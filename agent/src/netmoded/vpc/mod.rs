@@ -22,7 +22,8 @@ use std::sync::{Arc, PoisonError};
 pub const DEFAULT: &str = "default";
 
 /// What ECS answers to a task without a network configuration (API reference, RunTask).
-const NO_CONFIGURATION: &str = "Network Configuration must be provided when networkMode 'awsvpc' is specified.";
+const NO_CONFIGURATION: &str =
+    "Network Configuration must be provided when networkMode 'awsvpc' is specified. Name a subnet with --subnet";
 
 /// What ECS answers to one that the mode has no use for.
 const NOT_VALID: &str = "Network Configuration is not valid for the given networkMode of this task definition.";
@@ -58,7 +59,10 @@ pub fn place(agent: &Agent, net: &NetOptions, make: bool) -> Result<Place, ApiEr
         }
     }
     if subnets.is_empty() {
-        subnets.push(default_subnet(agent, make, net.strict_ecs)?.name);
+        if net.strict_ecs || strict(agent) {
+            return Err(invalid(NO_CONFIGURATION));
+        }
+        subnets.push(default_subnet(agent, make)?.name);
     }
     let network = subnets.remove(0);
     Ok(Place { network, or_else: subnets, groups: groups(agent, net, make)? })
@@ -198,25 +202,16 @@ pub fn only_for_eni(net: &NetOptions, network: &NetworkRef) -> Result<(), ApiErr
 /// # Errors
 /// No default subnet can be.
 pub fn subnet_of_host(agent: &Agent) -> Result<Option<Network>, ApiError> {
-    match default_subnet(agent, true, false) {
-        Err(_) if strict(agent) => Ok(None),
-        other => other.map(Some),
-    }
+    if strict(agent) { Ok(None) } else { default_subnet(agent, true).map(Some) }
 }
 
 /// The subnet of those that name none: 172.31.0.0/20, or the same part of the next free /16.
-fn default_subnet(agent: &Agent, make: bool, strictly: bool) -> Result<Network, ApiError> {
+fn default_subnet(agent: &Agent, make: bool) -> Result<Network, ApiError> {
     // One at a time: two first tasks must not make two.
     let _alone = agent.vpc.first_use.lock().unwrap_or_else(PoisonError::into_inner);
-    if strictly {
-        return Err(ApiError::new(Code::Invalid, NO_CONFIGURATION));
-    }
     let is_default = |n: &Network| n.subnet.as_ref().is_some_and(|s| s.default);
     if let Some(there) = agent.engine.subnets().into_iter().find(is_default) {
         return Ok(there);
-    }
-    if strict(agent) {
-        return Err(ApiError::new(Code::Invalid, NO_CONFIGURATION));
     }
     if !make {
         let text = "the default subnet appears with the first task that needs it, and then this can be planned; \
