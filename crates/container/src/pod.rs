@@ -103,8 +103,9 @@ impl Containers {
             // Those of containers that were being made when the agent ended as well.
             inside(&group).chain([group]).for_each(|dir| _ = fs::remove_dir(dir));
         }
-        if Machine::here().systemd {
-            // No such unit is no failure: without limits there is none.
+        // Where `set-property --runtime` keeps what it was told (systemd.unit(5)).
+        let limits = Path::new("/run/systemd/system.control").join(format!("{}.d", slice(id)));
+        if limits.exists() {
             let _ = program::look("systemctl", &["revert", &slice(id)], self.config().timeout);
             let _ = program::look("systemctl", &["stop", &slice(id)], self.config().timeout);
         }
