@@ -8,6 +8,7 @@ use netmode_engine::settings::{BridgeSettings, DynamicPorts};
 use netmode_model::{IfName, PortRange};
 use serde::Deserialize;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Where the configuration is unless told otherwise.
@@ -27,6 +28,8 @@ pub struct Config {
     pub firewall: Firewall,
     /// awsvpc mode.
     pub vpc: Vpc,
+    /// Names of containers.
+    pub dns: Dns,
     /// How containers are run.
     pub container: Container,
     /// Who may ask for what.
@@ -85,6 +88,23 @@ pub struct Vpc {
     pub strict_ecs: bool,
     /// Let subnets be of IPv6 alone.
     pub ipv6_only: bool,
+}
+
+/// Section `[dns]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// Address and port where the host itself can ask for names; on its loopback, since who asks there sees all of them.
+    pub host: Option<SocketAddr>,
+    /// The domain that all names are in; `netmode.internal`.
+    pub domain: Option<String>,
+}
+
+impl Dns {
+    /// The domain, in lower case.
+    pub fn domain(&self) -> String {
+        self.domain.as_deref().unwrap_or("netmode.internal").trim_matches('.').to_ascii_lowercase()
+    }
 }
 
 /// Section `[container]`.
@@ -249,6 +269,14 @@ impl Config {
         }
         if self.bridge.ipv6.is_some_and(|n| n.prefix() > 64) {
             return value("bridge.ipv6", "must be a /64 or larger");
+        }
+        if self.dns.host.is_some_and(|at| !at.ip().is_loopback() || at.port() == 0) {
+            return value("dns.host", "must be an address of the host's loopback with a port, such as 127.0.0.1:5354");
+        }
+        let domain = self.dns.domain();
+        let plain = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if domain.len() > 200 || !domain.split('.').all(plain) {
+            return value("dns.domain", "must be a domain: letters, digits, \"-\" and \".\"");
         }
         match self.bridge.mtu {
             Some(mtu) if mtu < if self.bridge.ipv6.is_some() { 1280 } else { 68 } => {

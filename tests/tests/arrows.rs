@@ -6,14 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Crate → ours that it may depend on, tests aside.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("netmode-model", &[]),
     ("netmode-kernel", &["netmode-model"]),
     ("netmode-engine", &["netmode-model"]),
+    ("netmode-dns", &["netmode-model"]),
     ("netmode-container", &["netmode-model"]),
     ("netmode-client", &["netmode-model"]),
     ("netmode-cni", &["netmode-client", "netmode-model"]),
-    ("netmode-agent", &["netmode-client", "netmode-container", "netmode-engine", "netmode-kernel", "netmode-model"]),
+    (
+        "netmode-agent",
+        &["netmode-client", "netmode-container", "netmode-dns", "netmode-engine", "netmode-kernel", "netmode-model"],
+    ),
 ];
 
 /// Libraries that only `kernel` may use: they are the kernel's wire.

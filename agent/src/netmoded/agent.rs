@@ -13,11 +13,11 @@ use crate::relay::Relays;
 use crate::reset::Ending;
 use crate::task::TaskRecord;
 use crate::vpc;
-use crate::{ecs, instance};
+use crate::{ecs, instance, names};
 use netmode_container::Containers;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
-use netmode_engine::{Attach, Endpoint, Engine};
+use netmode_engine::{Attach, Endpoint, Engine, NetnsUse};
 use netmode_kernel::Kernel;
 use netmode_model::{ApiError, Code, Id};
 use std::net::IpAddr;
@@ -58,6 +58,8 @@ pub struct Agent {
     pub vpc: vpc::Kept,
     /// Read while a task that uses an image is entered, written while images are removed.
     pub images: tokio::sync::RwLock<()>,
+    /// Names and resolvers.
+    pub names: names::Names,
     /// What is carried from the host's `::1`.
     pub relays: Relays,
     /// Records.
@@ -143,6 +145,11 @@ impl Agent {
         let begun = Instant::now();
         self.relays.end(endpoint);
         let leaves = self.engine.endpoint(endpoint);
+        let made = leaves.as_ref().and_then(|e| match &e.netns {
+            NetnsUse::Own(netns) => Some(netns),
+            _ => None,
+        });
+        self.names.forget(endpoint, made);
         for failure in self.engine.detach(endpoint) {
             tracing::warn!(%endpoint, %failure, "could not be taken back");
         }
@@ -157,6 +164,7 @@ impl Agent {
     /// The record could not be written; nothing has changed.
     pub fn unlink(&self, endpoint: Id) -> Result<(), ApiError> {
         let failures = self.engine.unlink(endpoint)?;
+        self.names.forget(endpoint, None);
         self.relays.end(endpoint);
         for failure in failures {
             tracing::warn!(%endpoint, %failure, "could not be taken back");

@@ -1,10 +1,10 @@
 //! Running containers join networks and leave them.
 
 use crate::agent::Agent;
-use crate::attach;
 use crate::life::renew_hosts;
 use crate::registry::Task;
 use crate::task::{NetworkUse, TaskRecord};
+use crate::{attach, names};
 use netmode_engine::{Endpoint, Network, NetworkError, modes};
 use netmode_model::api::NetworkView;
 use netmode_model::{ApiError, Code, ConnectRequest, Place};
@@ -79,6 +79,7 @@ pub fn connect(agent: &Agent, task: &Task, reference: &str, wanted: ConnectReque
             return Err(error);
         }
     };
+    tell_resolver(agent, &record);
     renew_hosts(agent, &record);
     endpoint.views().pop().ok_or_else(|| wrong(format!("task {name} got no interface; see the agent's log")))
 }
@@ -120,8 +121,16 @@ pub fn disconnect(agent: &Agent, task: &Task, reference: &str) -> Result<(), Api
     if endpoint.link.as_ref().is_some_and(|l| !l.gateways.is_empty()) {
         let _ = next_way_out(agent, &record).inspect_err(told);
     }
+    tell_resolver(agent, &record);
     renew_hosts(agent, &record);
     Ok(())
+}
+
+/// What its resolver knows is of the networks that it is on now.
+fn tell_resolver(agent: &Agent, record: &TaskRecord) {
+    if let Err(error) = names::begin_for(agent, record) {
+        tracing::warn!(task = %record.name, %error, "its resolver was not told");
+    }
 }
 
 /// Waits until the kernel has deleted the link: who has disconnected does not want to see it any more.

@@ -1,9 +1,9 @@
 //! Who a container is: host name, `/etc/hosts`, `/etc/resolv.conf`, links.
 
 use crate::registry::Registry;
-use crate::task::TaskRecord;
-use netmode_engine::hosts::{HostLine, Resolver, etc_hosts, resolv_conf};
-use netmode_engine::{Endpoint, Engine, modes};
+use crate::task::{Joined, TaskRecord};
+use netmode_engine::hosts::{HostLine, Resolver, etc_hosts, resolv_conf, resolv_conf_of};
+use netmode_engine::{Endpoint, Engine, modes, resolver};
 use netmode_model::{ApiError, Code};
 use std::net::IpAddr;
 use std::path::Path;
@@ -31,6 +31,10 @@ pub fn files(
     registry: &Registry,
     engine: &Engine,
 ) -> Result<Files, ApiError> {
+    // Whoever uses another task's namespace is called what that one is, and asks whom it asks.
+    if let Some(target) = shared_with(record, registry) {
+        return files(&target, &target.endpoints(engine), registry, engine);
+    }
     let net = &record.request.net;
     let needs = modes::needs(record.mode());
     let has_v6 = endpoints.iter().any(Endpoint::has_v6) || !needs.netns;
@@ -55,8 +59,19 @@ pub fn files(
         Resolver { servers: net.dns.clone(), search: net.dns_search.clone(), options: net.dns_options.clone() };
     let of_host = host_resolv_conf();
     let asked = wanted != Resolver::default();
-    let resolv = if needs.link || asked { resolv_conf(&wanted, &of_host, has_v6) } else { of_host };
+    let resolv = match resolver::seat(endpoints) {
+        Some(seat) => resolv_conf_of(&seat, &wanted, &of_host),
+        None if needs.link || asked => resolv_conf(&wanted, &of_host, has_v6),
+        None => of_host,
+    };
     Ok(Files { hosts, resolv_conf: Some(resolv) })
+}
+
+fn shared_with(record: &TaskRecord, registry: &Registry) -> Option<TaskRecord> {
+    match record.netns {
+        Joined::Task(id) => Some(registry.get(id)?.now()),
+        _ => None,
+    }
 }
 
 /// Checks `--add-host` and `--link` before anything is made.

@@ -4,7 +4,7 @@ use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{Again, Joined, TaskRecord};
-use crate::{admit, attach, clock, ecs, identity, images, local_services, restart, stop};
+use crate::{admit, attach, clock, ecs, identity, images, local_services, names, restart, stop};
 use netmode_container::{Image, Netns, NewContainer};
 use netmode_engine::store::Kind;
 use netmode_engine::{Endpoint, modes};
@@ -162,7 +162,8 @@ async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
     let (shared, record) = (agent.clone(), record.await?);
     blocking(move || {
         let endpoints = attach::all(&shared, &requests)?;
-        let made = make_container(&shared, &record, &endpoints);
+        let named = names::begin(&shared, &endpoints, &names::Wanted::of(&record));
+        let made = named.and_then(|()| make_container(&shared, &record, &endpoints));
         match made {
             Ok(()) => tell_linked(&shared, record.name.as_str()),
             Err(_) => give_back(&shared, record.id, &endpoints),

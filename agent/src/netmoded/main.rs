@@ -24,6 +24,7 @@ mod legacy;
 mod life;
 mod local_services;
 mod log;
+mod names;
 
 mod reconcile;
 mod recover;
@@ -137,6 +138,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         state_dir: args.state_dir.clone(),
         ..netmode_container::Config::default()
     })?);
+    let dns = config.dns.clone();
     let agent = Arc::new(Agent {
         config: RwLock::new(config),
         config_path: args.config,
@@ -152,6 +154,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         services: ecs::service::Services::default(),
         instance: instance::Instance::default(),
         images: tokio::sync::RwLock::default(),
+        names: names::Names::new(&dns),
         relays: relay::Relays::default(),
         store: started.store,
         forwarding: started.forwarding,
@@ -189,6 +192,8 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
     instance::load(&agent)?;
     ecs::load(&agent)?;
     recover::tasks(&agent).await?;
+    names::begin_all(&agent);
+    agent.names.serve_host(&dns_of(&agent)).context("cannot answer where \"host\" of the section [dns] says")?;
     restart::all(&agent);
     ecs::go_on(&agent);
     ecs::service::load(&agent)?;
@@ -222,6 +227,10 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
     // Never dropped: what is left for a successor would be taken out of the queue with the endpoints.
     std::mem::forget(agent);
     Ok(())
+}
+
+fn dns_of(agent: &Agent) -> netmode_agent::config::Dns {
+    agent.config.read().unwrap_or_else(PoisonError::into_inner).dns.clone()
 }
 
 fn reload(agent: &Agent) {

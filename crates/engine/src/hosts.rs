@@ -1,5 +1,6 @@
 //! `/etc/hosts` and `/etc/resolv.conf` of a container (moby `etchosts`, `resolvconf`; ECS rules).
 
+use crate::resolver::{self, Seat};
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -74,6 +75,29 @@ pub fn resolv_conf(wanted: &Resolver, host_file: &str, has_v6: bool) -> String {
     text
 }
 
+/// `/etc/resolv.conf` where a resolver of ours is asked; the servers that were asked for are asked by that one.
+///
+/// On a network of one's own a name without dots is a container's, so it is not tried with the search domains first
+/// (`ndots:0`, as Docker). In a VPC what is not asked for comes from the subnet alone, as its DHCP options would say.
+pub fn resolv_conf_of(seat: &Seat, wanted: &Resolver, host_file: &str) -> String {
+    let server = seat.asked_at.first().copied().unwrap_or(seat.at);
+    let in_vpc = seat.at != resolver::ON_BRIDGE;
+    let own = |given: &[String]| if given.is_empty() { vec![".".to_owned()] } else { given.to_vec() };
+    let search = match (&wanted.search[..], in_vpc) {
+        ([], true) => own(&seat.search),
+        (given, _) => given.to_vec(),
+    };
+    let options = match (&wanted.options[..], in_vpc) {
+        (given, true) => given.to_vec(),
+        ([], false) => lines_of(host_file, "options").last().unwrap_or_default(),
+        (given, false) => given.to_vec(),
+    };
+    let ndots = (!in_vpc && !options.iter().any(|o| o.starts_with("ndots:"))).then(|| "ndots:0".to_owned());
+    let options: Vec<String> = options.into_iter().chain(ndots).collect();
+    let host_file = if in_vpc { "" } else { host_file };
+    resolv_conf(&Resolver { servers: vec![server.into()], search, options }, host_file, false)
+}
+
 /// The words after a keyword, line by line.
 fn lines_of<'a>(file: &'a str, key: &'a str) -> impl Iterator<Item = Vec<String>> + 'a {
     let lines = file.lines().map(str::split_whitespace);
@@ -111,6 +135,28 @@ mod tests {
         assert!(resolv_conf(&Resolver::default(), host, true).contains("2001:db8::53"));
         let text = resolv_conf(&Resolver::default(), "nameserver 127.0.0.53\n", false);
         assert_eq!(text, "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+    }
+
+    #[test]
+    fn a_resolver_of_ours_is_the_only_server() {
+        let mut seat = Seat {
+            netns: "nm-0123456789ab".parse().unwrap(),
+            at: resolver::ON_BRIDGE,
+            port: 40053,
+            asked_at: vec![resolver::ON_BRIDGE],
+            search: vec![],
+        };
+        let host = "nameserver 192.0.2.53\nsearch lan\noptions edns0 trust-ad\n";
+        let asked = Resolver { servers: vec!["192.0.2.1".parse().unwrap()], ..Resolver::default() };
+        let text = resolv_conf_of(&seat, &asked, host);
+        assert_eq!(text, "nameserver 127.0.0.11\nsearch lan\noptions edns0 trust-ad ndots:0\n");
+        let asked = Resolver { options: vec!["ndots:2".into()], search: vec![".".into()], ..Resolver::default() };
+        assert_eq!(resolv_conf_of(&seat, &asked, host), "nameserver 127.0.0.11\noptions ndots:2\n");
+
+        (seat.at, seat.asked_at) = (resolver::IN_VPC, vec!["10.0.2.2".parse().unwrap(), resolver::IN_VPC]);
+        seat.search = vec!["netmode.internal".into()];
+        let text = resolv_conf_of(&seat, &Resolver::default(), host);
+        assert_eq!(text, "nameserver 10.0.2.2\nsearch netmode.internal\n");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod networks;
 pub mod outside;
 pub mod ports;
 pub mod recorder;
+pub mod resolver;
 pub mod ruleset;
 pub mod settings;
 pub mod source_guard;

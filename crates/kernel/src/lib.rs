@@ -27,6 +27,7 @@ mod foreign;
 pub mod hold;
 pub mod keep;
 mod kernel;
+mod listen;
 pub mod monitor;
 mod netns;
 mod nft;

@@ -8,6 +8,7 @@ use crate::{admit, attach, images, life, stop as ending, update as changing};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use netmode_engine::resolver;
 use netmode_model::api::{
     Created, Exited, KillRequest, ListQuery, Planned, RunRequest, StopRequest, TaskView, UpdateRequest,
 };
@@ -104,11 +105,15 @@ pub async fn plan(State(agent): App, Body(request): Body<RunRequest>) -> Answer<
             return Ok(Vec::new());
         }
         let mut commands = Vec::new();
+        let mut endpoints = Vec::new();
         for request in attach::requests(&agent, &record)? {
-            let (_, plan) = agent.engine.plan(&request)?;
+            let (endpoint, plan) = agent.engine.plan(&request)?;
             commands.extend(plan.ops.iter().map(ToString::to_string));
             commands.extend(plan.then.iter().map(ToString::to_string));
+            endpoints.push(endpoint);
         }
+        let seat = resolver::seat(&endpoints).map(|seat| seat.ops(agent.engine.settings()));
+        commands.extend(seat.iter().flatten().map(ToString::to_string));
         Ok::<_, ApiError>(commands)
     });
     Ok(Json(Planned { commands: commands.await?? }))

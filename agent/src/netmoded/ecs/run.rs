@@ -4,7 +4,7 @@
 use super::record::{EcsRecord, EcsTask, MemberRecord, Stage, VERSION};
 use super::{drive, pod, ports};
 use crate::agent::{Agent, blocking};
-use crate::{clock, images, vpc};
+use crate::{clock, images, names, vpc};
 use netmode_container::Containers;
 use netmode_engine::ecs::compose::{self, Chosen, Composed};
 use netmode_engine::ecs::validate;
@@ -254,7 +254,12 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
     agent.ecs.add(task.clone());
     if let Some(attach) = attach {
         match agent.attach(&attach) {
-            Ok(_) => provisioned(agent, &task),
+            Ok(endpoint) => {
+                if let Err(error) = names::begin(agent, &[endpoint], &names::Wanted::of_group(&wanted.group)) {
+                    tracing::warn!(task = %id, %error, "its names are not answered for");
+                }
+                provisioned(agent, &task);
+            }
             Err(error) => {
                 agent.ecs.forget(id);
                 composed.members.iter().for_each(|m| agent.ecs.forget_secrets(&m.name));

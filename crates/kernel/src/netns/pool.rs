@@ -156,7 +156,8 @@ impl Worker {
         Netlink::open(NETLINK_NETFILTER).map_err(Refused::from)
     }
 
-    fn stand(&mut self, at: &Place) -> Result<(), Refused> {
+    /// Has the thread stand at a place until the job's end.
+    pub(crate) fn stand(&mut self, at: &Place) -> Result<(), Refused> {
         match at {
             Place::Netns(name) => self.go(name),
             Place::Host => {
