@@ -81,13 +81,21 @@ pub struct Firewall {
 }
 
 /// Section `[vpc]`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Vpc {
     /// Refuse what ECS refuses where this agent could do better: a task without a network configuration, say.
     pub strict_ecs: bool,
     /// Let subnets be of IPv6 alone.
     pub ipv6_only: bool,
+    /// Keep tasks from the metadata of the machine that the host is, 169.254.169.254 and fd00:ec2::254.
+    pub block_imds: bool,
+}
+
+impl Default for Vpc {
+    fn default() -> Self {
+        Self { strict_ecs: false, ipv6_only: false, block_imds: true }
+    }
 }
 
 /// Section `[dns]`.

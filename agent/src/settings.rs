@@ -23,6 +23,7 @@ pub fn of(config: &Config, kernel: &Kernel) -> Result<Settings, OpError> {
         bridge: config.bridge(),
         outward: DynamicPorts::outward(kernel.local_port_range()?),
         ipv6_only: config.vpc.ipv6_only,
+        block_imds: config.vpc.block_imds,
         kernel_ipv6: Path::new("/proc/sys/net/ipv6").exists(),
         dynamic,
         ..Settings::default()

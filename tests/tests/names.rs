@@ -1,7 +1,7 @@
 //! Names: what containers are called, who answers, and what nobody is told. Rows 2, 3 and 37 of the feature table.
 
 use netmode_tests::lab::address::*;
-use netmode_tests::{Lab, awsvpc, eventually};
+use netmode_tests::{Lab, awsvpc, ecs, eventually, tcp};
 use std::collections::BTreeSet;
 
 /// A lab whose host asks the far server, which knows `www.example.test` and keeps a record of who asks for what.
@@ -123,7 +123,7 @@ fn nothing_answers_on_the_default_network() {
     lab.task("one", &[], &["sleep", "600"]);
     let inside = lab.inside("one");
     assert_eq!(inside.sh("ss -Hlnu; ss -Hlnt").trim(), "");
-    assert!(!inside.sh("nft list tables").contains("netmode_names"));
+    assert!(!inside.sh("nft list tables").contains("netmode_inside"));
     assert_ne!(lab.netmode(&["exec", "one", "getent", "hosts", "one-more"]).status, 0);
     // One that joins a network of one's own later has its resolver from then on.
     shop(&lab);
@@ -295,10 +295,10 @@ fn names_outlive_the_agent_and_come_back_with_it() {
     lab.task("web", &["--network", "shop", "--network-alias", "front"], &["sleep", "600"]);
     lab.task("db", &["--network", "shop"], &["sleep", "600"]);
     for signal in ["TERM", "KILL"] {
-        let table = lab.inside("web").sh("nft list table inet netmode_names");
+        let table = lab.inside("web").sh("nft list table inet netmode_inside");
         lab.restart_agent(signal);
         assert_eq!(short(&lab, "db", "front"), [lab.address("web")], "after {signal}");
-        assert_eq!(lab.inside("web").sh("nft list table inet netmode_names"), table);
+        assert_eq!(lab.inside("web").sh("nft list table inet netmode_inside"), table);
     }
     // Something has taken the port meanwhile.
     let port = lab.inside("web").sh("ss -Hlun | grep -o '127.0.0.11:[0-9]*' | cut -d: -f2").trim().to_owned();
@@ -364,6 +364,32 @@ fn names_of_enis(backend: &str) {
     }
     lab.netmode(&["rm", "-f", "web"]).success();
     assert_eq!(status(&lab, "client", &name), "NXDOMAIN");
+}
+
+#[test]
+fn row_65_two_services_scale_on_their_own_and_find_each_other() {
+    let lab = awsvpc::lab_on("veth");
+    let service = |name: &str, count: &str| {
+        let definition = ecs::definition("awsvpc", vec![ecs::serving(name, &["tcp/8000"])]);
+        lab.write("/run/lab/taskdef.json", &definition.to_string());
+        let flags = ["--desired-count", count, "--subnet", "tasks", "--security-group", "open"];
+        lab.netmode(&[&["service", "create", name, "-f", "/run/lab/taskdef.json"], &flags[..]].concat()).success();
+    };
+    service("nginx", "1");
+    service("gunicorn", "2");
+    awsvpc::serve(&lab, "client");
+    let known = |name: &str| short(&lab, "client", &format!("{name}.netmode.internal")).len();
+    eventually("both services have names", 10.0, || known("nginx") == 1 && known("gunicorn") == 2);
+    let found = lab.netmode(&["exec", "client", "getent", "ahostsv4", "gunicorn"]).success().stdout;
+    assert_eq!(found.lines().filter(|l| l.contains("STREAM")).count(), 2, "{found}");
+    lab.netmode(&["service", "update", "gunicorn", "--desired-count", "3"]).success();
+    eventually("one more", 10.0, || known("gunicorn") == 3 && known("nginx") == 1);
+    lab.netmode(&["service", "update", "gunicorn", "--desired-count", "1"]).success();
+    eventually("two less", 15.0, || known("gunicorn") == 1 && known("nginx") == 1);
+    // Whom a name leads to is a task of that service.
+    let seen =
+        lab.inside("client").who(tcp(format!("{}:8000", short(&lab, "client", "gunicorn.netmode.internal").join(""))));
+    assert_eq!(seen.map(|s| s.tag).as_deref(), Ok("gunicorn"));
 }
 
 #[test]

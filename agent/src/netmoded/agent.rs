@@ -13,7 +13,7 @@ use crate::relay::Relays;
 use crate::reset::Ending;
 use crate::task::TaskRecord;
 use crate::vpc;
-use crate::{ecs, instance, names};
+use crate::{ecs, instance, metadata, names, seats};
 use netmode_container::Containers;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
@@ -60,6 +60,10 @@ pub struct Agent {
     pub images: tokio::sync::RwLock<()>,
     /// Names and resolvers.
     pub names: names::Names,
+    /// What is served in namespaces of containers.
+    pub seats: seats::Seats,
+    /// Metadata for tasks in host mode.
+    pub metadata: metadata::OnHost,
     /// What is carried from the host's `::1`.
     pub relays: Relays,
     /// Records.
@@ -149,7 +153,8 @@ impl Agent {
             NetnsUse::Own(netns) => Some(netns),
             _ => None,
         });
-        self.names.forget(endpoint, made);
+        self.names.forget(endpoint);
+        made.into_iter().for_each(|netns| self.seats.forget(netns));
         for failure in self.engine.detach(endpoint) {
             tracing::warn!(%endpoint, %failure, "could not be taken back");
         }
@@ -164,7 +169,7 @@ impl Agent {
     /// The record could not be written; nothing has changed.
     pub fn unlink(&self, endpoint: Id) -> Result<(), ApiError> {
         let failures = self.engine.unlink(endpoint)?;
-        self.names.forget(endpoint, None);
+        self.names.forget(endpoint);
         self.relays.end(endpoint);
         for failure in failures {
             tracing::warn!(%endpoint, %failure, "could not be taken back");

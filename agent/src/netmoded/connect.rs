@@ -128,7 +128,7 @@ pub fn disconnect(agent: &Agent, task: &Task, reference: &str) -> Result<(), Api
 
 /// What its resolver knows is of the networks that it is on now.
 fn tell_resolver(agent: &Agent, record: &TaskRecord) {
-    if let Err(error) = names::begin_for(agent, record) {
+    if let Err(error) = names::renew(agent, record) {
         tracing::warn!(task = %record.name, %error, "its resolver was not told");
     }
 }

@@ -4,7 +4,7 @@ use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::task::{Again, Joined, TaskRecord};
-use crate::{admit, attach, clock, ecs, identity, images, local_services, names, restart, stop};
+use crate::{admit, attach, clock, ecs, identity, images, local_services, metadata, names, restart, stop};
 use netmode_container::{Image, Netns, NewContainer};
 use netmode_engine::store::Kind;
 use netmode_engine::{Endpoint, modes};
@@ -162,7 +162,8 @@ async fn build(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
     let (shared, record) = (agent.clone(), record.await?);
     blocking(move || {
         let endpoints = attach::all(&shared, &requests)?;
-        let named = names::begin(&shared, &endpoints, &names::Wanted::of(&record));
+        let asker = metadata::asker(&shared, &record).map(|asker| (shared.clone(), asker));
+        let named = names::begin(&shared, &endpoints, &names::Wanted::of(&record), asker);
         let made = named.and_then(|()| make_container(&shared, &record, &endpoints));
         match made {
             Ok(()) => tell_linked(&shared, record.name.as_str()),
@@ -197,7 +198,7 @@ fn give_back(agent: &Agent, container: Id, endpoints: &[Endpoint]) {
     endpoints.iter().rev().for_each(|endpoint| agent.detach(endpoint.id));
 }
 
-fn make_container(agent: &Agent, record: &TaskRecord, own: &[Endpoint]) -> Result<(), ApiError> {
+fn make_container(agent: &Arc<Agent>, record: &TaskRecord, own: &[Endpoint]) -> Result<(), ApiError> {
     let shared = match record.netns {
         Joined::Endpoint(id) => agent.engine.endpoint(id),
         _ => None,
@@ -209,6 +210,7 @@ fn make_container(agent: &Agent, record: &TaskRecord, own: &[Endpoint]) -> Resul
     // The port that --port-env asks for is the last that was reserved.
     let port = endpoint.and_then(|e| e.ports.last()).map(|p| p.host_ports.first());
     let mut extra_env: Vec<String> = net.port_env.iter().zip(port).map(|(n, port)| format!("{n}={port}")).collect();
+    extra_env.extend(metadata::variables(agent, record));
     extra_env.extend(agent.ecs.secrets_of(&record.name));
     let container = NewContainer {
         id: record.id,

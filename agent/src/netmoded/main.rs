@@ -24,6 +24,7 @@ mod legacy;
 mod life;
 mod local_services;
 mod log;
+mod metadata;
 mod names;
 
 mod reconcile;
@@ -32,8 +33,10 @@ mod registry;
 mod relay;
 mod reset;
 mod restart;
+mod seats;
 mod socket;
 mod startup;
+mod stats;
 mod stop;
 mod task;
 mod update;
@@ -155,6 +158,8 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         instance: instance::Instance::default(),
         images: tokio::sync::RwLock::default(),
         names: names::Names::new(&dns),
+        seats: seats::Seats::default(),
+        metadata: metadata::OnHost::default(),
         relays: relay::Relays::default(),
         store: started.store,
         forwarding: started.forwarding,
@@ -193,6 +198,7 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
     ecs::load(&agent)?;
     recover::tasks(&agent).await?;
     names::begin_all(&agent);
+    metadata::go_on(&agent);
     agent.names.serve_host(&dns_of(&agent)).context("cannot answer where \"host\" of the section [dns] says")?;
     restart::all(&agent);
     ecs::go_on(&agent);

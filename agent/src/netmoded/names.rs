@@ -1,19 +1,19 @@
-//! Names: what of tasks is published in the book of names, and the resolvers in their namespaces.
+//! Names: what of tasks is published in the book of names, and what the clients of their resolvers see.
 
 use crate::agent::Agent;
+use crate::metadata::{self, Asker};
 use crate::registry::Task;
+use crate::seats;
 use crate::task::TaskRecord;
 use ipnetwork::IpNetwork;
 use netmode_agent::config::Dns;
 use netmode_dns::{Book, Counters, Entry, Forward, Limits, Resolver, Servers, Sockets, View};
-use netmode_engine::resolver::{self, Seat};
-use netmode_engine::{Endpoint, Network};
-use netmode_model::op::OpError;
-use netmode_model::{ApiError, Code, Id, NetnsName, Op};
-use std::collections::{BTreeMap, HashMap};
+use netmode_engine::{Endpoint, Network, seat};
+use netmode_model::{ApiError, Id};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The host's servers.
 const HOST_FILE: &str = "/etc/resolv.conf";
@@ -35,7 +35,6 @@ pub struct Names {
     /// The servers of the host.
     of_host: Arc<Servers>,
     domain: Arc<str>,
-    resolvers: Mutex<HashMap<NetnsName, Resolver>>,
     /// The host's own resolver.
     host: Mutex<Option<Resolver>>,
 }
@@ -79,13 +78,8 @@ impl Names {
             limits: Limits::default(),
             of_host: Arc::new(Servers::File(netmode_dns::upstream::File::new(PathBuf::from(HOST_FILE)))),
             domain: config.domain().into(),
-            resolvers: Mutex::default(),
             host: Mutex::default(),
         }
-    }
-
-    fn resolvers(&self) -> MutexGuard<'_, HashMap<NetnsName, Resolver>> {
-        self.resolvers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers for the host itself. Must be called within the runtime of tokio.
@@ -104,21 +98,22 @@ impl Names {
             most: usize::MAX,
             forward: Forward::Never,
         };
-        let resolver = self.start(sockets, view)?;
+        let resolver = self.resolver(sockets, view)?;
         *self.host.lock().unwrap_or_else(PoisonError::into_inner) = Some(resolver);
         Ok(())
     }
 
-    fn start(&self, sockets: Sockets, view: View) -> std::io::Result<Resolver> {
+    /// A resolver that answers on these sockets. Must be called within the runtime of tokio.
+    ///
+    /// # Errors
+    /// The runtime cannot watch the sockets.
+    pub fn resolver(&self, sockets: Sockets, view: View) -> std::io::Result<Resolver> {
         Resolver::start(self.book.clone(), self.counters.clone(), self.limits.clone(), sockets, view)
     }
 
-    /// An endpoint has no names any more; with the namespace that it made goes the resolver there.
-    pub fn forget(&self, endpoint: Id, netns: Option<&NetnsName>) {
+    /// An endpoint has no names any more.
+    pub fn forget(&self, endpoint: Id) {
         self.book.take(endpoint);
-        if let Some(netns) = netns {
-            drop(self.resolvers().remove(netns));
-        }
     }
 
     fn publish(&self, endpoint: &Endpoint, wanted: &Wanted) {
@@ -127,7 +122,7 @@ impl Names {
         let suffixed = |suffix: &str| wanted.names.iter().map(|name| format!("{name}.{suffix}")).collect::<Vec<_>>();
         let (zone, names) = match &link.eni {
             Some(eni) => {
-                let zone = eni.name.split_once('.').map_or("", |(_, zone)| zone);
+                let zone = eni.zone().unwrap_or_default();
                 (vpc_zone(zone), [vec![eni.name.clone()], suffixed(zone)].concat())
             }
             // The first name is what an address is called: with its network, as Docker has it.
@@ -142,7 +137,7 @@ impl Names {
         };
         let of_host = names.iter().map(in_domain).chain(wanted.names.iter().cloned()).collect();
         let mut entries = vec![Entry { zone: HOST_ZONE.into(), names: of_host, addresses: addresses.clone() }];
-        if resolver::has_names(link) {
+        if seat::has_names(link) {
             entries.push(Entry { zone, names, addresses });
         }
         self.book.put(endpoint.id, entries);
@@ -154,36 +149,32 @@ fn vpc_zone(zone: &str) -> Arc<str> {
     format!("vpc/{zone}").into()
 }
 
-/// Publishes the names of a task's endpoints and has a resolver answer in its namespace, where it is to have one. Done
-/// again, it tells what has changed. Must be called within the runtime of tokio.
+/// Publishes the names of a task's endpoints and serves in its namespace what it is to have there. Done again, it tells
+/// what has changed. Must be called within the runtime of tokio.
 ///
 /// # Errors
-/// The kernel refused the resolver's place. The names are published all the same.
-pub fn begin(agent: &Agent, endpoints: &[Endpoint], wanted: &Wanted) -> Result<(), ApiError> {
+/// The kernel refused the place. The names are published all the same.
+pub fn begin(
+    agent: &Agent,
+    endpoints: &[Endpoint],
+    wanted: &Wanted,
+    asker: Option<(Arc<Agent>, Asker)>,
+) -> Result<(), ApiError> {
     endpoints.iter().for_each(|endpoint| agent.names.publish(endpoint, wanted));
-    let Some(seat) = resolver::seat(endpoints) else { return Ok(()) };
-    let view = view(agent, endpoints, wanted);
-    if let Some(resolver) = agent.names.resolvers().get(&seat.netns) {
-        resolver.show(view);
-        return Ok(());
-    }
-    let failed = |e: String| ApiError::new(Code::Kernel, format!("no resolver in the namespace {}: {e}", seat.netns));
-    let sockets = take_place(agent, &seat).map_err(|e| failed(e.to_string()))?;
-    let resolver = agent.names.start(sockets, view).map_err(|e| failed(e.to_string()))?;
-    agent.names.resolvers().insert(seat.netns, resolver);
-    Ok(())
+    let Some(seat) = seat::seat(endpoints, asker.is_some()) else { return Ok(()) };
+    seats::take(agent, &seat, seats::Wanted { view: view(agent, endpoints, wanted), asker })
 }
 
-/// The same for a task of `netmode run`.
+/// The same for a task of `netmode run`, after its networks have changed.
 ///
 /// # Errors
 /// As [`begin`].
-pub fn begin_for(agent: &Agent, record: &TaskRecord) -> Result<(), ApiError> {
-    begin(agent, &record.endpoints(&agent.engine), &Wanted::of(record))
+pub fn renew(agent: &Agent, record: &TaskRecord) -> Result<(), ApiError> {
+    begin(agent, &record.endpoints(&agent.engine), &Wanted::of(record), None)
 }
 
 /// At the start: whatever stands is published again, and what an agent before this one answered on is opened anew.
-pub fn begin_all(agent: &Agent) {
+pub fn begin_all(agent: &Arc<Agent>) {
     let told = |name: &str, done: Result<(), ApiError>| {
         if let Err(error) = done {
             tracing::warn!(task = name, %error, "its names are not answered for");
@@ -192,43 +183,25 @@ pub fn begin_all(agent: &Agent) {
     for record in agent.tasks.all().iter().map(|task: &Arc<Task>| task.now()).filter(|r| !r.stopped()) {
         // Whoever shares a namespace has the names of whom it is.
         if record.endpoint.is_some() {
-            told(record.name.as_str(), begin_for(agent, &record));
+            let endpoints = record.endpoints(&agent.engine);
+            let asker = metadata::asker(agent, &record).map(|asker| (agent.clone(), asker));
+            told(record.name.as_str(), begin(agent, &endpoints, &Wanted::of(&record), asker));
         }
     }
     for record in agent.ecs.all().iter().map(|task| task.now()) {
         let own = record.endpoint.and_then(|id| agent.engine.endpoint(id));
         if let Some(endpoint) = own {
-            told(&record.group, begin(agent, &[endpoint], &Wanted::of_group(&record.group)));
+            let asker = Some((agent.clone(), Asker::Task(record.id)));
+            told(&record.group, begin(agent, &[endpoint], &Wanted::of_group(&record.group), asker));
         }
-    }
-}
-
-/// Opens the sockets and leads what is for port 53 to them. What stands already from an agent before this one is replaced
-/// by the same.
-fn take_place(agent: &Agent, seat: &Seat) -> Result<Sockets, OpError> {
-    for op in seat.addresses() {
-        add_once(agent, op)?;
-    }
-    let (udp, tcp) = agent.kernel.listen(&seat.netns, seat.at.into(), seat.port)?;
-    let port = udp.local_addr().map_or(seat.port, |at| at.port());
-    let table = Seat { port, ..seat.clone() }.table(agent.engine.settings());
-    agent.kernel.replace_tables(&[table], &[])?;
-    Ok(Sockets { udp, tcp })
-}
-
-/// An address that is there is not added again.
-fn add_once(agent: &Agent, op: Op) -> Result<(), OpError> {
-    match agent.kernel.apply(&[op]) {
-        Err(failed) if failed.error.errno == nix::errno::Errno::EEXIST as i32 => Ok(()),
-        other => other.map(drop).map_err(|failed| failed.error),
     }
 }
 
 fn view(agent: &Agent, endpoints: &[Endpoint], wanted: &Wanted) -> View {
     let links = || endpoints.iter().filter_map(|e| e.link.as_ref());
     let networks: Vec<Network> = links().filter_map(|l| agent.engine.lookup(&l.network)).collect();
-    let zones = links().filter(|l| resolver::has_names(l)).map(|l| match &l.eni {
-        Some(eni) => vpc_zone(eni.name.split_once('.').map_or("", |(_, zone)| zone)),
+    let zones = links().filter(|l| seat::has_names(l)).map(|l| match &l.eni {
+        Some(eni) => vpc_zone(eni.zone().unwrap_or_default()),
         None => l.network.as_str().into(),
     });
     let servers = match &wanted.servers[..] {

@@ -40,6 +40,7 @@ mod seccomp;
 mod session;
 mod spec;
 mod ulimit;
+mod usage;
 mod user;
 
 pub use capability::BadCapability;
@@ -58,6 +59,7 @@ pub use program::{ProgramError, find_program, look};
 pub use session::{Input, Output, Session};
 pub use spec::BadSpec;
 pub use ulimit::BadUlimit;
+pub use usage::Usage;
 
 use netmode_model::Id;
 use netmode_model::api::{ContainerSpec, Stream};

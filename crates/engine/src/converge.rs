@@ -87,6 +87,8 @@ impl<'a> Present<'a> {
             Op::RuleDel(rule) => !self.seen.rules.contains(rule),
             Op::ProhibitAdd(route) => self.seen.prohibited.contains(route),
             Op::ProhibitDel(route) => !self.seen.prohibited.contains(route),
+            Op::BlackholeAdd(route) => self.seen.blackholes.contains(route),
+            Op::BlackholeDel(route) => !self.seen.blackholes.contains(route),
             Op::Sysctl { .. } => true,
             Op::TableAdd(ruleset) => table(&ruleset.table).is_some_and(|t| {
                 let whole = ruleset.chains.iter().all(|c| t.chains.get(&c.name) == Some(&c.rules.len()));

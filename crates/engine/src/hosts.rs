@@ -1,6 +1,6 @@
 //! `/etc/hosts` and `/etc/resolv.conf` of a container (moby `etchosts`, `resolvconf`; ECS rules).
 
-use crate::resolver::{self, Seat};
+use crate::seat;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -79,12 +79,12 @@ pub fn resolv_conf(wanted: &Resolver, host_file: &str, has_v6: bool) -> String {
 ///
 /// On a network of one's own a name without dots is a container's, so it is not tried with the search domains first
 /// (`ndots:0`, as Docker). In a VPC what is not asked for comes from the subnet alone, as its DHCP options would say.
-pub fn resolv_conf_of(seat: &Seat, wanted: &Resolver, host_file: &str) -> String {
-    let server = seat.asked_at.first().copied().unwrap_or(seat.at);
-    let in_vpc = seat.at != resolver::ON_BRIDGE;
-    let own = |given: &[String]| if given.is_empty() { vec![".".to_owned()] } else { given.to_vec() };
+pub fn resolv_conf_of(own: &seat::Resolver, wanted: &Resolver, host_file: &str) -> String {
+    let server = own.asked_at.first().copied().unwrap_or(own.at);
+    let in_vpc = own.at != seat::ON_BRIDGE;
     let search = match (&wanted.search[..], in_vpc) {
-        ([], true) => own(&seat.search),
+        ([], true) if own.search.is_empty() => vec![".".to_owned()],
+        ([], true) => own.search.clone(),
         (given, _) => given.to_vec(),
     };
     let options = match (&wanted.options[..], in_vpc) {
@@ -139,23 +139,17 @@ mod tests {
 
     #[test]
     fn a_resolver_of_ours_is_the_only_server() {
-        let mut seat = Seat {
-            netns: "nm-0123456789ab".parse().unwrap(),
-            at: resolver::ON_BRIDGE,
-            port: 40053,
-            asked_at: vec![resolver::ON_BRIDGE],
-            search: vec![],
-        };
+        let mut own = seat::Resolver { at: seat::ON_BRIDGE, asked_at: vec![seat::ON_BRIDGE], search: vec![] };
         let host = "nameserver 192.0.2.53\nsearch lan\noptions edns0 trust-ad\n";
         let asked = Resolver { servers: vec!["192.0.2.1".parse().unwrap()], ..Resolver::default() };
-        let text = resolv_conf_of(&seat, &asked, host);
+        let text = resolv_conf_of(&own, &asked, host);
         assert_eq!(text, "nameserver 127.0.0.11\nsearch lan\noptions edns0 trust-ad ndots:0\n");
         let asked = Resolver { options: vec!["ndots:2".into()], search: vec![".".into()], ..Resolver::default() };
-        assert_eq!(resolv_conf_of(&seat, &asked, host), "nameserver 127.0.0.11\noptions ndots:2\n");
+        assert_eq!(resolv_conf_of(&own, &asked, host), "nameserver 127.0.0.11\noptions ndots:2\n");
 
-        (seat.at, seat.asked_at) = (resolver::IN_VPC, vec!["10.0.2.2".parse().unwrap(), resolver::IN_VPC]);
-        seat.search = vec!["netmode.internal".into()];
-        let text = resolv_conf_of(&seat, &Resolver::default(), host);
+        (own.at, own.asked_at) = (seat::IN_VPC, vec!["10.0.2.2".parse().unwrap(), seat::IN_VPC]);
+        own.search = vec!["netmode.internal".into()];
+        let text = resolv_conf_of(&own, &Resolver::default(), host);
         assert_eq!(text, "nameserver 10.0.2.2\nsearch netmode.internal\n");
     }
 

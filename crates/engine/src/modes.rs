@@ -158,6 +158,10 @@ pub fn unlink(ep: &Endpoint, settings: &Settings) -> Plan {
 /// with its walls, which are behind it in the plan since that is taken back from its end.
 fn drop_link(ep: &Endpoint, netns: &NetnsName, settings: &Settings, plan: &mut Plan) {
     let Some(link) = &ep.link else { return };
+    if link.eni.is_some() {
+        let blocked = vpc::plan::blocked(&Place::Netns(netns.clone()), settings);
+        plan.ops.extend(blocked.into_iter().map(Op::BlackholeDel));
+    }
     if !link.walled_inside() && link.has_host_end() {
         return plan.then.push(Final::LinkDrop { dev: link.host_dev.clone() });
     }

@@ -58,6 +58,7 @@ impl Paper {
             | Op::RouteDel(_)
             | Op::RuleDel(_)
             | Op::ProhibitDel(_)
+            | Op::BlackholeDel(_)
             | Op::ElementDel { .. }
             | Op::SetDel { .. }
             | Op::ChainDel { .. } => {

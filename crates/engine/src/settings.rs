@@ -37,6 +37,8 @@ pub struct Settings {
     pub kernel_ipv6: bool,
     /// Whether a subnet may be of IPv6 alone.
     pub ipv6_only: bool,
+    /// Whether tasks with an ENI are kept from the metadata of the machine that the host is (`ECS_AWSVPC_BLOCK_IMDS`).
+    pub block_imds: bool,
 }
 
 /// Where dynamic host ports are taken from.
@@ -97,6 +99,7 @@ impl Default for Settings {
             bridge: BridgeSettings::default(),
             kernel_ipv6: true,
             ipv6_only: false,
+            block_imds: true,
         }
     }
 }

@@ -81,6 +81,12 @@ pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused
         Op::RuleDel(rule) => worker.route(&Place::Host)?.delete_rule(rule)?,
         Op::ProhibitAdd(route) => worker.route(&Place::Host)?.add_prohibit(route)?,
         Op::ProhibitDel(route) => worker.route(&Place::Host)?.delete_prohibit(route)?,
+        Op::BlackholeAdd(route) => match worker.route(&route.at)?.add_blackhole(route.to) {
+            // Of another interface of ours in the same namespace.
+            Err(e) if e.is(Errno::EEXIST) => return Ok(Inverse::Nothing),
+            done => done?,
+        },
+        Op::BlackholeDel(route) => worker.route(&route.at)?.delete_blackhole(route.to)?,
         Op::Sysctl { at, key, value } => {
             return Ok(match worker.variables(at)?.exchange(key, value)? {
                 None => Inverse::Nothing,
@@ -181,11 +187,12 @@ pub(crate) fn take_back(worker: &mut Worker, inverse: &Inverse) -> Result<(), Re
         Inverse::NetnsDrop { netns } => drop_netns(worker, netns),
     };
     match (result, inverse) {
-        (Err(e), Inverse::Op(Op::AddrAdd { .. } | Op::RouteAdd(_) | Op::RuleAdd(_) | Op::ProhibitAdd(_)))
-            if e.is(Errno::EEXIST) =>
-        {
-            Ok(())
-        }
+        (
+            Err(e),
+            Inverse::Op(
+                Op::AddrAdd { .. } | Op::RouteAdd(_) | Op::RuleAdd(_) | Op::ProhibitAdd(_) | Op::BlackholeAdd(_),
+            ),
+        ) if e.is(Errno::EEXIST) => Ok(()),
         (Err(e), _) if is_gone(&e) => Ok(()),
         (result, _) => result,
     }

@@ -338,6 +338,7 @@ impl Kernel {
                 observed.addrs.extend(facts.addrs);
                 observed.routes.extend(facts.routes);
                 observed.prohibited.extend(facts.prohibited);
+                observed.blackholes.extend(facts.blackholes);
                 observed.rules.extend(facts.rules);
             }
         }

@@ -20,6 +20,7 @@
 
 mod announce;
 mod conntrack;
+mod counters;
 mod executor;
 mod facts;
 pub mod features;
@@ -36,6 +37,7 @@ pub mod scm;
 mod sysctl;
 mod wire;
 
+pub use counters::OfLinks;
 pub use facts::Surroundings;
 pub use kernel::{Failed, Kernel, KernelConfig, OpenError, Scope};
 pub use netns::{NetnsError, NetnsFd, own_inode};

@@ -17,26 +17,48 @@ impl Kernel {
     ///
     /// # Errors
     /// ENOENT without such a namespace, EADDRNOTAVAIL without such an address, EMFILE without a descriptor to spare.
-    pub fn listen(&self, netns: &NetnsName, ip: IpAddr, port: u16) -> Result<(UdpSocket, TcpListener), OpError> {
+    pub fn listen_for_both(
+        &self,
+        netns: &NetnsName,
+        ip: IpAddr,
+        port: u16,
+    ) -> Result<(UdpSocket, TcpListener), OpError> {
+        self.open_in(netns, ip, port, |at| {
+            let udp = UdpSocket::bind(at)?;
+            let tcp = TcpListener::bind(udp.local_addr()?)?;
+            Ok((udp, tcp))
+        })
+    }
+
+    /// The same of TCP alone.
+    ///
+    /// # Errors
+    /// As [`Kernel::listen_for_both`].
+    pub fn listen(&self, netns: &NetnsName, ip: IpAddr, port: u16) -> Result<TcpListener, OpError> {
+        self.open_in(netns, ip, port, TcpListener::bind)
+    }
+
+    fn open_in<T: Send + 'static>(
+        &self,
+        netns: &NetnsName,
+        ip: IpAddr,
+        port: u16,
+        open: impl Fn(SocketAddr) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, OpError> {
         let at = Place::Netns(netns.clone());
         let opened = self.pool.run(move |worker| {
             worker.stand(&at)?;
-            open(ip, port).map_err(|e| Refused::from(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))
+            first_free(ip, port, open).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)).into())
         });
-        opened.and_then(|opened| opened).map_err(|refused| refused.of(&format!("bind {ip}:{port}")))
+        opened.and_then(|opened: Result<T, Refused>| opened).map_err(|refused| refused.of(&format!("bind {ip}:{port}")))
     }
 }
 
-fn open(ip: IpAddr, port: u16) -> io::Result<(UdpSocket, TcpListener)> {
-    let both = |port| -> io::Result<_> {
-        let udp = UdpSocket::bind(SocketAddr::new(ip, port))?;
-        let tcp = TcpListener::bind(udp.local_addr()?)?;
-        Ok((udp, tcp))
-    };
-    let mut last = both(port);
+fn first_free<T>(ip: IpAddr, port: u16, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    let mut last = open(SocketAddr::new(ip, port));
     for _ in 0..TRIES {
         match last {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse => last = both(0),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => last = open(SocketAddr::new(ip, 0)),
             other => return other,
         }
     }

@@ -212,6 +212,10 @@ pub enum Op {
     ProhibitAdd(Prohibit),
     /// The inverse of [`Op::ProhibitAdd`].
     ProhibitDel(Prohibit),
+    /// A route that throws away (`RTN_BLACKHOLE`): whoever sends there gets EINVAL.
+    BlackholeAdd(Blackhole),
+    /// The inverse of [`Op::BlackholeAdd`].
+    BlackholeDel(Blackhole),
     /// Writes a kernel variable.
     Sysctl {
         /// Where.
@@ -400,6 +404,15 @@ pub struct Prohibit {
     pub to: IpNetwork,
 }
 
+/// A destination that nothing is sent to, in the main table of a place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Blackhole {
+    /// Where.
+    pub at: Place,
+    /// Destination.
+    pub to: IpNetwork,
+}
+
 /// `RT_TABLE_MAIN`, linux/rtnetlink.h.
 pub const MAIN_TABLE: u32 = 254;
 
@@ -555,6 +568,8 @@ impl Op {
             Self::RuleDel(rule) => Inverse::Op(Self::RuleAdd(rule.clone())),
             Self::ProhibitAdd(route) => Inverse::Op(Self::ProhibitDel(*route)),
             Self::ProhibitDel(route) => Inverse::Op(Self::ProhibitAdd(*route)),
+            Self::BlackholeAdd(route) => Inverse::Op(Self::BlackholeDel(route.clone())),
+            Self::BlackholeDel(route) => Inverse::Op(Self::BlackholeAdd(route.clone())),
             Self::TableAdd(ruleset) => Inverse::Op(Self::TableDel { table: ruleset.table.clone() }),
             Self::SetAdd { table, set } => Inverse::Op(Self::SetDel { table: table.clone(), set: set.clone() }),
             Self::SetDel { table, set } => Inverse::Op(Self::SetAdd { table: table.clone(), set: set.clone() }),

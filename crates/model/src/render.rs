@@ -3,7 +3,8 @@
 use crate::link::Place;
 use crate::nft::*;
 use crate::op::{
-    Final, Inverse, IpvlanMode, LinkFlag, MAIN_TABLE, MacvlanMode, Op, Plan, PolicyRule, Prohibit, Route, Upper,
+    Blackhole, Final, Inverse, IpvlanMode, LinkFlag, MAIN_TABLE, MacvlanMode, Op, Plan, PolicyRule, Prohibit, Route,
+    Upper,
 };
 use crate::rate::LATENCY_MS;
 use std::fmt::{self, Display, Formatter, Write};
@@ -118,6 +119,8 @@ impl Display for Op {
             Self::RuleDel(rule) => rule.render(f, "del"),
             Self::ProhibitAdd(route) => route.render(f, "add"),
             Self::ProhibitDel(route) => route.render(f, "del"),
+            Self::BlackholeAdd(Blackhole { at, to }) => blackhole(f, at, to, "add"),
+            Self::BlackholeDel(Blackhole { at, to }) => blackhole(f, at, to, "del"),
             Self::Sysctl { at, key, value } => sysctl(f, at, key, value),
             Self::TableAdd(ruleset) => write!(f, "{} -f - <<'EOF'\n{ruleset}EOF", nft_command(&ruleset.table)),
             Self::TableDel { table } => write!(f, "{} delete table {table}", nft_command(table)),
@@ -278,6 +281,10 @@ impl Prohibit {
     fn render(&self, f: &mut Formatter<'_>, verb: &str) -> fmt::Result {
         write!(f, "ip {}route {verb} prohibit {} table {} proto static", six(self.to.is_ipv6()), self.to, self.table)
     }
+}
+
+fn blackhole(f: &mut Formatter<'_>, at: &Place, to: &ipnetwork::IpNetwork, verb: &str) -> fmt::Result {
+    write!(f, "{} {}route {verb} blackhole {to} proto static", ip_command(at), six(to.is_ipv6()))
 }
 
 impl Display for Final {

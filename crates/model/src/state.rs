@@ -2,7 +2,7 @@
 
 use crate::link::{IfName, Mac, NetnsName, Place};
 use crate::nft::{Element, TableName};
-use crate::op::{LinkFlag, PolicyRule, Prohibit, Route};
+use crate::op::{Blackhole, LinkFlag, PolicyRule, Prohibit, Route};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,8 @@ pub struct Observed {
     pub rules: Vec<PolicyRule>,
     /// Routes that refuse, of every table of the host.
     pub prohibited: BTreeSet<Prohibit>,
+    /// Routes that throw away, of every place looked at.
+    pub blackholes: BTreeSet<Blackhole>,
     /// Our tables, as far as they are there.
     pub tables: BTreeMap<TableName, TableState>,
     /// Pins below `/run/netns` that are network namespaces.
@@ -97,4 +99,41 @@ pub struct TableState {
     pub sets: BTreeSet<String>,
     /// Every element of every set and map of the table.
     pub elements: BTreeSet<Element>,
+}
+
+/// What a link has carried, as it counts itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkCounters {
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bad packets received.
+    pub rx_errors: u64,
+    /// Packets received and thrown away.
+    pub rx_dropped: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Packets that could not be sent.
+    pub tx_errors: u64,
+    /// Packets thrown away instead of sent.
+    pub tx_dropped: u64,
+}
+
+impl LinkCounters {
+    /// The same as the other end of the pair has it.
+    pub fn of_peer(self) -> Self {
+        Self {
+            rx_bytes: self.tx_bytes,
+            rx_packets: self.tx_packets,
+            rx_errors: self.tx_errors,
+            rx_dropped: self.tx_dropped,
+            tx_bytes: self.rx_bytes,
+            tx_packets: self.rx_packets,
+            tx_errors: self.rx_errors,
+            tx_dropped: self.rx_dropped,
+        }
+    }
 }

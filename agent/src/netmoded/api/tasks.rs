@@ -8,7 +8,7 @@ use crate::{admit, attach, images, life, stop as ending, update as changing};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use netmode_engine::resolver;
+use netmode_engine::seat;
 use netmode_model::api::{
     Created, Exited, KillRequest, ListQuery, Planned, RunRequest, StopRequest, TaskView, UpdateRequest,
 };
@@ -112,7 +112,7 @@ pub async fn plan(State(agent): App, Body(request): Body<RunRequest>) -> Answer<
             commands.extend(plan.then.iter().map(ToString::to_string));
             endpoints.push(endpoint);
         }
-        let seat = resolver::seat(&endpoints).map(|seat| seat.ops(agent.engine.settings()));
+        let seat = seat::seat(&endpoints, false).map(|seat| seat.ops(agent.engine.settings()));
         commands.extend(seat.iter().flatten().map(ToString::to_string));
         Ok::<_, ApiError>(commands)
     });

@@ -13,10 +13,10 @@ mod view;
 mod words;
 
 pub use pod::membership;
-pub use record::{EcsRecord, EcsTask, Tasks};
-pub use run::run;
+pub use record::{EcsRecord, EcsTask, MemberRecord, Stage, Tasks};
+pub use run::{CLUSTER, run};
 pub use stop::stop;
-pub use view::{instance_arn, view};
+pub use view::{container_arn, instance_arn, task_arn, view};
 
 use crate::agent::{Agent, blocking};
 use crate::{clock, life};

@@ -4,6 +4,7 @@
 use super::record::{EcsRecord, EcsTask, MemberRecord, Stage, VERSION};
 use super::{drive, pod, ports};
 use crate::agent::{Agent, blocking};
+use crate::metadata::Asker;
 use crate::{clock, images, names, vpc};
 use netmode_container::Containers;
 use netmode_engine::ecs::compose::{self, Chosen, Composed};
@@ -255,7 +256,8 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
     if let Some(attach) = attach {
         match agent.attach(&attach) {
             Ok(endpoint) => {
-                if let Err(error) = names::begin(agent, &[endpoint], &names::Wanted::of_group(&wanted.group)) {
+                let asker = Some((agent.clone(), Asker::Task(id)));
+                if let Err(error) = names::begin(agent, &[endpoint], &names::Wanted::of_group(&wanted.group), asker) {
                     tracing::warn!(task = %id, %error, "its names are not answered for");
                 }
                 provisioned(agent, &task);

@@ -19,6 +19,11 @@ pub fn task_arn(id: Id) -> String {
     format!("{PREFIX}:task/{CLUSTER}/{id}")
 }
 
+/// The ARN of a task's container.
+pub fn container_arn(id: Id, container: &str) -> String {
+    format!("{PREFIX}:container/{CLUSTER}/{id}/{container}")
+}
+
 /// This host's ARN as a container instance.
 pub fn instance_arn(agent: &Agent) -> String {
     format!("{PREFIX}:container-instance/{CLUSTER}/{}", instance::id(agent))

@@ -7,9 +7,10 @@ use crate::network::Network;
 use crate::ruleset;
 use crate::settings::Settings;
 use netmode_model::nft::{Datum, Element, Family, Span};
-use netmode_model::op::{MacvlanMode, Route, Upper};
+use netmode_model::op::{Blackhole, MacvlanMode, Route, Upper};
 use netmode_model::vpc::Backend;
 use netmode_model::{Op, Place};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Steps that make a subnet: the host's link on it, where it has one, and its place in the table.
 pub fn subnet_up(net: &Network, subnet: &Subnet, settings: &Settings) -> Vec<Op> {
@@ -85,8 +86,24 @@ pub fn subnet_elements(net: &Network, subnet: &Subnet) -> Vec<Element> {
     elements
 }
 
+/// Where clouds tell a machine about itself, credentials of its role among it (Amazon EC2 user guide, "Instance metadata";
+/// others have the IPv4 address too).
+const IMDS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254))];
+
+/// What keeps a task from the metadata of the machine that its host is.
+pub fn blocked(at: &Place, settings: &Settings) -> Vec<Blackhole> {
+    let to = IMDS.into_iter().filter(|ip| settings.block_imds && (ip.is_ipv4() || settings.kernel_ipv6));
+    to.map(|ip| Blackhole { at: at.clone(), to: ip.into() }).collect()
+}
+
 /// Steps that attach an ENI whose namespace is there.
 pub fn attach(ep: &Endpoint, link: &EndpointLink, eni: &Eni, at: &Place, settings: &Settings) -> Vec<Op> {
+    let blocked = blocked(at, settings).into_iter().map(Op::BlackholeAdd);
+    blocked.chain(interface(ep, link, eni, at, settings)).collect()
+}
+
+fn interface(ep: &Endpoint, link: &EndpointLink, eni: &Eni, at: &Place, settings: &Settings) -> Vec<Op> {
     let (Some(kind), Some(parent)) = (eni.backend.upper(eni.vlan), &eni.parent) else {
         return bridge::attach(ep, link, at, settings);
     };

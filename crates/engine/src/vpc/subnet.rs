@@ -103,3 +103,10 @@ pub struct Eni {
     /// `ip-a-b-c-d.ZONE`.
     pub name: String,
 }
+
+impl Eni {
+    /// The zone of its name.
+    pub fn zone(&self) -> Option<&str> {
+        self.name.split_once('.').map(|(_, zone)| zone)
+    }
+}

@@ -10,7 +10,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-use netmode_model::op::{LinkFlag, PolicyRule, Prohibit, Route, RouteOptions};
+use netmode_model::op::{Blackhole, LinkFlag, PolicyRule, Prohibit, Route, RouteOptions};
 use netmode_model::state::{AddrState, LinkState};
 use netmode_model::{IfName, Mac, Place};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,7 @@ pub(crate) struct Facts {
     pub(crate) addrs: Vec<AddrState>,
     pub(crate) routes: Vec<Route>,
     pub(crate) prohibited: BTreeSet<Prohibit>,
+    pub(crate) blackholes: BTreeSet<Blackhole>,
     pub(crate) rules: Vec<PolicyRule>,
 }
 
@@ -36,8 +37,14 @@ pub(crate) struct Path {
     pub(crate) metric: u32,
     pub(crate) options: RouteOptions,
     pub(crate) six: bool,
-    /// `RTN_PROHIBIT`.
-    pub(crate) prohibits: bool,
+    /// `RTN_UNICAST`, `RTN_PROHIBIT` or `RTN_BLACKHOLE`.
+    pub(crate) kind: RouteType,
+}
+
+impl Path {
+    fn leads(&self) -> bool {
+        self.kind == RouteType::Unicast
+    }
 }
 
 /// Attributes of RTM_NEWLINK, linux/if_link.h.
@@ -64,9 +71,12 @@ impl RouteSocket {
             .into_iter()
             .filter_map(|(index, addr)| Some(AddrState { at: at.clone(), dev: (*names.get(&index)?).clone(), addr }));
         let addrs = addrs.collect();
-        let (refused, paths): (Vec<_>, Vec<_>) = self.every_path()?.into_iter().partition(|path| path.prohibits);
-        let prohibit = |path: Path| Some(Prohibit { table: path.table, to: path.to? });
-        let prohibited = refused.into_iter().filter_map(prohibit).collect();
+        let (paths, refused): (Vec<_>, Vec<_>) = self.every_path()?.into_iter().partition(Path::leads);
+        let of_kind = |kind: RouteType| refused.iter().filter(move |path| path.kind == kind);
+        let prohibit = |path: &Path| Some(Prohibit { table: path.table, to: path.to? });
+        let prohibited = of_kind(RouteType::Prohibit).filter_map(prohibit).collect();
+        let blackhole = |path: &Path| Some(Blackhole { at: at.clone(), to: path.to? });
+        let blackholes = of_kind(RouteType::BlackHole).filter_map(blackhole).collect();
         let routes = paths.into_iter().filter_map(|path| {
             let dev = (*names.get(&path.oif?)?).clone();
             let (to, via, table, options) = (path.to, path.via, path.table, path.options);
@@ -74,7 +84,7 @@ impl RouteSocket {
         });
         let routes = routes.collect();
         let rules = if *at == Place::Host { self.rules()? } else { Vec::new() };
-        Ok(Facts { links, addrs, routes, prohibited, rules })
+        Ok(Facts { links, addrs, routes, prohibited, blackholes, rules })
     }
 
     /// Links are read by a raw walk: a message holds a hundred attributes, and an unknown one of a newer
@@ -148,7 +158,7 @@ impl RouteSocket {
 
     /// Unicast routes of every table.
     pub(crate) fn paths(&mut self) -> Result<Vec<Path>, Refused> {
-        Ok(self.every_path()?.into_iter().filter(|path| !path.prohibits).collect())
+        Ok(self.every_path()?.into_iter().filter(Path::leads).collect())
     }
 
     fn every_path(&mut self) -> Result<Vec<Path>, Refused> {
@@ -238,14 +248,15 @@ pub(crate) fn kind_of(info: &[u8]) -> Option<String> {
 fn read_path(message: &RouteMessage) -> Option<Path> {
     let header = &message.header;
     let six = header.address_family == AddressFamily::Inet6;
-    let prohibits = header.kind == RouteType::Prohibit;
-    if !(prohibits || header.kind == RouteType::Unicast) || !(six || header.address_family == AddressFamily::Inet) {
+    let kind = header.kind;
+    let known = matches!(kind, RouteType::Unicast | RouteType::Prohibit | RouteType::BlackHole);
+    if !known || !(six || header.address_family == AddressFamily::Inet) {
         return None;
     }
     let any = if six { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let options = RouteOptions { onlink: header.flags.contains(RouteFlags::Onlink), ..RouteOptions::default() };
     let table = u32::from(header.table);
-    let mut path = Path { table, to: None, via: None, oif: None, metric: 0, options, six, prohibits };
+    let mut path = Path { table, to: None, via: None, oif: None, metric: 0, options, six, kind };
     let mut destination = any;
     for attribute in &message.attributes {
         match attribute {

@@ -7,7 +7,7 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
-use netmode_model::op::{Prohibit, Route, RouteOptions};
+use netmode_model::op::{MAIN_TABLE, Prohibit, Route, RouteOptions};
 use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,16 +28,24 @@ impl RouteSocket {
     }
 
     pub(crate) fn add_prohibit(&mut self, route: &Prohibit) -> Result<(), Refused> {
-        self.request(Message::NewRoute(prohibit(route)), NEW)
+        self.request(Message::NewRoute(refusing(RouteType::Prohibit, route.to, route.table)), NEW)
     }
 
     pub(crate) fn delete_prohibit(&mut self, route: &Prohibit) -> Result<(), Refused> {
-        self.request(Message::DelRoute(prohibit(route)), 0)
+        self.request(Message::DelRoute(refusing(RouteType::Prohibit, route.to, route.table)), 0)
+    }
+
+    pub(crate) fn add_blackhole(&mut self, to: IpNetwork) -> Result<(), Refused> {
+        self.request(Message::NewRoute(refusing(RouteType::BlackHole, to, MAIN_TABLE)), NEW)
+    }
+
+    pub(crate) fn delete_blackhole(&mut self, to: IpNetwork) -> Result<(), Refused> {
+        self.request(Message::DelRoute(refusing(RouteType::BlackHole, to, MAIN_TABLE)), 0)
     }
 }
 
-fn prohibit(route: &Prohibit) -> RouteMessage {
-    let mut message = match route.to {
+fn refusing(kind: RouteType, to: IpNetwork, table: u32) -> RouteMessage {
+    let mut message = match to {
         IpNetwork::V4(to) => {
             RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to.network(), to.prefix()).build()
         }
@@ -45,8 +53,8 @@ fn prohibit(route: &Prohibit) -> RouteMessage {
             RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to.network(), to.prefix()).build()
         }
     };
-    message.header.kind = RouteType::Prohibit;
-    in_table(message, route.table)
+    message.header.kind = kind;
+    in_table(message, table)
 }
 
 fn message(route: &Route, index: u32) -> Result<RouteMessage, Refused> {

@@ -1,0 +1,92 @@
+//! What the agent serves in namespaces of containers: sockets opened there, and what leads to them.
+
+use crate::agent::Agent;
+use crate::metadata::{Asker, Server};
+use netmode_dns::{Resolver, Sockets, View};
+use netmode_engine::seat::{METADATA, Ports, Seat};
+use netmode_model::op::OpError;
+use netmode_model::{ApiError, Code, NetnsName, Op};
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is served where.
+#[derive(Debug, Default)]
+pub struct Seats(Mutex<HashMap<NetnsName, Open>>);
+
+/// What is served in a namespace; silent when dropped.
+#[derive(Debug, Default)]
+struct Open {
+    ports: Ports,
+    resolver: Option<Resolver>,
+    metadata: Option<Server>,
+}
+
+/// What is to be served in a namespace.
+pub struct Wanted {
+    /// What the clients of its resolver see.
+    pub view: View,
+    /// Who asks for metadata there.
+    pub asker: Option<(Arc<Agent>, Asker)>,
+}
+
+impl Seats {
+    fn open(&self) -> MutexGuard<'_, HashMap<NetnsName, Open>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A namespace is no more.
+    pub fn forget(&self, netns: &NetnsName) {
+        drop(self.open().remove(netns));
+    }
+}
+
+/// Serves in a namespace what its seat says. Done again, it tells what has changed. Must be called within the runtime of
+/// tokio.
+///
+/// # Errors
+/// The kernel refused an address, a socket or the table.
+pub fn take(agent: &Agent, seat: &Seat, wanted: Wanted) -> Result<(), ApiError> {
+    let failed =
+        |e: String| ApiError::new(Code::Kernel, format!("nothing answers in the namespace {}: {e}", seat.netns));
+    let refused = |e: OpError| failed(e.to_string());
+    let mut open = agent.seats.open().remove(&seat.netns).unwrap_or_default();
+    let before = open.ports;
+    for op in seat.addresses() {
+        add_once(agent, op).map_err(refused)?;
+    }
+    match (&open.resolver, &seat.resolver) {
+        (Some(there), _) => there.show(wanted.view),
+        (None, Some(new)) => {
+            let (udp, tcp) = agent.kernel.listen_for_both(&seat.netns, new.at.into(), seat.port).map_err(refused)?;
+            open.ports.resolver = port_of(&tcp);
+            let resolver = agent.names.resolver(Sockets { udp, tcp }, wanted.view);
+            open.resolver = Some(resolver.map_err(|e| failed(e.to_string()))?);
+        }
+        (None, None) => {}
+    }
+    if let (None, Some((shared, asker))) = (&open.metadata, wanted.asker) {
+        let tcp = agent.kernel.listen(&seat.netns, METADATA.into(), seat.port + 1).map_err(refused)?;
+        open.ports.metadata = port_of(&tcp);
+        open.metadata = Some(Server::start(shared, asker, tcp).map_err(|e| failed(e.to_string()))?);
+    }
+    if open.ports != before {
+        // What stands already from an agent before this one is replaced by the same.
+        let table = seat.table(open.ports, agent.engine.settings());
+        agent.kernel.replace_tables(&[table], &[]).map_err(refused)?;
+    }
+    agent.seats.open().insert(seat.netns.clone(), open);
+    Ok(())
+}
+
+fn port_of(listener: &TcpListener) -> Option<u16> {
+    listener.local_addr().ok().map(|at| at.port())
+}
+
+/// An address that is there is not added again.
+fn add_once(agent: &Agent, op: Op) -> Result<(), OpError> {
+    match agent.kernel.apply(&[op]) {
+        Err(failed) if failed.error.errno == nix::errno::Errno::EEXIST as i32 => Ok(()),
+        other => other.map(drop).map_err(|failed| failed.error),
+    }
+}
