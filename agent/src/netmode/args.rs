@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::advise::AdviseArgs;
 use crate::cni::CniCommand;
 use crate::ecs_args::{InstanceCommand, ServiceCommand, TaskCommand};
 use crate::listing::ListArgs;
@@ -225,6 +226,8 @@ pub(crate) enum Command {
         #[arg(long, default_value = "eth0")]
         interface: String,
     },
+    /// Recommend a network mode: name what the task needs; without a flag, print what each mode serves
+    Advise(AdviseArgs),
     /// Look for what is wrong on this machine; changes nothing
     Doctor(ListArgs),
     /// The agent itself: its state, its log, taking everything back

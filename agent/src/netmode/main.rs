@@ -4,6 +4,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod advise;
 mod args;
 mod bundle;
 mod caller;
@@ -111,6 +112,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Image(command) => images::image(&client, command, listed),
         Command::Attach(args) => network::attach(&client, args, listed),
         Command::Detach { owner, interface } => network::detach(&client, owner, interface),
+        Command::Advise(args) => advise::advise(args, listed),
         Command::Version => version::version(&client, listed),
         Command::Completion { shell } => completion(*shell),
         Command::Man { directory } => man(directory),
