@@ -2,6 +2,7 @@
 
 use crate::advise::AdviseArgs;
 use crate::cni::CniCommand;
+use crate::compose::ComposeArgs;
 use crate::ecs_args::{InstanceCommand, ServiceCommand, TaskCommand};
 use crate::listing::ListArgs;
 use crate::run_args::{EniArgs, RunArgs};
@@ -183,6 +184,8 @@ pub(crate) enum Command {
     /// This host as a container instance: how many interfaces it may have
     #[command(subcommand)]
     Instance(InstanceCommand),
+    /// Start the services of a compose file on networks of their own
+    Compose(ComposeArgs),
     /// Print what happened to services
     Events {
         /// Go on as things happen

@@ -9,6 +9,7 @@ mod args;
 mod bundle;
 mod caller;
 mod cni;
+mod compose;
 mod credentials;
 mod doctor;
 mod ecs;
@@ -77,6 +78,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             let (task, request) = request::exec(args, &Caller::this())?;
             return foreground::exec(&client, tasks::some(&task)?, &request);
         }
+        Command::Compose(args) => return compose::compose(&client, args, listed),
         Command::Doctor(list) => return doctor::doctor(&client, list, listed),
         Command::System(command) => system::system(&client, command, listed),
         Command::Debug(DebugCommand::Bundle(args)) => bundle::bundle(&client, args),

@@ -72,15 +72,15 @@ fn known_state(text: &str) -> std::result::Result<(), String> {
     state(text).map(drop).ok_or_else(|| "a state is one of pending, running, stopping, stopped".into())
 }
 
-fn image(task: &TaskView) -> String {
+pub(crate) fn image(task: &TaskView) -> String {
     task.containers.first().map(|c| c.image.clone()).unwrap_or_default()
 }
 
-fn command(task: &TaskView) -> String {
+pub(crate) fn command(task: &TaskView) -> String {
     task.containers.first().map(|c| plain(&c.command.join(" "))).unwrap_or_default()
 }
 
-fn status(task: &TaskView) -> String {
+pub(crate) fn status(task: &TaskView) -> String {
     let exit = task.containers.first().and_then(|c| c.exit_code);
     let again = if task.restarting { ", restarts" } else { "" };
     exit.map_or_else(|| task.state.to_string(), |code| format!("{} ({code})", task.state)) + again
@@ -91,7 +91,7 @@ fn addresses(task: &TaskView) -> String {
     addresses.map(|a| a.ip().to_string()).collect::<Vec<_>>().join("\n")
 }
 
-fn published(task: &TaskView) -> String {
+pub(crate) fn published(task: &TaskView) -> String {
     ports::lines(bindings(task)).iter().map(ports::Line::cell).collect::<Vec<_>>().join("\n")
 }
 
@@ -179,18 +179,8 @@ pub(crate) fn update(client: &Client, names: &[String], what: &UpdateRequest, ou
 
 /// `netmode logs`.
 pub(crate) fn logs(client: &Client, args: &LogsArgs) -> Result<()> {
-    let tail =
-        match args.tail.as_str() {
-            "all" => None,
-            number => Some(number.parse().map_err(|_| {
-                Failure::invalid(values::refused("--tail", number, "write a number of lines, or \"all\""))
-            })?),
-        };
-    let since = args.since.as_deref().map(|text| {
-        let wrong = || values::refused("--since", text, "write a time as 2026-01-31T12:00:00Z, or how long ago as 10m");
-        values::since(text, Timestamp::now()).ok_or_else(|| Failure::invalid(wrong()))
-    });
-    let since = since.transpose()?.map(|time| time.to_string());
+    let tail = lines(&args.tail)?;
+    let since = args.since.as_deref().map(moment).transpose()?;
     let of = |task: &str| client.logs(task, args.follow, tail, since.as_deref());
     let container = match of(some(&args.task)?) {
         // Of a task of a task definition one container.
@@ -202,6 +192,22 @@ pub(crate) fn logs(client: &Client, args: &LogsArgs) -> Result<()> {
         Ok(_) => crate::ecs::container(client, &args.task, args.container.as_deref())?.unwrap_or_default(),
     };
     told(of(&container)?)
+}
+
+/// `--tail`: `None` for all lines.
+pub(crate) fn lines(tail: &str) -> Result<Option<u64>> {
+    if tail == "all" {
+        return Ok(None);
+    }
+    let wrong = |_| Failure::invalid(values::refused("--tail", tail, "write a number of lines, or \"all\""));
+    tail.parse().map(Some).map_err(wrong)
+}
+
+/// `--since`, as the API takes a time.
+pub(crate) fn moment(text: &str) -> Result<String> {
+    let wrong = || values::refused("--since", text, "write a time as 2026-01-31T12:00:00Z, or how long ago as 10m");
+    let time = values::since(text, Timestamp::now()).ok_or_else(|| Failure::invalid(wrong()))?;
+    Ok(time.to_string())
 }
 
 fn told(session: netmode_client::Session) -> Result<()> {
