@@ -24,7 +24,7 @@ fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().unwrap_or_else(|| panic!("{value} is no object")).keys().map(String::as_str).collect()
 }
 
-fn set<'a>(words: &'a str) -> BTreeSet<&'a str> {
+fn set(words: &str) -> BTreeSet<&str> {
     words.split_whitespace().collect()
 }
 
