@@ -4,6 +4,7 @@ use crate::advise::AdviseArgs;
 use crate::cni::CniCommand;
 use crate::compose::ComposeArgs;
 use crate::ecs_args::{InstanceCommand, ServiceCommand, TaskCommand};
+use crate::flowlogs::FlowLogCommand;
 use crate::listing::ListArgs;
 use crate::run_args::{EniArgs, RunArgs};
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
@@ -169,6 +170,9 @@ pub(crate) enum Command {
     /// List and show the interfaces of awsvpc tasks
     #[command(subcommand)]
     Eni(EniCommand),
+    /// Records of who sent what to whom
+    #[command(subcommand)]
+    FlowLog(FlowLogCommand),
     /// Make, list, show, change and remove security groups
     #[command(subcommand)]
     Sg(SgCommand),

@@ -15,6 +15,7 @@ mod doctor;
 mod ecs;
 mod ecs_args;
 mod failure;
+mod flowlogs;
 mod foreground;
 mod groups;
 mod images;
@@ -100,6 +101,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Network(command) => network::network(&client, command, shown),
         Command::Subnet(command) => vpc::subnet(&client, command, &cli.global),
         Command::Eni(command) => vpc::eni(&client, command, &cli.global),
+        Command::FlowLog(command) => flowlogs::flow_log(&client, command, &cli.global),
         Command::Sg(command) => groups::sg(&client, command, &cli.global),
         Command::PrefixList(command) => groups::prefix_list(&client, command, &cli.global),
         Command::Task(command) => ecs::task(&client, command, &cli.global),

@@ -13,7 +13,7 @@ use crate::relay::Relays;
 use crate::reset::Ending;
 use crate::task::TaskRecord;
 use crate::vpc;
-use crate::{ecs, instance, metadata, names, seats};
+use crate::{ecs, flowlogs, instance, metadata, names, seats};
 use netmode_container::Containers;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
@@ -62,6 +62,8 @@ pub struct Agent {
     pub names: names::Names,
     /// What is served in namespaces of containers.
     pub seats: seats::Seats,
+    /// Flow logs.
+    pub flowlogs: flowlogs::FlowLogs,
     /// Metadata for tasks in host mode.
     pub metadata: metadata::OnHost,
     /// What is carried from the host's `::1`.
@@ -120,6 +122,7 @@ impl Agent {
         let endpoint = self.engine.attach(request)?;
         self.relays.begin(&self.engine, endpoint.id);
         vpc::joined(&self.engine, &endpoint);
+        self.flowlogs.joined(self, &endpoint, false);
         let micros = begun.elapsed().as_micros() as u64;
         tracing::debug!(endpoint = %endpoint.id, owner = endpoint.owner.name, mode = %endpoint.mode, micros, "attached");
         Ok(endpoint)
@@ -148,6 +151,7 @@ impl Agent {
     pub fn detach(&self, endpoint: Id) {
         let begun = Instant::now();
         self.relays.end(endpoint);
+        self.flowlogs.leaves(endpoint);
         let leaves = self.engine.endpoint(endpoint);
         let made = leaves.as_ref().and_then(|e| match &e.netns {
             NetnsUse::Own(netns) => Some(netns),

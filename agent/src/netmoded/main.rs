@@ -13,6 +13,7 @@ mod connect;
 mod doctor;
 mod ecs;
 mod exposed;
+mod flowlogs;
 mod follow;
 mod foreign;
 mod forwarding;
@@ -142,6 +143,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         ..netmode_container::Config::default()
     })?);
     let dns = config.dns.clone();
+    let flowlogs = flowlogs::FlowLogs::new(kernel.clone());
     let agent = Arc::new(Agent {
         config: RwLock::new(config),
         config_path: args.config,
@@ -158,6 +160,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         instance: instance::Instance::default(),
         images: tokio::sync::RwLock::default(),
         names: names::Names::new(&dns),
+        flowlogs,
         seats: seats::Seats::default(),
         metadata: metadata::OnHost::default(),
         relays: relay::Relays::default(),
@@ -199,6 +202,7 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
     recover::tasks(&agent).await?;
     names::begin_all(&agent);
     metadata::go_on(&agent);
+    flowlogs::load(&agent)?;
     agent.names.serve_host(&dns_of(&agent)).context("cannot answer where \"host\" of the section [dns] says")?;
     restart::all(&agent);
     ecs::go_on(&agent);
@@ -224,6 +228,8 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
             () = agent.ending.come() => break,
         }
     }
+    let shared = agent.clone();
+    let _ = agent::blocking(move || shared.flowlogs.end()).await;
     // Containers, links and ports stay; a successor adopts them.
     if agent.engine.endpoints().is_empty() {
         agent.legacy.end();

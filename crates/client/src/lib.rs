@@ -18,6 +18,7 @@ mod body;
 mod call;
 mod ecs;
 mod error;
+mod flowlogs;
 mod groups;
 mod head;
 mod images;

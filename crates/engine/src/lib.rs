@@ -15,6 +15,7 @@ pub mod converge;
 pub mod ecs;
 pub mod endpoint;
 pub mod error;
+pub mod flowlog;
 pub mod hosts;
 pub mod ipam;
 mod leases;

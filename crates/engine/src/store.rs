@@ -30,13 +30,15 @@ pub enum Kind {
     Instance,
     /// A service; durable.
     Service,
+    /// A flow log; durable.
+    FlowLog,
     /// What a CNI plugin has made; on tmpfs.
     Attachment,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Endpoint,
         Self::Network,
         Self::Subnet,
@@ -46,6 +48,7 @@ impl Kind {
         Self::EcsTask,
         Self::Instance,
         Self::Service,
+        Self::FlowLog,
         Self::Attachment,
     ];
 }
@@ -178,6 +181,7 @@ impl FileStore {
             Kind::EcsTask => self.state_dir.join("ecs-tasks"),
             Kind::Instance => self.state_dir.join("instance"),
             Kind::Service => self.state_dir.join("services"),
+            Kind::FlowLog => self.state_dir.join("flow-logs"),
             Kind::Task => self.state_dir.join("tasks"),
             Kind::Attachment => self.run_dir.join("attachments"),
         }

@@ -13,19 +13,23 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// `CTA_*`, linux/netfilter/nfnetlink_conntrack.h.
-mod cta {
-    pub(super) const TUPLE_ORIG: u16 = 1;
-    pub(super) const TUPLE_REPLY: u16 = 2;
-    pub(super) const ID: u16 = 12;
-    pub(super) const ZONE: u16 = 18;
-    pub(super) const TUPLE_IP: u16 = 1;
-    pub(super) const TUPLE_PROTO: u16 = 2;
-    pub(super) const IP_V4_SRC: u16 = 1;
-    pub(super) const IP_V4_DST: u16 = 2;
-    pub(super) const IP_V6_SRC: u16 = 3;
-    pub(super) const IP_V6_DST: u16 = 4;
-    pub(super) const PROTO_NUM: u16 = 1;
-    pub(super) const PROTO_DST_PORT: u16 = 3;
+pub(crate) mod cta {
+    pub(crate) const TUPLE_ORIG: u16 = 1;
+    pub(crate) const TUPLE_REPLY: u16 = 2;
+    pub(crate) const PROTOINFO: u16 = 4;
+    pub(crate) const COUNTERS_ORIG: u16 = 9;
+    pub(crate) const COUNTERS_REPLY: u16 = 10;
+    pub(crate) const TIMESTAMP: u16 = 20;
+    pub(crate) const ID: u16 = 12;
+    pub(crate) const ZONE: u16 = 18;
+    pub(crate) const TUPLE_IP: u16 = 1;
+    pub(crate) const TUPLE_PROTO: u16 = 2;
+    pub(crate) const IP_V4_SRC: u16 = 1;
+    pub(crate) const IP_V4_DST: u16 = 2;
+    pub(crate) const IP_V6_SRC: u16 = 3;
+    pub(crate) const IP_V6_DST: u16 = 4;
+    pub(crate) const PROTO_NUM: u16 = 1;
+    pub(crate) const PROTO_DST_PORT: u16 = 3;
 }
 
 /// Flows to forget: those whose original destination is one of the ports on the host itself. What others send
@@ -104,7 +108,7 @@ fn flush(netlink: &mut Netlink, targets: &[Target], host: impl FnOnce() -> Host)
 }
 
 /// How many flows the namespace has; 0 without connection tracking.
-fn count(netlink: &mut Netlink) -> Result<u32, Refused> {
+pub(crate) fn count(netlink: &mut Netlink) -> Result<u32, Refused> {
     const GET_STATS: u8 = 5;
     const ENTRIES: u16 = 1;
     let request = ConntrackMessage::Other { message_type: GET_STATS, attributes: Vec::new() };
@@ -117,7 +121,7 @@ fn count(netlink: &mut Netlink) -> Result<u32, Refused> {
     }
 }
 
-fn message(family: u8, message: ConntrackMessage) -> NetfilterMessage {
+pub(crate) fn message(family: u8, message: ConntrackMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::from(family), 0, 0), message)
 }
 
@@ -160,11 +164,11 @@ fn matches(target: &Target, tuple: &[u8], host: &HashSet<IpAddr>) -> bool {
         && destination(tuple).is_some_and(|ip| to_host(target.host, ip, host))
 }
 
-fn destination(tuple: &[u8]) -> Option<IpAddr> {
+pub(crate) fn destination(tuple: &[u8]) -> Option<IpAddr> {
     address(tuple, cta::IP_V4_DST, cta::IP_V6_DST)
 }
 
-fn source(tuple: &[u8]) -> Option<IpAddr> {
+pub(crate) fn source(tuple: &[u8]) -> Option<IpAddr> {
     address(tuple, cta::IP_V4_SRC, cta::IP_V6_SRC)
 }
 

@@ -3,7 +3,7 @@
 use crate::kernel::Kernel;
 use crate::nft::Owner;
 use crate::wire::Refused;
-use netmode_model::nft::{Ruleset, TableName};
+use netmode_model::nft::{Action, Chain, Rule, Ruleset, TableName};
 use netmode_model::{IfName, Op};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
@@ -32,6 +32,7 @@ impl Kernel {
                 let mut child = |kind| parent.clone().and_then(|index| route.add_child(kind, index));
                 vec![
                     feature("nft-owner", own_table(), "the monitor repairs what others delete from the table"),
+                    feature("nflog", tell(), "flow logs tell of no refusal"),
                     feature("ipv6", open(AddressFamily::Inet6, SockType::Datagram, SockProtocol::Udp), "IPv4 only"),
                     feature(
                         "sctp",
@@ -70,6 +71,16 @@ fn own_table() -> Result<(), Refused> {
     let mut owner = Owner::open(None)?;
     owner.transact(&[&Op::TableAdd(ruleset)]).map_err(|aborted| aborted.why)?;
     if owner.persists() { Ok(()) } else { Err(Refused::new(Errno::EOPNOTSUPP, "tables cannot outlive their owner")) }
+}
+
+/// A rule that tells of what it drops (nfnetlink_log).
+fn tell() -> Result<(), Refused> {
+    let rule = Rule { matches: Vec::new(), action: Action::Refuse("trial".into()) };
+    let chain = Chain { name: "trial".into(), base: None, rules: vec![rule] };
+    let ruleset = Ruleset { table: TableName::inet("told"), owner: false, sets: Vec::new(), chains: vec![chain] };
+    let mut owner = Owner::open(None)?;
+    owner.transact(&[&Op::TableAdd(ruleset)]).map_err(|aborted| aborted.why)?;
+    if owner.tells() { Ok(()) } else { Err(Errno::ENOENT.into()) }
 }
 
 fn open(family: AddressFamily, kind: SockType, protocol: SockProtocol) -> Result<(), Refused> {

@@ -24,6 +24,7 @@ mod counters;
 mod executor;
 mod facts;
 pub mod features;
+mod flows;
 mod foreign;
 pub mod hold;
 pub mod keep;
@@ -39,5 +40,6 @@ mod wire;
 
 pub use counters::OfLinks;
 pub use facts::Surroundings;
+pub use flows::{Told, Watch};
 pub use kernel::{Failed, Kernel, KernelConfig, OpenError, Scope};
 pub use netns::{NetnsError, NetnsFd, own_inode};

@@ -10,6 +10,8 @@ pub mod api;
 pub mod cni;
 pub mod ecs;
 pub mod error;
+pub mod flow;
+pub mod flowlog;
 pub mod foreign;
 pub mod group;
 pub mod id;

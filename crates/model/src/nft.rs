@@ -283,6 +283,9 @@ pub enum Action {
     Accept,
     /// Throw it away, counted.
     Drop,
+    /// The same, and told to who listens to the log group [`REFUSED`](crate::flow::REFUSED) with this prefix. Nobody
+    /// listening costs nothing.
+    Refuse(String),
     /// Go on in another chain and come back.
     Jump(String),
     /// `meta mark set meta mark or BIT`.

@@ -1,5 +1,6 @@
 //! The text of operations: the commands of iproute2, nft, sysctl and conntrack that do the same.
 
+use crate::flow::REFUSED;
 use crate::link::Place;
 use crate::nft::*;
 use crate::op::{
@@ -519,6 +520,7 @@ impl Display for Action {
         match self {
             Self::Accept => f.write_str("accept"),
             Self::Drop => f.write_str("counter drop"),
+            Self::Refuse(prefix) => write!(f, "log prefix \"{prefix}\" group {REFUSED} counter drop"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::MarkOr(bit) => write!(f, "meta mark set meta mark | {bit:#010x}"),
             Self::Masquerade { ports: None } => f.write_str("masquerade fully-random"),

@@ -4,6 +4,7 @@ mod access;
 mod answer;
 mod ecs;
 mod endpoints;
+mod flowlogs;
 mod groups;
 mod images;
 mod networks;
@@ -57,6 +58,8 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/instance", get(ecs::instance).put(ecs::set_profile))
         .route("/v1/enis", get(vpc::enis))
         .route("/v1/enis/{eni}", get(vpc::eni).delete(vpc::remove_eni))
+        .route("/v1/flow-logs", get(flowlogs::list).post(flowlogs::create))
+        .route("/v1/flow-logs/{id}", get(flowlogs::show).delete(flowlogs::remove))
         .route("/v1/ports", get(networks::ports))
         .route("/v1/tasks", get(tasks::list).post(tasks::create))
         .route("/v1/tasks/plan", post(tasks::plan))

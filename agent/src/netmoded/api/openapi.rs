@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes and types.
 
-use super::{ecs, endpoints, groups, images, networks, streams, system, tasks, vpc};
+use super::{ecs, endpoints, flowlogs, groups, images, networks, streams, system, tasks, vpc};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -68,6 +68,10 @@ use utoipa::OpenApi;
         groups::lists,
         groups::put_list,
         groups::remove_list,
+        flowlogs::list,
+        flowlogs::create,
+        flowlogs::show,
+        flowlogs::remove,
         vpc::enis,
         vpc::eni,
         vpc::remove_eni,

@@ -16,7 +16,7 @@ pub use pod::membership;
 pub use record::{EcsRecord, EcsTask, MemberRecord, Stage, Tasks};
 pub use run::{CLUSTER, run};
 pub use stop::stop;
-pub use view::{container_arn, instance_arn, task_arn, view};
+pub use view::{cluster_arn, container_arn, definition_arn, instance_arn, task_arn, view};
 
 use crate::agent::{Agent, blocking};
 use crate::{clock, life};

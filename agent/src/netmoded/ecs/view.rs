@@ -19,6 +19,16 @@ pub fn task_arn(id: Id) -> String {
     format!("{PREFIX}:task/{CLUSTER}/{id}")
 }
 
+/// The cluster's ARN.
+pub fn cluster_arn() -> String {
+    format!("{PREFIX}:cluster/{CLUSTER}")
+}
+
+/// A task definition's ARN.
+pub fn definition_arn(family: &str, revision: u32) -> String {
+    format!("{PREFIX}:task-definition/{family}:{revision}")
+}
+
 /// The ARN of a task's container.
 pub fn container_arn(id: Id, container: &str) -> String {
     format!("{PREFIX}:container/{CLUSTER}/{id}/{container}")
@@ -38,7 +48,7 @@ pub fn view(agent: &Agent, record: &EcsRecord) -> EcsTaskView {
     let health: Vec<Health> = record.members.iter().filter(essential).map(|m| m.health).collect();
     EcsTaskView {
         task_arn: task_arn(record.id),
-        task_definition_arn: format!("{PREFIX}:task-definition/{}:{}", record.definition.family, record.revision),
+        task_definition_arn: definition_arn(&record.definition.family, record.revision),
         group: record.group.clone(),
         last_status: record.status,
         desired_status: record.desired,

@@ -180,6 +180,15 @@ fn traffic(traffic: Traffic, family: Family) -> Option<Vec<Match>> {
     })
 }
 
+/// What no group lets pass.
+fn refuse(direction: Direction) -> Rule {
+    let word = match direction {
+        Direction::Ingress => "in",
+        Direction::Egress => "out",
+    };
+    rule([], Action::Refuse(word.into()))
+}
+
 fn neighbours() -> impl Iterator<Item = Rule> {
     NEIGHBOURS.into_iter().map(|kind| rule([is(Number::Icmp6Type, kind)], Action::Accept))
 }
@@ -250,7 +259,7 @@ pub fn dispatchers(groups: &Groups) -> [Chain; 2] {
                 |family| rule([Match::Family(family), is_in(field(family), &members(id, family))], jump(&chain));
             rules.extend(FAMILIES.map(carries));
         }
-        rules.push(rule([], Action::Drop));
+        rules.push(refuse(direction));
         Chain { name: name.into(), base: None, rules }
     };
     [ask(FROM, Direction::Egress, Field::Saddr), ask(TO, Direction::Ingress, Field::Daddr)]
@@ -339,14 +348,13 @@ fn task_hooks(own: &[&Group], link: &EndpointLink, vpc: &[IpNetwork]) -> [Chain;
     let dev = &link.interface;
     let established = || rule([Match::Established], Action::Accept);
     let ask = |direction| own.iter().map(move |group| rule([], jump(&chain_name(&group.id, direction))));
-    let last = || rule([], Action::Drop);
     let elsewhere = Match::Iif { name: dev.clone(), negate: true };
     let mut inward = vec![rule([elsewhere], Action::Accept), established()];
     inward.extend(neighbours());
     inward.extend(by_host(link, Field::Saddr));
     inward.extend(egress_only(vpc));
     inward.extend(ask(Direction::Ingress));
-    inward.push(last());
+    inward.push(refuse(Direction::Ingress));
     let elsewhere = Match::Oif { name: dev.clone(), negate: true };
     let mut outward = vec![rule([elsewhere], Action::Accept), established()];
     outward.extend(neighbours());
@@ -356,7 +364,7 @@ fn task_hooks(own: &[&Group], link: &EndpointLink, vpc: &[IpNetwork]) -> [Chain;
         rule([Match::Prefix { field: Field::Daddr(Family::V4), prefix, negate: false }], Action::Accept)
     }));
     outward.extend(ask(Direction::Egress));
-    outward.push(last());
+    outward.push(refuse(Direction::Egress));
     [hook("input_walls", Hook::Input, inward), hook("output_walls", Hook::Output, outward)]
 }
 

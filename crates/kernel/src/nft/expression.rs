@@ -7,6 +7,7 @@ use netlink_packet_netfilter::nftables::{
     VerdictAttribute,
 };
 use netmode_model::IfName;
+use netmode_model::flow::REFUSED;
 use netmode_model::nft::{Action, DnatForm, Family, Field, Match, Number, Rule, TableFamily, Type};
 
 /// Registers of four bytes begin at this number (`NFT_REG32_00`).
@@ -361,6 +362,13 @@ impl Encoder {
         const ACCEPT: Verdict = Verdict::Other(1);
         match action {
             Action::Accept => self.out.push(verdict(vec![VerdictAttribute::Code(ACCEPT)])),
+            Action::Refuse(prefix) => {
+                // NFTA_LOG_GROUP, NFTA_LOG_PREFIX.
+                let text = [prefix.as_bytes(), &[0]].concat();
+                let group = DefaultNla::new(1, REFUSED.to_be_bytes().to_vec());
+                self.out.push(other("log", vec![group, DefaultNla::new(2, text)]));
+                self.action(&Action::Drop);
+            }
             Action::Drop => {
                 let zero = |kind| DefaultNla::new(kind, vec![0; 8]);
                 self.out.push(other("counter", vec![zero(1), zero(2)]));

@@ -8,7 +8,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netmode_model::Op;
-use netmode_model::nft::{Element, Ruleset, TableName};
+use netmode_model::nft::{Action, Chain, Element, Ruleset, TableName};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +26,8 @@ pub(crate) struct Owner {
     port: u32,
     /// Whether the kernel knows owned tables that persist (6.9+); assumed until it says no.
     persists: bool,
+    /// Whether the kernel can tell of refused packets (NFLOG); assumed until it says no.
+    tells: bool,
     /// Interval flags of the sets of our tables: an element of a range set is encoded differently.
     intervals: BTreeMap<TableName, BTreeMap<String, bool>>,
 }
@@ -52,7 +54,7 @@ impl Owner {
         };
         netlink.set_buffers(BUFFER)?;
         let port = netlink.port()?;
-        Ok(Self { netlink, port, persists: true, intervals: BTreeMap::new() })
+        Ok(Self { netlink, port, persists: true, tells: true, intervals: BTreeMap::new() })
     }
 
     /// The socket.
@@ -70,6 +72,11 @@ impl Owner {
         self.persists
     }
 
+    /// Whether the kernel can tell of refused packets, as far as it was asked.
+    pub(crate) fn tells(&self) -> bool {
+        self.tells
+    }
+
     /// Carries out operations on tables and elements, all or none.
     pub(crate) fn transact(&mut self, ops: &[&Op]) -> Result<(), Aborted> {
         let refused = |why| Aborted { at: None, why };
@@ -78,6 +85,13 @@ impl Owner {
         match self.attempt(ops) {
             // A kernel without PERSIST refuses the flags of NEWTABLE; then the table is nobody's.
             Err(_) if persists && !self.persists => self.attempt(ops),
+            // ENOENT is also what one without NFLOG says to a rule that tells.
+            Err(aborted) if self.tells && aborted.why.is(Errno::ENOENT) && ops.iter().any(|op| tells(op)) => {
+                self.tells = false;
+                let done = self.attempt(ops);
+                self.tells = done.is_err();
+                done
+            }
             other => other,
         }
     }
@@ -145,7 +159,8 @@ impl Owner {
     fn encode(&mut self, batch: &mut Batch, at: usize, op: &Op) {
         match op {
             Op::TableAdd(ruleset) => {
-                for (message, flags) in ruleset::messages(ruleset, ruleset.owner && self.persists) {
+                let ruleset = Ruleset { chains: self.as_known(&ruleset.chains), ..ruleset.clone() };
+                for (message, flags) in ruleset::messages(&ruleset, ruleset.owner && self.persists) {
                     self.message(batch, at, of(ruleset.table.family, message), flags);
                 }
             }
@@ -162,8 +177,10 @@ impl Owner {
                 self.message(batch, at, of(table.family, message), 0);
             }
             Op::ChainSet { table, chain, .. } => {
-                for (message, flags) in ruleset::chain_messages(table, chain) {
-                    self.message(batch, at, of(table.family, message), flags);
+                for chain in self.as_known(std::slice::from_ref(chain)) {
+                    for (message, flags) in ruleset::chain_messages(table, &chain) {
+                        self.message(batch, at, of(table.family, message), flags);
+                    }
                 }
             }
             Op::ChainDel { table, chain } => {
@@ -184,6 +201,16 @@ impl Owner {
             // The executor sends only these here.
             _ => {}
         }
+    }
+
+    /// Chains as this kernel knows them: without NFLOG what would be told is only dropped.
+    fn as_known(&self, chains: &[Chain]) -> Vec<Chain> {
+        let mut chains = chains.to_vec();
+        if !self.tells {
+            let rules = chains.iter_mut().flat_map(|chain| &mut chain.rules);
+            rules.filter(|rule| matches!(rule.action, Action::Refuse(_))).for_each(|rule| rule.action = Action::Drop);
+        }
+        chains
     }
 
     /// Sends the batch. The kernel works it off inside `sendto()`, so whatever it has to say is queued when
@@ -233,6 +260,16 @@ impl Owner {
 
     fn interval(&self, table: &TableName, element: &Element) -> Option<bool> {
         self.intervals.get(table)?.get(&element.set).copied()
+    }
+}
+
+/// Whether an operation makes a rule that tells of what it drops.
+fn tells(op: &Op) -> bool {
+    let refuses = |chain: &Chain| chain.rules.iter().any(|rule| matches!(rule.action, Action::Refuse(_)));
+    match op {
+        Op::TableAdd(ruleset) => ruleset.chains.iter().any(refuses),
+        Op::ChainSet { chain, .. } => refuses(chain),
+        _ => false,
     }
 }
 

@@ -11,6 +11,7 @@
 mod client;
 mod command;
 mod console;
+mod load;
 mod server;
 
 use std::process::ExitCode;
@@ -21,9 +22,13 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["serve", "--tag", tag, ref ports @ ..] => serve(ports, tag),
         ["serve", ref ports @ ..] => serve(ports, &server::hostname()),
+        ["connect", to, count, rate] => load::connect(to, count, rate),
         ["console", socket] => console::listen(socket),
         ["once", question] => console::once(question),
-        _ => Err("usage: probe serve [--tag NAME] PORT... | console SOCKET | once QUESTION".into()),
+        _ => {
+            Err("usage: probe serve [--tag NAME] PORT... | connect ADDRESS COUNT RATE | console SOCKET | once QUESTION"
+                .into())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

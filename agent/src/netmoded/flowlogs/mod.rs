@@ -1,0 +1,342 @@
+//! Flow logs: which there are, and who watches the ENIs that they are about.
+
+mod about;
+mod sink;
+mod watch;
+
+use crate::agent::Agent;
+use crate::clock;
+use netmode_engine::Endpoint;
+use netmode_engine::endpoint::EndpointLink;
+use netmode_engine::flowlog::{About, FlowLog, Scope, VERSION};
+use netmode_engine::store::{self, Kind, Store};
+use netmode_kernel::Kernel;
+use netmode_model::flow::Refusal;
+use netmode_model::flowlog::{BadFormat, FlowLogRequest, FlowLogView, Format, flow_log_id};
+use netmode_model::vpc::EniView;
+use netmode_model::{ApiError, Code, Id, NetnsName, Place};
+use sink::Sink;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Bytes of a file where nothing is said.
+const MAX_SIZE: u64 = 64 << 20;
+
+/// The least: a record is some 120 bytes, and a file that is put aside at each of them is no log.
+const LEAST_SIZE: u64 = 64 << 10;
+
+/// Files that are kept where nothing is said, and at most.
+const KEEP: (u32, u32) = (5, 1000);
+
+/// Seconds that records may be about, the first where nothing is said (EC2 API, CreateFlowLogs).
+const INTERVALS: [u32; 2] = [600, 60];
+
+/// How long the last records of an ENI are waited for when it goes.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Refusals that may wait for a watcher.
+const WAITING: usize = 4096;
+
+/// A flow log in force.
+struct Log {
+    record: FlowLog,
+    format: Format,
+    sink: Sink,
+}
+
+/// What a watcher is told.
+enum Order {
+    /// The host refused this.
+    Refused(Refusal),
+    /// Refusals were lost.
+    Lost,
+    /// There are others than before.
+    Logs,
+    /// What was gathered is written now. Told when that is done; `last`: the ENI goes.
+    Close { done: std::sync::mpsc::Sender<()>, last: bool },
+}
+
+/// An ENI that is watched.
+struct Watched {
+    orders: mpsc::Sender<Order>,
+    addresses: Vec<IpAddr>,
+}
+
+/// What watchers share.
+struct Shared {
+    kernel: Arc<Kernel>,
+    logs: Mutex<BTreeMap<String, Arc<Log>>>,
+    watched: Mutex<HashMap<Id, Watched>>,
+    /// Whether somebody hears what the host refuses.
+    host: Mutex<bool>,
+}
+
+/// An ENI as watchers know it.
+#[derive(Clone)]
+struct Target {
+    endpoint: Id,
+    netns: NetnsName,
+    subnet: String,
+    eni: String,
+    addresses: Vec<IpAddr>,
+    routers: Vec<IpAddr>,
+    /// Its groups stand in its own namespace.
+    walled_inside: bool,
+    about: About,
+}
+
+/// The flow logs of this agent.
+pub struct FlowLogs(Arc<Shared>);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// The logs that are about an ENI.
+    fn about(&self, target: &Target) -> Vec<Arc<Log>> {
+        let covers = |log: &&Arc<Log>| log.record.scope.covers(&target.subnet, &target.eni);
+        locked(&self.logs).values().filter(covers).cloned().collect()
+    }
+
+    fn tell(&self, order: impl Fn() -> Order) {
+        for watched in locked(&self.watched).values() {
+            let _ = watched.orders.try_send(order());
+        }
+    }
+}
+
+impl FlowLogs {
+    /// None yet.
+    pub fn new(kernel: Arc<Kernel>) -> Self {
+        Self(Arc::new(Shared { kernel, logs: Mutex::default(), watched: Mutex::default(), host: Mutex::default() }))
+    }
+
+    /// An ENI has come: it is watched before its task runs, if a log is about it. Must be called within the runtime of tokio.
+    pub fn joined(&self, agent: &Agent, endpoint: &Endpoint, anew: bool) {
+        // Most agents have none.
+        if locked(&self.0.logs).is_empty() {
+            return;
+        }
+        let Some(target) = target(agent, endpoint) else { return };
+        if locked(&self.0.watched).contains_key(&endpoint.id) || self.0.about(&target).is_empty() {
+            return;
+        }
+        let at = Place::Netns(target.netns.clone());
+        if let Err(error) = self.0.kernel.account(&at) {
+            tracing::warn!(eni = target.eni, %error, "its flows are not counted");
+        }
+        if !target.walled_inside {
+            watch::host(&self.0);
+        }
+        let (orders, heard) = mpsc::channel(WAITING);
+        let watched = Watched { orders, addresses: target.addresses.clone() };
+        locked(&self.0.watched).insert(endpoint.id, watched);
+        tokio::spawn(watch::eni(self.0.clone(), target, heard, anew));
+    }
+
+    /// An ENI goes: what it has carried is written.
+    pub fn leaves(&self, endpoint: Id) {
+        let Some(watched) = locked(&self.0.watched).remove(&endpoint) else { return };
+        let (done, written) = std::sync::mpsc::channel();
+        if watched.orders.blocking_send(Order::Close { done, last: true }).is_ok() {
+            let _ = written.recv_timeout(PATIENCE);
+        }
+    }
+
+    /// Writes what was gathered so far.
+    fn close_all(&self) {
+        let (done, written) = std::sync::mpsc::channel();
+        let told: Vec<_> = locked(&self.0.watched).values().map(|w| w.orders.clone()).collect();
+        for orders in told {
+            let _ = orders.blocking_send(Order::Close { done: done.clone(), last: false });
+        }
+        drop(done);
+        while written.recv_timeout(PATIENCE).is_ok() {}
+    }
+
+    /// The agent ends: nothing that was gathered is lost.
+    pub fn end(&self) {
+        self.close_all();
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Log>, ApiError> {
+        let shown: String = id.chars().take(64).collect();
+        let missing =
+            || ApiError::new(Code::NotFound, format!("no flow log {shown:?}; \"netmode flow-log ls\" lists them"));
+        locked(&self.0.logs).get(id).cloned().ok_or_else(missing)
+    }
+
+    /// Every flow log.
+    pub fn list(&self, agent: &Agent) -> Vec<FlowLogView> {
+        locked(&self.0.logs).values().map(|log| log.view(agent)).collect()
+    }
+
+    /// A flow log.
+    ///
+    /// # Errors
+    /// There is none of that id.
+    pub fn show(&self, agent: &Agent, id: &str) -> Result<FlowLogView, ApiError> {
+        Ok(self.find(id)?.view(agent))
+    }
+
+    /// Makes a flow log, and begins to watch what it is about.
+    ///
+    /// # Errors
+    /// What cannot be, or a target that cannot be written; nothing has changed then.
+    pub fn create(&self, agent: &Agent, request: &FlowLogRequest) -> Result<FlowLogView, ApiError> {
+        let record = wished(agent, request)?;
+        let log = Log::of(record.clone())?;
+        log.sink.try_out().map_err(|e| {
+            ApiError::new(
+                Code::Invalid,
+                format!("the flow log cannot be written to {}: {e}; name another place with --to", record.destination),
+            )
+        })?;
+        store::put(&*agent.store, Kind::FlowLog, &record.id, &record)
+            .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+        let view = log.view(agent);
+        locked(&self.0.logs).insert(record.id, Arc::new(log));
+        self.0.tell(|| Order::Logs);
+        // What stands has carried something before.
+        agent.engine.endpoints().iter().for_each(|endpoint| self.joined(agent, endpoint, false));
+        Ok(view)
+    }
+
+    /// Removes a flow log, after what was gathered for it was written.
+    ///
+    /// # Errors
+    /// There is none of that id, or its record stays.
+    pub fn remove(&self, store: &dyn Store, id: &str) -> Result<(), ApiError> {
+        let log = self.find(id)?;
+        self.close_all();
+        store.remove(Kind::FlowLog, &log.record.id).map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+        locked(&self.0.logs).remove(id);
+        self.0.tell(|| Order::Logs);
+        Ok(())
+    }
+
+    /// Records that were written and that were lost, of all logs since the agent started.
+    pub fn counts(&self) -> (u64, u64) {
+        let sum = |(written, lost): (u64, u64), log: &Arc<Log>| (written + log.sink.written(), lost + log.sink.lost());
+        locked(&self.0.logs).values().fold((0, 0), sum)
+    }
+}
+
+/// Reads the records, and watches what they are about.
+///
+/// # Errors
+/// A record of a newer version.
+pub fn load(agent: &Agent) -> anyhow::Result<()> {
+    let listing = store::list::<FlowLog>(&*agent.store, Kind::FlowLog, VERSION.into())?;
+    for sentence in &listing.set_aside {
+        tracing::error!("{sentence}");
+    }
+    for record in listing.records {
+        let id = record.id.clone();
+        match Log::of(record) {
+            Ok(log) => _ = locked(&agent.flowlogs.0.logs).insert(id, Arc::new(log)),
+            Err(error) => tracing::error!(flow_log = id, %error, "it is left out"),
+        }
+    }
+    agent.engine.endpoints().iter().for_each(|endpoint| agent.flowlogs.joined(agent, endpoint, true));
+    Ok(())
+}
+
+impl Log {
+    fn of(record: FlowLog) -> Result<Self, ApiError> {
+        let invalid = |e: String| ApiError::new(Code::Invalid, e);
+        let format = record.format.parse().map_err(|e: BadFormat| invalid(e.to_string()))?;
+        let sink = Sink::of(&record).map_err(invalid)?;
+        Ok(Self { record, format, sink })
+    }
+
+    fn view(&self, agent: &Agent) -> FlowLogView {
+        let record = &self.record;
+        let error = self.sink.error();
+        FlowLogView {
+            flow_log_id: record.id.clone(),
+            resource_id: match &record.scope {
+                Scope::Vpc => netmode_engine::vpc::vpc_id(&agent.engine.settings().instance),
+                Scope::Subnet(id) | Scope::Eni(id) => id.clone(),
+            },
+            traffic_type: record.traffic,
+            max_aggregation_interval: record.interval,
+            log_format: record.format.clone(),
+            log_destination: record.destination.clone(),
+            records: self.sink.written(),
+            lost: self.sink.lost(),
+            deliver_logs_status: if error.is_some() { "FAILED" } else { "SUCCESS" }.into(),
+            deliver_logs_error_message: error,
+            creation_time: record.created.clone(),
+        }
+    }
+}
+
+/// What a request asks for, checked.
+fn wished(agent: &Agent, request: &FlowLogRequest) -> Result<FlowLog, ApiError> {
+    let invalid = |text: &str| Err(ApiError::new(Code::Invalid, text));
+    let scope = match (&request.subnet, &request.eni) {
+        (Some(_), Some(_)) => return invalid("--subnet and --eni exclude each other; leave one of them out"),
+        (Some(subnet), None) => Scope::Subnet(agent.engine.subnet(subnet)?.name),
+        (None, Some(reference)) => Scope::Eni(eni(agent, reference)?.network_interface_id),
+        (None, None) => Scope::Vpc,
+    };
+    let interval = request.max_aggregation_interval.unwrap_or(INTERVALS[0]);
+    if !INTERVALS.contains(&interval) {
+        return invalid("--max-aggregation-interval is 60 or 600 seconds");
+    }
+    let format: Format = match &request.log_format {
+        Some(text) => text.parse().map_err(|e: BadFormat| ApiError::new(Code::Invalid, e.to_string()))?,
+        None => Format::default(),
+    };
+    let max_size = request.max_size.unwrap_or(MAX_SIZE);
+    let keep = request.keep.unwrap_or(KEEP.0);
+    if max_size < LEAST_SIZE || keep > KEEP.1 {
+        return invalid("--max-size is at least 64KiB, and --keep at most 1000");
+    }
+    let id = clock::fresh_id().map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
+    Ok(FlowLog {
+        v: VERSION,
+        id: flow_log_id(id),
+        scope,
+        traffic: request.traffic_type,
+        interval,
+        format: format.to_string(),
+        destination: request.log_destination.clone(),
+        max_size,
+        keep,
+        created: clock::now(),
+    })
+}
+
+fn eni(agent: &Agent, reference: &str) -> Result<EniView, ApiError> {
+    let fits = |e: &EniView| {
+        e.network_interface_id == reference
+            || e.attachment.task == reference
+            || e.managed_by.strip_prefix("task/").is_some_and(|id| reference.len() >= 12 && id.starts_with(reference))
+    };
+    let shown: String = reference.chars().take(64).collect();
+    let missing = || ApiError::new(Code::NotFound, format!("no ENI {shown:?}; \"netmode eni ls\" lists the ENIs"));
+    agent.engine.enis().into_iter().find(fits).ok_or_else(missing)
+}
+
+/// An ENI in a namespace that can be looked into.
+fn target(agent: &Agent, endpoint: &Endpoint) -> Option<Target> {
+    let link: &EndpointLink = endpoint.link.as_ref()?;
+    let eni = link.eni.as_ref()?;
+    let network = agent.engine.lookup(&link.network)?;
+    Some(Target {
+        endpoint: endpoint.id,
+        netns: endpoint.netns.name()?.clone(),
+        subnet: link.network.clone(),
+        eni: eni.id.clone(),
+        addresses: link.addrs.iter().map(ipnetwork::IpNetwork::ip).collect(),
+        routers: network.gateways().iter().map(ipnetwork::IpNetwork::ip).collect(),
+        walled_inside: link.walled_inside(),
+        about: about::about(agent, endpoint, &eni.id, &network),
+    })
+}
