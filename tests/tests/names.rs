@@ -112,6 +112,11 @@ fn who_joins_a_network_joins_its_names_and_who_leaves_it_loses_them() {
     lab.netmode(&["network", "disconnect", "back", "web"]).success();
     assert_eq!(status(&lab, "web", "db"), "NXDOMAIN");
     assert_eq!(status(&lab, "db", "web"), "NXDOMAIN");
+    // Also with the last one.
+    lab.netmode(&["network", "disconnect", "shop", "web"]).success();
+    assert_ne!(status(&lab, "web", "@127.0.0.11 web"), "NOERROR");
+    assert_ne!(status(&lab, "web", "@127.0.0.11 web.shop"), "NOERROR");
+    lab.netmode(&["network", "connect", "shop", "web"]).success();
     // Whoever shares the namespace shares the names.
     let out = lab.netmode(&["run", "--rm", "--network", "container:web", "--rootfs", "/", "dig", "+short", "web"]);
     assert_eq!(out.stdout.trim(), lab.address("web"), "{}", out.stderr);

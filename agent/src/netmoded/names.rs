@@ -161,8 +161,14 @@ pub fn begin(
     asker: Option<(Arc<Agent>, Asker)>,
 ) -> Result<(), ApiError> {
     endpoints.iter().for_each(|endpoint| agent.names.publish(endpoint, wanted));
-    let Some(seat) = seat::seat(endpoints, asker.is_some()) else { return Ok(()) };
-    seats::take(agent, &seat, seats::Wanted { view: view(agent, endpoints, wanted), asker })
+    let view = view(agent, endpoints, wanted);
+    match (seat::seat(endpoints, asker.is_some()), endpoints.first().and_then(|e| e.netns.name())) {
+        (Some(seat), _) => seats::take(agent, &seat, seats::Wanted { view, asker })?,
+        // Who has left the last network with names is told none of them any more.
+        (None, Some(netns)) => agent.seats.show(netns, view),
+        (None, None) => {}
+    }
+    Ok(())
 }
 
 /// The same for a task of `netmode run`, after its networks have changed.

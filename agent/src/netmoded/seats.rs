@@ -35,6 +35,13 @@ impl Seats {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The clients of a namespace's resolver, if there is one, see this from now on.
+    pub fn show(&self, netns: &NetnsName, view: View) {
+        if let Some(resolver) = self.open().get(netns).and_then(|open| open.resolver.as_ref()) {
+            resolver.show(view);
+        }
+    }
+
     /// A namespace is no more.
     pub fn forget(&self, netns: &NetnsName) {
         drop(self.open().remove(netns));

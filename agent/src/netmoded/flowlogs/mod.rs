@@ -8,11 +8,12 @@ use crate::agent::Agent;
 use crate::clock;
 use netmode_engine::Endpoint;
 use netmode_engine::endpoint::EndpointLink;
-use netmode_engine::flowlog::{About, FlowLog, Scope, VERSION};
+use netmode_engine::flowlog::{self, About, FlowLog, Scope, VERSION};
 use netmode_engine::store::{self, Kind, Store};
 use netmode_kernel::Kernel;
 use netmode_model::flow::Refusal;
 use netmode_model::flowlog::{BadFormat, FlowLogRequest, FlowLogView, Format, flow_log_id};
+use netmode_model::nft::Ruleset;
 use netmode_model::vpc::EniView;
 use netmode_model::{ApiError, Code, Id, NetnsName, Place};
 use sink::Sink;
@@ -86,6 +87,8 @@ struct Target {
     /// Its groups stand in its own namespace.
     walled_inside: bool,
     about: About,
+    /// What has the kernel track its connections.
+    tracking: Ruleset,
 }
 
 /// The flow logs of this agent.
@@ -126,7 +129,8 @@ impl FlowLogs {
             return;
         }
         let at = Place::Netns(target.netns.clone());
-        if let Err(error) = self.0.kernel.account(&at) {
+        let tracked = self.0.kernel.replace_tables(&[(target.tracking.clone(), Vec::new())], &[]);
+        if let Err(error) = tracked.and_then(|()| self.0.kernel.account(&at)) {
             tracing::warn!(eni = target.eni, %error, "its flows are not counted");
         }
         if !target.walled_inside {
@@ -338,5 +342,6 @@ fn target(agent: &Agent, endpoint: &Endpoint) -> Option<Target> {
         routers: network.gateways().iter().map(ipnetwork::IpNetwork::ip).collect(),
         walled_inside: link.walled_inside(),
         about: about::about(agent, endpoint, &eni.id, &network),
+        tracking: flowlog::tracking(endpoint.netns.name()?, agent.engine.settings()),
     })
 }

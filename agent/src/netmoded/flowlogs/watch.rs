@@ -5,9 +5,9 @@ use crate::agent::blocking;
 use netmode_engine::flowlog::line::{Status, line};
 use netmode_engine::flowlog::{Action, Entry, Window};
 use netmode_kernel::{Told, Watch};
-use netmode_model::Place;
 use netmode_model::flow::{Flow, Refusal};
 use netmode_model::flowlog::TrafficType;
+use netmode_model::{Inverse, Op, Place};
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
@@ -105,6 +105,14 @@ impl Watcher {
         }
     }
 
+    /// Nobody asks for the connections any more; in somebody else's namespace nothing of ours stays.
+    fn stop_tracking(&self) {
+        let table = self.target.tracking.table.clone();
+        for failure in self.shared.kernel.undo(vec![Inverse::Op(Op::TableDel { table })]) {
+            tracing::warn!(eni = self.target.eni, %failure, "could not be taken back");
+        }
+    }
+
     /// What the kernel has told already.
     async fn hear_out(&mut self, flows: &mut Option<Watch<Flow>>, refusals: &mut Option<Watch<Refusal>>) {
         // Bounded: others may go on for ever.
@@ -188,6 +196,9 @@ pub(super) async fn eni(shared: Arc<Shared>, target: Target, mut orders: mpsc::R
                 Some(Order::Close { done, last }) => {
                     watcher.hear_out(&mut flows, &mut refusals).await;
                     watcher.close(true).await;
+                    if last {
+                        watcher.stop_tracking();
+                    }
                     let _ = done.send(());
                     if last {
                         return;
@@ -197,6 +208,7 @@ pub(super) async fn eni(shared: Arc<Shared>, target: Target, mut orders: mpsc::R
             },
         }
     }
+    watcher.stop_tracking();
     locked(&watcher.shared.watched).remove(&watcher.target.endpoint);
 }
 

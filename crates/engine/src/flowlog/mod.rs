@@ -9,7 +9,10 @@ mod window;
 pub use line::About;
 pub use window::{Action, Entry, Window};
 
+use crate::settings::Settings;
+use netmode_model::NetnsName;
 use netmode_model::flowlog::TrafficType;
+use netmode_model::nft::{Action as Verdict, Base, Chain, ChainKind, Hook, Match, Rule, Ruleset, TableName};
 use serde::{Deserialize, Serialize};
 
 /// Version of the record that this agent writes.
@@ -36,6 +39,17 @@ impl Scope {
             Self::Eni(id) => id == eni,
         }
     }
+}
+
+/// The table that has the kernel track connections in a namespace: it does where a rule asks for them. This one asks, and
+/// lets everything pass.
+pub fn tracking(netns: &NetnsName, settings: &Settings) -> Ruleset {
+    let table = TableName::inet(&format!("{}_flows", settings.table)).within(netns.clone());
+    let rule = Rule { matches: vec![Match::Established], action: Verdict::Accept };
+    // Of a kind that no rule of others stands behind: what it lets pass goes on to them.
+    let base = Base { kind: ChainKind::Filter, hook: Hook::Input, priority: 0 };
+    let chain = Chain { name: "track".into(), base: Some(base), rules: vec![rule] };
+    Ruleset { table, owner: false, sets: Vec::new(), chains: vec![chain] }
 }
 
 /// A flow log, as recorded.

@@ -49,7 +49,7 @@ pub(crate) fn pour(to: &str, seconds: &str) -> Outcome<()> {
 }
 
 /// An agent with a subnet on this stand-in, and a group that lets everything in.
-fn vpc(name: &str, backend: &str) -> Outcome<Agent> {
+pub(crate) fn vpc(name: &str, backend: &str) -> Outcome<Agent> {
     host(name)?;
     let agent = Agent::start(name)?;
     let cidr = if backend == "macvlan" { "192.0.2.0/24" } else { "10.9.0.0/20" };
@@ -71,7 +71,7 @@ fn vpc(name: &str, backend: &str) -> Outcome<Agent> {
 }
 
 /// Attaches a namespace to the subnet; gives its address.
-fn attach(agent: &Agent, netns: &str) -> Outcome<String> {
+pub(crate) fn attach(agent: &Agent, netns: &str) -> Outcome<String> {
     let net =
         NetOptions { subnets: vec!["tasks".into()], security_groups: vec![GROUP.into()], ..NetOptions::default() };
     let request = AttachRequest {

@@ -8,6 +8,8 @@
 //! | [`ports`] | a thousand ports, a range of 15,000, the limit of open files |
 //! | [`networks`] | many networks, what they cost a packet |
 //! | [`firewalls`] | the same things beside another firewall and alone |
+//! | [`flow_logs`] | what a flow log costs |
+//! | [`names`] | our resolver beside dnsmasq |
 //! | [`flows`] | new connections per second through many mappings, beside iptables and linear nft rules |
 //! | [`cni`] | the reference CNI plugins, interleaved with ours |
 //! | [`peers`] | podman and docker, interleaved with netmode |
@@ -24,8 +26,10 @@ mod cni;
 mod containers;
 mod figures;
 mod firewalls;
+mod flow_logs;
 mod flows;
 mod machine;
+mod names;
 mod networks;
 mod peers;
 mod ports;
@@ -55,9 +59,10 @@ const FULL: Size = Size { endpoints: 1000, containers: 1000, rounds: 30, mapping
 const QUICK: Size = Size { endpoints: 60, containers: 10, rounds: 3, mappings: 1000, flows: 1 };
 
 const USAGE: &str =
-    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks awsvpc firewalls flows cni peers)
+    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks awsvpc firewalls flows flow-logs names cni peers)
        bench serve ADDRESS                (accepts and closes)
        bench connect ADDRESS SECONDS      (prints connections per second)
+       bench ask ADDRESS COUNT            (the same of a name server that knows web)
        bench runtime                      (calls the CNI plugins that it reads of)
        bench echo ADDRESS                 (sends datagrams back)
        bench trips ADDRESS COUNT          (prints the median round trip and the 99th percentile, in microseconds)
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
         ["connect", to, seconds] => flows::connect(to, seconds),
         ["echo", at] => networks::echo(at),
         ["trips", to, count] => networks::trips(to, count),
+        ["ask", at, count] => names::ask(at, count),
         ["drain", at] => awsvpc::drain(at),
         ["pour", to, seconds] => awsvpc::pour(to, seconds),
         ["runtime"] => cni::runtime(),
@@ -89,7 +95,7 @@ fn main() -> ExitCode {
 
 type Part = fn(&Size, &mut Report) -> Outcome<()>;
 
-const PARTS: [(&str, Part); 10] = [
+const PARTS: [(&str, Part); 12] = [
     ("attach", attach::in_sequence),
     ("parallel", attach::in_parallel),
     ("containers", containers::many),
@@ -98,6 +104,8 @@ const PARTS: [(&str, Part); 10] = [
     ("awsvpc", awsvpc::measured),
     ("firewalls", firewalls::beside),
     ("flows", flows::rates),
+    ("flow-logs", flow_logs::cost),
+    ("names", names::beside),
     ("cni", cni::beside),
     ("peers", peers::beside),
 ];

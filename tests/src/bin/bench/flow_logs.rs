@@ -1,0 +1,61 @@
+//! What a flow log costs: new connections a second to a task that has one, beside one that has none.
+
+use crate::attach::complaints;
+use crate::awsvpc::{attach, vpc};
+use crate::figures::{Figures, Report, Target, short};
+use crate::flows::{Server, itself};
+use crate::machine::namespaces;
+use crate::{Outcome, Size};
+use netmode_model::flowlog::FlowLogRequest;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// How long one measurement takes.
+const SECONDS: &str = "2";
+
+/// A task that is connected to.
+struct Way {
+    host: &'static str,
+    to: String,
+    rates: Vec<f64>,
+}
+
+pub(crate) fn cost(size: &Size, report: &mut Report) -> Outcome<()> {
+    for backend in ["veth", "macvlan"] {
+        let mut ways = Vec::new();
+        let (mut agents, mut servers) = (Vec::new(), Vec::new());
+        for (host, logged) in [("ga", false), ("gb", true)] {
+            let agent = vpc(host, backend)?;
+            if logged {
+                let to = "file:/run/bench-flow.log".to_owned();
+                let request = FlowLogRequest { log_destination: to, ..FlowLogRequest::default() };
+                agent.client.create_flow_log(&request)?;
+            }
+            let netns = namespaces(host, 1)?.remove(0);
+            let address = attach(&agent, &netns)?;
+            servers.push(Server(itself(&netns, "1").args(["serve", "0.0.0.0:80"]).spawn()?));
+            ways.push(Way { host, to: format!("{address}:80"), rates: Vec::new() });
+            agents.push(agent);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        for _ in 0..size.flows * 2 {
+            for way in &mut ways {
+                let lan = format!("{}-lan", way.host);
+                let client = itself(&lan, "0").args(["connect", &way.to, SECONDS]).stderr(Stdio::piped()).output()?;
+                let rate = String::from_utf8_lossy(&client.stdout).trim().parse::<f64>();
+                way.rates.push(rate.map_err(|_| String::from_utf8_lossy(&client.stderr).into_owned())?);
+            }
+        }
+        let median = |way: &Way| way.rates.iter().copied().collect::<Figures>().median();
+        let (without, with) = (median(&ways[0]), median(&ways[1]));
+        eprintln!("    {backend}: {} without, {} with a flow log", short(without), short(with));
+        let what = format!("flow log, {backend}: new connections a second with one as a part of those without");
+        report.aim(what, with / without, "×", Target::AtLeast(0.97));
+        report.tell("… with it", with, "/s");
+        agents.iter().for_each(|agent| complaints(agent, report));
+        drop(servers);
+        drop(agents);
+        crate::machine::clear()?;
+    }
+    Ok(())
+}
