@@ -21,10 +21,10 @@ struct Way {
 }
 
 pub(crate) fn cost(size: &Size, report: &mut Report) -> Outcome<()> {
-    for backend in ["veth", "macvlan"] {
+    for (backend, hosts) in [("veth", ["gva", "gvb"]), ("macvlan", ["gma", "gmb"])] {
         let mut ways = Vec::new();
         let (mut agents, mut servers) = (Vec::new(), Vec::new());
-        for (host, logged) in [("ga", false), ("gb", true)] {
+        for (host, logged) in hosts.into_iter().zip([false, true]) {
             let agent = vpc(host, backend)?;
             if logged {
                 let to = "file:/run/bench-flow.log".to_owned();
@@ -55,7 +55,6 @@ pub(crate) fn cost(size: &Size, report: &mut Report) -> Outcome<()> {
         agents.iter().for_each(|agent| complaints(agent, report));
         drop(servers);
         drop(agents);
-        crate::machine::clear()?;
     }
     Ok(())
 }
