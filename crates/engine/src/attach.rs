@@ -293,14 +293,15 @@ impl Engine {
         lock(&self.live).values().any(of_endpoint) || self.networks().iter().any(|n| n.bridge == *dev)
     }
 
-    /// A link of the host is gone: what it stood for is free again. Tells whether it was ours.
-    pub fn link_gone(&self, dev: &IfName) -> bool {
+    /// A link of the host is gone: what it stood for is free again. Tells whose it was, if it was ours and had been
+    /// detached.
+    pub fn link_gone(&self, dev: &IfName) -> Option<Endpoint> {
         self.forget_leaving(dev);
         let gone = lock(&self.leaving).remove(dev);
         if let Some(record) = &gone {
             self.leases().release_link(record, Some(Instant::now()));
         }
-        gone.is_some()
+        gone
     }
 
     /// Whether an endpoint that fits was detached and its link is still there.

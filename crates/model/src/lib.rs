@@ -12,6 +12,7 @@ pub mod ecs;
 pub mod error;
 pub mod flow;
 pub mod flowlog;
+pub mod event;
 pub mod foreign;
 pub mod group;
 pub mod id;
@@ -33,6 +34,7 @@ pub mod system;
 pub mod vpc;
 
 pub use error::{ApiError, Code};
+pub use event::{EVENT_KINDS, Event, EventKind};
 pub use id::Id;
 pub use link::{IfName, Mac, NetnsName, Place};
 pub use mode::{Mode, RequestedMode};
