@@ -190,12 +190,8 @@ pub(crate) enum Command {
     Instance(InstanceCommand),
     /// Start the services of a compose file on networks of their own
     Compose(ComposeArgs),
-    /// Print what happened to services
-    Events {
-        /// Go on as things happen
-        #[arg(short, long)]
-        follow: bool,
-    },
+    /// Print what has happened, with cause and actor
+    Events(EventsArgs),
     /// Ask a registry whether it accepts you, and remember user and password for it
     Login(LoginArgs),
     /// Forget user and password of a registry
@@ -309,6 +305,27 @@ pub(crate) struct ExecArgs {
     // One list, so that everything behind the task's name belongs to the command, flags included.
     #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["TASK", "COMMAND"])]
     pub(crate) words: Vec<String>,
+}
+
+/// `netmode events`.
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Go on as things happen
+    // As with logs; --filter has no short form here.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only what happened since a time (2026-01-31T12:00:00Z) or for so long (10m, 1h30m)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only what happened before a time
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    pub(crate) until: Option<String>,
+    /// Only events that fit, as KEY=VALUE; an unknown key is answered with those that there are
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+    /// Print each event by a template: json, '{{.Kind}}\t{{.Message}}', '{{json .}}'
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
 }
 
 /// `netmode login`.

@@ -1,4 +1,4 @@
-//! `netmode task`, `service`, `instance` and `events`.
+//! `netmode task`, `service` and `instance`.
 
 use crate::args::{Format, Global};
 use crate::ecs_args::{InstanceCommand, ServiceCommand, TaskCommand, TaskRunArgs};
@@ -206,26 +206,6 @@ pub(crate) fn instance(client: &Client, command: &InstanceCommand, global: &Glob
             });
             shown.data(&client.set_profile(&ProfileRequest { profile })?)
         }
-    }
-}
-
-/// `netmode events`: what happened, and with `follow` what happens.
-pub(crate) fn events(client: &Client, follow: bool, global: &Global) -> Result<()> {
-    let output = Output::of(global, Format::Table);
-    if output.structured() {
-        return output.data(&client.events()?);
-    }
-    let mut told = std::collections::BTreeSet::new();
-    loop {
-        for event in client.events()? {
-            if told.insert(event.id.clone()) {
-                print(&format!("{} {}\n", event.created_at, crate::text::plain(&event.message)))?;
-            }
-        }
-        if !follow {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(500));
     }
 }
 

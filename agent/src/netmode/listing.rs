@@ -1,5 +1,7 @@
 //! Listings: the one way in which rows are filtered, and printed as table, JSON, YAML, ids or by a template.
 
+mod lines;
+
 use crate::args::Format;
 use crate::failure::Failure;
 use crate::output::{Output, print, print_lines};
@@ -56,6 +58,8 @@ pub(crate) struct Column<'a, T> {
     name: &'static str,
     heading: Option<&'static str>,
     shown: Shown,
+    /// How wide it is where rows are printed as they come.
+    width: usize,
     cell: Cell<'a, T>,
 }
 
@@ -91,7 +95,7 @@ impl<'a, T: Serialize + 'a> Listing<'a, T> {
 
     /// Adds a column; its heading is the name in capitals. A cell may have several lines.
     pub(crate) fn column(mut self, name: &'static str, shown: Shown, cell: impl Fn(&T) -> String + 'a) -> Self {
-        self.columns.push(Column { name, heading: None, shown, cell: Box::new(cell) });
+        self.columns.push(Column { name, heading: None, shown, width: 0, cell: Box::new(cell) });
         self
     }
 
@@ -99,6 +103,14 @@ impl<'a, T: Serialize + 'a> Listing<'a, T> {
     pub(crate) fn headed(mut self, heading: &'static str) -> Self {
         if let Some(column) = self.columns.last_mut() {
             column.heading = Some(heading);
+        }
+        self
+    }
+
+    /// Gives the column that was added last a width, for [`Self::lines`].
+    pub(crate) fn sized(mut self, width: usize) -> Self {
+        if let Some(column) = self.columns.last_mut() {
+            column.width = width;
         }
         self
     }
@@ -185,7 +197,7 @@ impl<'a, T: Serialize + 'a> Listing<'a, T> {
         }
         match (template, output.format) {
             (Template::Json, _) => rows.iter().try_for_each(|row| print(&(line(row)? + "\n"))),
-            (Template::Lines(pieces), _) => rows.iter().try_for_each(|row| self.by(&pieces, row)),
+            (Template::Lines(pieces), _) => rows.iter().try_for_each(|row| print(&self.pieces(&pieces, row)?)),
             (Template::Table(pieces), _) => self.columns_by(&pieces, &rows),
             (Template::Plain, Format::Json | Format::Yaml) => output.data(&rows),
             (Template::Plain, format) => print(&self.table(&rows, format == Format::Wide)),
@@ -205,9 +217,13 @@ impl<'a, T: Serialize + 'a> Listing<'a, T> {
         Template::parse(text, &self.columns.iter().map(|c| c.name).collect::<Vec<_>>())
     }
 
-    fn table(&self, rows: &[T], wide: bool) -> String {
+    fn seen(&self, wide: bool) -> Vec<&Column<'a, T>> {
         let seen = |c: &&Column<'a, T>| c.shown == Shown::Always || (wide && c.shown == Shown::Wide);
-        let columns: Vec<&Column<'a, T>> = self.columns.iter().filter(seen).collect();
+        self.columns.iter().filter(seen).collect()
+    }
+
+    fn table(&self, rows: &[T], wide: bool) -> String {
+        let columns = self.seen(wide);
         let headings: Vec<String> = columns.iter().map(|c| c.heading()).collect();
         let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
         let lines = |row: &T| {
@@ -218,9 +234,9 @@ impl<'a, T: Serialize + 'a> Listing<'a, T> {
         table(&headings, &rows.iter().map(lines).collect::<Vec<_>>())
     }
 
-    fn by(&self, pieces: &[Piece], row: &T) -> Result<(), Failure> {
+    fn pieces(&self, pieces: &[Piece], row: &T) -> Result<String, Failure> {
         let texts = pieces.iter().map(|piece| self.piece(piece, row)).collect::<Result<Vec<_>, _>>()?;
-        print(&(texts.concat() + "\n"))
+        Ok(texts.concat() + "\n")
     }
 
     fn piece(&self, piece: &Piece, row: &T) -> Result<String, Failure> {

@@ -14,6 +14,7 @@ mod credentials;
 mod doctor;
 mod ecs;
 mod ecs_args;
+mod events;
 mod failure;
 mod flowlogs;
 mod foreground;
@@ -107,7 +108,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Task(command) => ecs::task(&client, command, &cli.global),
         Command::Service(command) => ecs::service(&client, command, &cli.global),
         Command::Instance(command) => ecs::instance(&client, command, &cli.global),
-        Command::Events { follow } => ecs::events(&client, *follow, &cli.global),
+        Command::Events(args) => events::events(&client, args, listed),
         Command::Login(args) => login::login(&client, args, listed),
         Command::Logout { registry } => login::logout(registry.as_deref().unwrap_or_default()),
         Command::Pull { image } => images::pull(&client, image, listed),

@@ -48,22 +48,32 @@ impl Output {
 
     /// Prints the data as YAML if that was asked for, else as JSON.
     pub(crate) fn data<T: Serialize>(self, data: &T) -> Result<(), Failure> {
+        print(&self.text(data)?)
+    }
+
+    /// The same as text.
+    pub(crate) fn text<T: Serialize>(self, data: &T) -> Result<String, Failure> {
         let bad = |error: String| Failure::new(Code::State, format!("cannot write the answer: {error}"));
         if self.format == Format::Yaml {
-            return print(&serde_yaml_ng::to_string(data).map_err(|e| bad(e.to_string()))?);
+            return serde_yaml_ng::to_string(data).map_err(|e| bad(e.to_string()));
         }
         let json = serde_json::to_string_pretty(data).map_err(|e| bad(e.to_string()))?;
-        print(&(plain_json(&json) + "\n"))
+        Ok(plain_json(&json) + "\n")
     }
 }
 
 /// Writes to standard output. A reader that has gone (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_on(text).map(drop)
+}
+
+/// The same, and tells whether anybody still reads.
+pub(crate) fn print_on(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::new(Code::State, format!("cannot write to standard output: {error}"))),
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
     }
 }
 

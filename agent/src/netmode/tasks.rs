@@ -8,6 +8,7 @@ use crate::output::{Output, print, print_lines};
 use crate::text::plain;
 use crate::{ports, values};
 use jiff::Timestamp;
+use netmode_agent::moment;
 use netmode_client::{Client, ClientError, Pending};
 use netmode_model::api::{KillRequest, NetworkBinding, PortView, StopRequest, TaskView, UpdateRequest};
 use netmode_model::{Code, PortRange, Protocol};
@@ -180,7 +181,7 @@ pub(crate) fn update(client: &Client, names: &[String], what: &UpdateRequest, ou
 /// `netmode logs`.
 pub(crate) fn logs(client: &Client, args: &LogsArgs) -> Result<()> {
     let tail = lines(&args.tail)?;
-    let since = args.since.as_deref().map(moment).transpose()?;
+    let since = args.since.as_deref().map(|text| moment("--since", text)).transpose()?;
     let of = |task: &str| client.logs(task, args.follow, tail, since.as_deref());
     let container = match of(some(&args.task)?) {
         // Of a task of a task definition one container.
@@ -203,10 +204,10 @@ pub(crate) fn lines(tail: &str) -> Result<Option<u64>> {
     tail.parse().map(Some).map_err(wrong)
 }
 
-/// `--since`, as the API takes a time.
-pub(crate) fn moment(text: &str) -> Result<String> {
-    let wrong = || values::refused("--since", text, "write a time as 2026-01-31T12:00:00Z, or how long ago as 10m");
-    let time = values::since(text, Timestamp::now()).ok_or_else(|| Failure::invalid(wrong()))?;
+/// The time that a flag gives, as the API takes it.
+pub(crate) fn moment(flag: &str, text: &str) -> Result<String> {
+    let wrong = || values::refused(flag, text, moment::FORMS);
+    let time = moment::since(text, Timestamp::now()).ok_or_else(|| Failure::invalid(wrong()))?;
     Ok(time.to_string())
 }
 

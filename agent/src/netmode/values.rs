@@ -1,6 +1,5 @@
 //! Values of flags: text to type, and what is wrong with it in one sentence.
 
-use jiff::{SignedDuration, Timestamp};
 use netmode_model::PortRange;
 use std::fmt;
 
@@ -18,12 +17,6 @@ pub(crate) fn size(text: &str) -> Option<i64> {
     let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
     let number: i64 = number.parse().ok().filter(|n| digits && *n > 0)?;
     number.checked_mul(1 << shift)
-}
-
-/// `--since 2026-01-31T12:00:00Z`, or for how long, as docker takes it: `90s`, `1h30m`.
-pub(crate) fn since(text: &str, now: Timestamp) -> Option<Timestamp> {
-    let ago = || text.parse::<SignedDuration>().ok().filter(|d| !d.is_negative());
-    text.parse().ok().or_else(|| now.checked_sub(ago()?).ok())
 }
 
 /// `--cpus 1.5`.
@@ -114,18 +107,6 @@ mod tests {
         assert_eq!(size("4096"), Some(4096));
         for bad in ["", "g", "1.5g", "-1", "0", "1t", "9999999999g", "1 g", "+1"] {
             assert_eq!(size(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn since_when_is_a_time_or_a_while() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let now = at("2026-01-31T12:00:00Z");
-        assert_eq!(since("10m", now), Some(at("2026-01-31T11:50:00Z")));
-        assert_eq!(since("1h30m", now), Some(at("2026-01-31T10:30:00Z")));
-        assert_eq!(since("2026-01-31T12:00:00+01:00", now), Some(at("2026-01-31T11:00:00Z")));
-        for bad in ["", "yesterday", "-5m", "10", "2026-13-01"] {
-            assert_eq!(since(bad, now), None, "{bad}");
         }
     }
 

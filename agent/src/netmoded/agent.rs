@@ -13,7 +13,7 @@ use crate::relay::Relays;
 use crate::reset::Ending;
 use crate::task::TaskRecord;
 use crate::vpc;
-use crate::{ecs, flowlogs, instance, metadata, names, seats};
+use crate::{ecs, events, flowlogs, instance, metadata, names, seats};
 use netmode_container::Containers;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
@@ -58,6 +58,8 @@ pub struct Agent {
     pub vpc: vpc::Kept,
     /// Read while a task that uses an image is entered, written while images are removed.
     pub images: tokio::sync::RwLock<()>,
+    /// What has happened.
+    pub events: events::Events,
     /// Names and resolvers.
     pub names: names::Names,
     /// What is served in namespaces of containers.
@@ -123,6 +125,7 @@ impl Agent {
         self.relays.begin(&self.engine, endpoint.id);
         vpc::joined(&self.engine, &endpoint);
         self.flowlogs.joined(self, &endpoint, false);
+        events::told::attached(self, &endpoint);
         let micros = begun.elapsed().as_micros() as u64;
         tracing::debug!(endpoint = %endpoint.id, owner = endpoint.owner.name, mode = %endpoint.mode, micros, "attached");
         Ok(endpoint)
@@ -162,6 +165,7 @@ impl Agent {
         for failure in self.engine.detach(endpoint) {
             tracing::warn!(%endpoint, %failure, "could not be taken back");
         }
+        leaves.iter().for_each(|endpoint| events::told::detached(self, endpoint));
         vpc::left(&self.engine, leaves);
         let micros = begun.elapsed().as_micros() as u64;
         tracing::debug!(%endpoint, micros, "detached");
@@ -172,12 +176,14 @@ impl Agent {
     /// # Errors
     /// The record could not be written; nothing has changed.
     pub fn unlink(&self, endpoint: Id) -> Result<(), ApiError> {
+        let leaves = self.engine.endpoint(endpoint).filter(|e| e.link.is_some());
         let failures = self.engine.unlink(endpoint)?;
         self.names.forget(endpoint);
         self.relays.end(endpoint);
         for failure in failures {
             tracing::warn!(%endpoint, %failure, "could not be taken back");
         }
+        leaves.iter().for_each(|endpoint| events::told::detached(self, endpoint));
         Ok(())
     }
 
@@ -187,12 +193,12 @@ impl Agent {
     }
 }
 
-/// Runs what waits for the kernel or for a program on a thread made for waiting.
+/// Runs what waits for the kernel or for a program on a thread made for waiting, on the same behalf.
 ///
 /// # Errors
 /// The work panicked.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work)
+    tokio::task::spawn_blocking(events::carry(work))
         .await
         .map_err(|e| ApiError::new(Code::Unavailable, format!("the agent failed within a request: {e}")))
 }

@@ -8,8 +8,14 @@ pub fn now() -> String {
     text(jiff::Timestamp::now())
 }
 
-fn text(time: jiff::Timestamp) -> String {
+/// A time as [`now`] writes it: such texts sort by time.
+pub fn text(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// Microseconds since 1970.
+pub fn micros() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or_default()
 }
 
 /// The time after a while, as [`now`].

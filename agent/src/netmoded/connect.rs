@@ -1,6 +1,7 @@
 //! Running containers join networks and leave them.
 
 use crate::agent::Agent;
+use crate::events::told;
 use crate::life::renew_hosts;
 use crate::registry::Task;
 use crate::task::{NetworkUse, TaskRecord};
@@ -79,6 +80,7 @@ pub fn connect(agent: &Agent, task: &Task, reference: &str, wanted: ConnectReque
             return Err(error);
         }
     };
+    told::membership(agent, &network, &record, "connected");
     tell_resolver(agent, &record);
     renew_hosts(agent, &record);
     endpoint.views().pop().ok_or_else(|| wrong(format!("task {name} got no interface; see the agent's log")))
@@ -116,11 +118,13 @@ pub fn disconnect(agent: &Agent, task: &Task, reference: &str) -> Result<(), Api
     }
     until_gone(agent, endpoint);
     // It is done: what fails now is told and does not undo it.
-    let told = |error: &ApiError| tracing::warn!(task = %record.name, %error, "after it left a network");
-    let record = agent.update(task, |r| r.more.retain(|id| *id != endpoint.id)).inspect_err(told).unwrap_or(task.now());
+    let failed = |error: &ApiError| tracing::warn!(task = %record.name, %error, "after it left a network");
+    let record =
+        agent.update(task, |r| r.more.retain(|id| *id != endpoint.id)).inspect_err(failed).unwrap_or(task.now());
     if endpoint.link.as_ref().is_some_and(|l| !l.gateways.is_empty()) {
-        let _ = next_way_out(agent, &record).inspect_err(told);
+        let _ = next_way_out(agent, &record).inspect_err(failed);
     }
+    told::membership(agent, &network, &record, "disconnected");
     tell_resolver(agent, &record);
     renew_hosts(agent, &record);
     Ok(())

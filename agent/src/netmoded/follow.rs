@@ -2,6 +2,8 @@
 //! egress route.
 
 use crate::agent::{Agent, blocking};
+use crate::events::{self, By, told};
+use crate::mended::Mended;
 use crate::reconcile::{self, Desired, Table};
 use crate::{beside, vpc};
 use netmode_engine::{Apply, Endpoint, Network, Observe, endpoint};
@@ -90,8 +92,8 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
     loop {
         match monitor.next().await {
             Ok(Change::Link { name: Some(name), gone: true, .. }) => {
-                let ours = agent.engine.link_gone(&name);
-                if !ours && agent.engine.owns_link(&name) {
+                if !seen_gone(&agent, &name) && agent.engine.owns_link(&name) {
+                    told::link_lost(&agent, &name);
                     changed.ours.notify_one();
                 }
             }
@@ -157,9 +159,16 @@ fn closed(changed: &Changed, some: Result<bool, OpError>) {
 fn look_for_gone(agent: &Agent) {
     for dev in agent.engine.leaving() {
         if let Ok(None) = agent.kernel.link(&Place::Host, &dev) {
-            agent.engine.link_gone(&dev);
+            seen_gone(agent, &dev);
         }
     }
+}
+
+/// What a link stood for that was to go is free again. Tells whether it was one.
+fn seen_gone(agent: &Agent, dev: &IfName) -> bool {
+    let gone = agent.engine.link_gone(dev);
+    gone.iter().for_each(|endpoint| told::released(agent, endpoint));
+    gone.is_some()
 }
 
 async fn answer(agent: Arc<Agent>, changed: Arc<Changed>) {
@@ -201,9 +210,9 @@ async fn sweep(agent: Arc<Agent>) {
 
 /// Compares everything with what is there, and mends.
 fn repair(agent: &Agent) -> Result<(), ApiError> {
-    let steps = agent.engine.exclusively(|| {
+    let mended = agent.engine.exclusively(|| {
         if agent.ending.begun() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let (networks, endpoints) = (agent.engine.networks(), agent.engine.endpoints());
         let seen = agent.linux.observe(&endpoint::namespaces(&endpoints))?;
@@ -213,10 +222,12 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
         let desired = Desired { settings, networks: &networks, endpoints: &endpoints, closed, attachments, walls };
         desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)
     });
-    match steps.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))? {
-        0 => {}
-        steps => tracing::warn!(steps, "somebody changed what is ours; repaired"),
+    let mended = mended.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))?;
+    if !mended.is_empty() {
+        let steps = mended.iter().map(Mended::count).sum::<usize>();
+        tracing::warn!(steps, "somebody changed what is ours; repaired");
     }
+    mended.iter().for_each(|mended| told::repaired(agent, mended));
     Ok(())
 }
 
@@ -235,6 +246,8 @@ fn follow_mtu(agent: &Agent) -> Result<(), ApiError> {
             }
             agent.engine.set_mtu(&network.name, mtu).map_err(|e| ApiError::new(Code::State, e.to_string()))?;
             tracing::info!(network = network.name, mtu, "the MTU follows the egress route");
+            let by = By::kernel("the MTU of the egress route changed");
+            events::within(by, || told::network(agent, &Network { mtu, ..network }, "changed"));
         }
         Ok(())
     })

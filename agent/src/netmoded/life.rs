@@ -2,10 +2,11 @@
 
 use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
+use crate::events::{self, By, told};
 use crate::registry::Task;
 use crate::task::{Again, Joined, TaskRecord};
 use crate::{admit, attach, clock, ecs, identity, images, local_services, metadata, names, restart, stop};
-use netmode_container::{Image, Netns, NewContainer};
+use netmode_container::{Exit, Image, Netns, NewContainer};
 use netmode_engine::store::Kind;
 use netmode_engine::{Endpoint, modes};
 use netmode_model::api::{Created, RunRequest, TaskState};
@@ -59,6 +60,7 @@ pub async fn create_for(agent: &Arc<Agent>, request: RunRequest, intent: Intent)
         agent.tasks.forget(created.id);
         return Err(error);
     }
+    told::task(agent, &task.now(), "created");
     created.warnings.extend(not_held(agent, &task.now()));
     Ok(created)
 }
@@ -117,7 +119,7 @@ pub async fn alone_with<T: Send + 'static>(
     task: Arc<Task>,
     work: impl FnOnce(&Agent, &Task) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let done = tokio::spawn(async move {
+    let done = events::spawn(async move {
         let _life = alone(&agent, &task).await?;
         let (agent, task) = (agent.clone(), task.clone());
         blocking(move || work(&agent, &task)).await?
@@ -334,13 +336,14 @@ async fn bring_up(agent: &Arc<Agent>, task: &Arc<Task>, by_policy: bool) -> Resu
         end(agent, task, failed(&error)).await;
         return Err(ApiError::new(error.code(), error.to_string()));
     }
+    task.take_ender();
     // Before the record: whatever becomes of that, the container's end is seen.
     watch(agent.clone(), task.clone());
-    set(agent, task, |r| {
+    let started = set(agent, task, |r| {
         r.state = TaskState::Running;
         r.started_at = Some(clock::now());
-    })
-    .await?;
+    });
+    told::task(agent, &started.await?, "started");
     Ok(())
 }
 
@@ -367,11 +370,23 @@ pub fn watch(agent: Arc<Agent>, task: Arc<Task>) {
             Ok(_) => "Essential container in task exited".into(),
             Err(error) => format!("the container was lost: {error}"),
         };
-        end(&agent, &task, Ending { code: exit.ok().map(|e| e.code), reason, by_policy: true }).await;
-        if task.now().request.auto_remove {
-            remove_record(&agent, &task).await;
-        }
+        let by = task.take_ender().unwrap_or_else(|| By::agent(cause(exit.as_ref().ok(), &reason)));
+        let ended = async {
+            end(&agent, &task, Ending { code: exit.ok().map(|e| e.code), reason, by_policy: true }).await;
+            if task.now().request.auto_remove {
+                remove_record(&agent, &task).await;
+            }
+        };
+        events::scope(by, ended).await;
     });
+}
+
+/// Why a task ended whose end nobody asked for.
+fn cause(exit: Option<&Exit>, reason: &str) -> String {
+    match exit {
+        Some(exit) if !exit.lost => format!("the container exited with {}", exit.code),
+        _ => reason.to_owned(),
+    }
 }
 
 /// How a task came to its end.
@@ -422,6 +437,8 @@ pub async fn end(agent: &Arc<Agent>, task: &Arc<Task>, ending: Ending) {
         if let Err(error) = shared.write(&record) {
             tracing::error!(task = %record.name, %error, "the end could not be recorded");
         }
+        // Before those who wait for the end are woken: they find it told.
+        told::task(&shared, &record, "stopped");
         task.record.send_replace(record);
     });
     if let Err(error) = ended.await {
@@ -485,4 +502,5 @@ async fn remove_record(agent: &Arc<Agent>, task: &Task) {
         Ok(Ok(())) => {}
     }
     agent.tasks.forget(id);
+    told::task(agent, &task.now(), "removed");
 }

@@ -12,6 +12,7 @@ mod cni;
 mod connect;
 mod doctor;
 mod ecs;
+mod events;
 mod exposed;
 mod flowlogs;
 mod follow;
@@ -25,6 +26,7 @@ mod legacy;
 mod life;
 mod local_services;
 mod log;
+mod mended;
 mod metadata;
 mod names;
 
@@ -155,6 +157,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         ipam: cni::Ipam::new(clock::boot_id().context("cannot read the id of this boot")?),
         busy: foreign::Busy::default(),
         vpc: vpc::Kept::default(),
+        events: events::Events::new(),
         ecs: ecs::Tasks::default(),
         services: ecs::service::Services::default(),
         instance: instance::Instance::default(),
@@ -197,16 +200,7 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
     for endpoint in agent.engine.endpoints() {
         agent.relays.begin(&agent.engine, endpoint.id);
     }
-    instance::load(&agent)?;
-    ecs::load(&agent)?;
-    recover::tasks(&agent).await?;
-    names::begin_all(&agent);
-    metadata::go_on(&agent);
-    flowlogs::load(&agent)?;
-    agent.names.serve_host(&dns_of(&agent)).context("cannot answer where \"host\" of the section [dns] says")?;
-    restart::all(&agent);
-    ecs::go_on(&agent);
-    ecs::service::load(&agent)?;
+    events::scope(events::By::agent("agent start"), go_on(&agent)).await?;
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let service = api::router(agent.clone()).into_make_service_with_connect_info::<api::Peer>();
@@ -238,6 +232,21 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
     server.abort();
     // Never dropped: what is left for a successor would be taken out of the queue with the endpoints.
     std::mem::forget(agent);
+    Ok(())
+}
+
+/// Goes on with what agents before this one had begun.
+async fn go_on(agent: &Arc<Agent>) -> anyhow::Result<()> {
+    instance::load(agent)?;
+    ecs::load(agent)?;
+    recover::tasks(agent).await?;
+    names::begin_all(agent);
+    metadata::go_on(agent);
+    flowlogs::load(agent)?;
+    agent.names.serve_host(&dns_of(agent)).context("cannot answer where \"host\" of the section [dns] says")?;
+    restart::all(agent);
+    ecs::go_on(agent);
+    ecs::service::load(agent)?;
     Ok(())
 }
 

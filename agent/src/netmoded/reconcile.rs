@@ -1,6 +1,7 @@
 //! What should be and what is are made equal: at the start, and whenever the kernel tells of a change.
 
 use crate::join::Linux;
+use crate::mended::Mended;
 use netmode_engine::converge::{self, Present};
 use netmode_engine::{Apply, Endpoint, NetnsUse, Network, Settings, bridge, ruleset};
 use netmode_kernel::Kernel;
@@ -26,26 +27,33 @@ pub struct Desired<'a> {
 }
 
 impl Desired<'_> {
-    /// Makes what is missing, and tells how many steps that took; 0 means that all was as it should be.
+    /// Makes what is missing, and tells what that was; nothing means that all was as it should be.
     ///
     /// One thing that cannot be mended keeps nothing else from being mended: it goes to the log, and the doctor
     /// shows it.
     ///
     /// # Errors
     /// The tables could not be made: without them nothing is published and nothing is shut.
-    pub fn restore(&self, kernel: &Kernel, linux: &Linux, seen: &Observed, table: Table) -> Result<usize, OpError> {
-        let remade = self.tables(kernel, seen, table)?;
+    pub fn restore(
+        &self,
+        kernel: &Kernel,
+        linux: &Linux,
+        seen: &Observed,
+        table: Table,
+    ) -> Result<Vec<Mended>, OpError> {
+        let mut mended = self.tables(kernel, seen, table)?;
+        let remade = !mended.is_empty();
         let present = Present::new(seen);
-        let host = mend(linux, "host", present.missing(&bridge::host_up(self.settings)));
-        let networks = self.networks.iter().map(|n| self.network(linux, &present, n)).sum::<usize>();
-        let endpoints = self.endpoints.iter().map(|e| self.endpoint(linux, seen, &present, e)).sum::<usize>();
+        mended.extend(mend(linux, "host", present.missing(&bridge::host_up(self.settings))));
+        mended.extend(self.networks.iter().flat_map(|n| self.network(linux, &present, n)));
+        mended.extend(self.endpoints.iter().filter_map(|e| self.endpoint(linux, seen, &present, e)));
         if remade {
             self.flush(linux);
         }
-        Ok(usize::from(remade) + host + networks + endpoints)
+        Ok(mended)
     }
 
-    fn network(&self, linux: &Linux, present: &Present<'_>, network: &Network) -> usize {
+    fn network(&self, linux: &Linux, present: &Present<'_>, network: &Network) -> Vec<Mended> {
         let whole = bridge::network_up(network, self.settings);
         let mut missing = links_only(present.missing(&whole));
         if let Some(there) = present.link(&Place::Host, &network.bridge) {
@@ -55,14 +63,14 @@ impl Desired<'_> {
             missing.retain(|op| !made(op));
             if changed && there.kind.as_deref() == Some(network.link_kind()) {
                 let (dev, mac) = (network.bridge.clone(), network.mac);
-                return mend(linux, &network.name, vec![Op::LinkMac { at: Place::Host, dev, mac }])
-                    + self.mend_network(linux, network, &whole, missing);
+                let mac = mend(linux, &network.name, vec![Op::LinkMac { at: Place::Host, dev, mac }]);
+                return mac.into_iter().chain(self.mend_network(linux, network, &whole, missing)).collect();
             }
         }
-        self.mend_network(linux, network, &whole, missing)
+        self.mend_network(linux, network, &whole, missing).into_iter().collect()
     }
 
-    fn mend_network(&self, linux: &Linux, network: &Network, whole: &[Op], mut missing: Vec<Op>) -> usize {
+    fn mend_network(&self, linux: &Linux, network: &Network, whole: &[Op], mut missing: Vec<Op>) -> Option<Mended> {
         if !missing.is_empty() {
             // What a bridge is told before it comes up cannot be read back: it is told again.
             missing = links_only(whole.iter().filter(|op| is_sysctl(op) || missing.contains(op)).cloned().collect());
@@ -70,23 +78,23 @@ impl Desired<'_> {
         mend(linux, &format!("network {}", network.name), missing)
     }
 
-    fn endpoint(&self, linux: &Linux, seen: &Observed, present: &Present<'_>, endpoint: &Endpoint) -> usize {
+    fn endpoint(&self, linux: &Linux, seen: &Observed, present: &Present<'_>, endpoint: &Endpoint) -> Option<Mended> {
         let object = format!("{} of {}", endpoint.id.short(), endpoint.owner.name);
         let mut missing = links_only(present.missing(&converge::expected(endpoint, self.settings, seen)));
         let link = endpoint.link.as_ref().filter(|l| present.has_link(&l.host_dev));
         if missing.iter().any(|op| matches!(op, Op::NetnsAdd { .. })) {
             // A new one under the old name would not be the container's.
             tracing::error!(object, "its namespace is not pinned any more; stop and start the task");
-            return 0;
+            return None;
         }
         let is_eni = endpoint.link.as_ref().is_some_and(|l| l.eni.is_some());
         if is_eni && missing.iter().any(|op| matches!(op, Op::VethAdd { .. } | Op::UpperAdd { .. })) {
             // Its task ends for that: a new one under the old name would not be the ENI that it was given.
-            return 0;
+            return None;
         }
         if link.is_none() && matches!(endpoint.netns, NetnsUse::Foreign(_)) {
             // It went with its namespace; whoever made that detaches it.
-            return 0;
+            return None;
         }
         if let (true, Some(link)) = (missing.iter().any(|op| matches!(op, Op::VethAdd { .. })), link) {
             // It stands, but not as it should, outside of the bridge or with another end: it is made anew, whole.
@@ -111,8 +119,8 @@ impl Desired<'_> {
     }
 
     /// Leaves the tables as they are if they are right; else makes them anew in one transaction, so that no packet sees
-    /// a gap. Tells whether they were made.
-    fn tables(&self, kernel: &Kernel, seen: &Observed, when: Table) -> Result<bool, OpError> {
+    /// a gap. Tells which of them were not right, or all if they were to be made whatever they are.
+    fn tables(&self, kernel: &Kernel, seen: &Observed, when: Table) -> Result<Vec<Mended>, OpError> {
         let mut rules = ruleset::rulesets(self.settings);
         rules.extend(self.walls.iter().map(|(ruleset, _)| ruleset.clone()));
         let elements = self.elements();
@@ -127,12 +135,20 @@ impl Desired<'_> {
             if self.settings.own_table {
                 rules.iter().try_for_each(|r| kernel.own_table(&r.table).map(drop))?;
             }
-            return Ok(false);
+            return Ok(Vec::new());
         }
         let of_table = |r: &Ruleset| elements.iter().filter(|(t, _)| *t == r.table).map(|(_, e)| e.clone()).collect();
         let tables: Vec<(Ruleset, Vec<Element>)> = rules.into_iter().map(|r| (r.clone(), of_table(&r))).collect();
         kernel.replace_tables(&tables, &gone)?;
-        Ok(true)
+        let wrong = |(r, wanted): &&(Ruleset, Vec<Element>)| {
+            let there = seen.tables.get(&r.table).map(|t| t.elements.iter().collect::<BTreeSet<_>>());
+            when == Table::Always
+                || !present.holds(&Op::TableAdd(r.clone()))
+                || there.is_none_or(|there| there != wanted.iter().collect())
+        };
+        let named = |table: &TableName| Mended::table(table, seen.tables.contains_key(table));
+        let stray = gone.iter().filter(|t| seen.tables.contains_key(t)).map(named);
+        Ok(tables.iter().filter(wrong).map(|(r, _)| named(&r.table)).chain(stray).collect())
     }
 
     /// A flow that began while the table was missing would go on past it. Those that lead where they should are not
@@ -155,13 +171,13 @@ pub enum Table {
     IfDamaged,
 }
 
-/// Carries steps out, and tells how many; what is refused goes to the log.
-fn mend(linux: &Linux, object: &str, steps: Vec<Op>) -> usize {
+/// Carries steps out, and tells them; what is refused goes to the log.
+fn mend(linux: &Linux, object: &str, steps: Vec<Op>) -> Option<Mended> {
     match linux.apply(&steps) {
-        Ok(_) => steps.len(),
+        Ok(_) => Mended::by(object, steps),
         Err(error) => {
             tracing::error!(object, %error, "could not be mended; see \"netmode doctor\"");
-            0
+            None
         }
     }
 }

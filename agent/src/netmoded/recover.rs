@@ -1,6 +1,7 @@
 //! Tasks at the start: those whose container lives are watched on, the others have ended.
 
 use crate::agent::{Agent, blocking};
+use crate::events::told;
 use crate::registry::Task;
 use crate::task::{TaskRecord, VERSION};
 use crate::{clock, life, restart, stop};
@@ -105,7 +106,7 @@ async fn lost(agent: &Arc<Agent>, record: &TaskRecord) -> Result<(), ApiError> {
     let Some(task) = agent.tasks.get(record.id) else { return Ok(()) };
     let (shared, endpoints) = (agent.clone(), of(record));
     blocking(move || endpoints.into_iter().for_each(|id| shared.detach(id))).await?;
-    agent.update(&task, |r| {
+    let ended = agent.update(&task, |r| {
         // The start that came to nothing has been counted.
         r.again.due = r.state == TaskState::Pending && restart::is_kept_up(r);
         r.state = TaskState::Stopped;
@@ -114,6 +115,7 @@ async fn lost(agent: &Arc<Agent>, record: &TaskRecord) -> Result<(), ApiError> {
         r.stopped_at = Some(clock::now());
         r.stopped_reason = Some("the container was gone when the agent started".into());
     })?;
+    told::task(agent, &ended, "stopped");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Every task of the agent: found by name, id or the beginning of an id.
 
+use crate::events::By;
 use crate::task::TaskRecord;
 use netmode_model::{ApiError, Code, Id, Name};
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,8 @@ pub struct Task {
     pub removed: watch::Sender<bool>,
     /// Held while the task is started, stopped or removed.
     pub life: tokio::sync::Mutex<()>,
+    /// Who asked for its end.
+    ender: Mutex<Option<By>>,
 }
 
 impl Task {
@@ -24,7 +27,18 @@ impl Task {
             record: watch::Sender::new(record),
             removed: watch::Sender::new(false),
             life: tokio::sync::Mutex::default(),
+            ender: Mutex::default(),
         }
+    }
+
+    /// Notes that its end is asked for, by whom the work at hand is done.
+    pub fn asked_to_end(&self) {
+        *self.ender.lock().unwrap_or_else(PoisonError::into_inner) = Some(By::current());
+    }
+
+    /// Who asked for its end since this was asked last.
+    pub fn take_ender(&self) -> Option<By> {
+        self.ender.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A copy of the newest record.

@@ -6,6 +6,7 @@
 //! may be late.
 
 use crate::agent::Agent;
+use crate::events::{self, By};
 use crate::life;
 use crate::registry::Task;
 use crate::task::TaskRecord;
@@ -64,10 +65,10 @@ pub fn schedule(agent: Arc<Agent>, task: Arc<Task>) {
     let record = task.now();
     let pause = pause(record.again.hasty);
     tracing::info!(task = %record.name, count = record.again.count, ?pause, "is started again");
-    tokio::spawn(async move {
+    tokio::spawn(events::scope(By::agent("restart policy"), async move {
         tokio::time::sleep(pause).await;
         life::start_again(&agent, &task, record.stopped_at.as_deref()).await;
-    });
+    }));
 }
 
 /// Starts the tasks that are to run whenever the agent does. Those that share another's network come up when that one
@@ -77,7 +78,7 @@ pub fn all(agent: &Arc<Agent>) {
         if task.now().state == TaskState::Pending && is_kept_up(&task.now()) {
             // Made anew and not started when the agent ended.
             let agent = agent.clone();
-            tokio::spawn(async move { life::go_on(&agent, &task).await });
+            events::spawn(async move { life::go_on(&agent, &task).await });
             continue;
         }
         if !task.now().stopped() || !wanted_at_start(&task.now()) {

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::forwarding::Forwarding;
 use crate::join::Linux;
 use crate::legacy::Legacy;
+use crate::mended::Mended;
 use crate::reconcile::{Desired, Table};
 use netmode_agent::settings;
 use netmode_engine::cni::{self, Attachment};
@@ -77,7 +78,8 @@ pub fn start(
     let walls = (!groups.groups.is_empty()).then(|| vpc::host_walls(&groups, &networks, &standing, &settings));
     let desired =
         Desired { settings: &settings, networks: &networks, endpoints: &standing, closed, attachments, walls };
-    let steps = desired.restore(kernel, &linux, &seen, Table::Always)?;
+    let mended = desired.restore(kernel, &linux, &seen, Table::Always)?;
+    let steps = mended.iter().map(Mended::count).sum::<usize>();
     forwarding.switch_on(Family::V4)?;
     if with_v6 {
         forwarding.switch_on(Family::V6)?;

@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, blocking};
 use crate::clock;
+use crate::events::{self, told};
 use crate::life::{Ending, KILL_PATIENCE, alone, end, set, wait};
 use crate::registry::Task;
 use netmode_model::api::TaskState;
@@ -36,12 +37,13 @@ pub async fn stop(agent: &Arc<Agent>, task: &Arc<Task>, timeout: Option<u32>) ->
             // On disk before the signal: whatever becomes of this agent, the next one goes on with it.
             TaskState::Running | TaskState::Stopping => {
                 let kill_at = clock::after(patience);
-                set(agent, task, move |r| {
+                task.asked_to_end();
+                let stopping = set(agent, task, move |r| {
                     r.state = TaskState::Stopping;
                     r.again.stopped_by_hand = true;
                     r.kill_at = Some(kill_at);
-                })
-                .await?;
+                });
+                told::task(agent, &stopping.await?, "stopping");
             }
         }
     }
@@ -60,7 +62,7 @@ async fn stop_within(agent: &Arc<Agent>, task: &Arc<Task>, patience: Duration) -
 ///
 /// SIGTERM is sent once more, since nobody knows whether that agent came to it.
 pub fn go_on(agent: Arc<Agent>, task: Arc<Task>) {
-    tokio::spawn(async move {
+    events::spawn(async move {
         let record = task.now();
         let longest = Duration::from_secs(STOP_TIMEOUT.into());
         let left = record.kill_at.as_deref().and_then(clock::until).unwrap_or(longest);
@@ -88,6 +90,7 @@ async fn stay_stopped(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiErr
 /// It does not end.
 pub async fn kill_and_wait(agent: &Arc<Agent>, task: &Arc<Task>) -> Result<(), ApiError> {
     stay_stopped(agent, task).await?;
+    task.asked_to_end();
     let record = task.now();
     send(agent, record.id, SIGKILL).await?;
     let text = format!(
@@ -123,6 +126,7 @@ pub async fn kill(agent: &Arc<Agent>, task: &Arc<Task>, signal: String) -> Resul
     let number = netmode_container::signal(&signal)?;
     if [SIGINT, SIGQUIT, SIGTERM, SIGKILL].contains(&number) {
         stay_stopped(agent, task).await?;
+        task.asked_to_end();
     }
     let shared = agent.clone();
     blocking(move || shared.containers.kill(record.id, number))

@@ -2,6 +2,7 @@
 
 use crate::admit;
 use crate::agent::Agent;
+use crate::events::told;
 use crate::registry::Task;
 use crate::task::{Joined, TaskRecord};
 use netmode_engine::modes;
@@ -24,10 +25,14 @@ pub fn update(agent: &Agent, task: &Task, request: UpdateRequest) -> Result<(), 
     }
     let changed = set_rates(agent, &record, rate)?;
     let written = agent.update(task, |r| r.request.net.net_rate = rate);
-    if written.is_err() {
-        turn_back(agent, &changed);
+    match written {
+        Ok(record) => told::rates_changed(agent, &record),
+        Err(error) => {
+            turn_back(agent, &changed);
+            return Err(error);
+        }
     }
-    written.map(drop)
+    Ok(())
 }
 
 /// What each interface had before.

@@ -11,8 +11,8 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 const MAX_CHUNK_LINE: usize = 256;
 
 /// Reads the body; `buffered` was read with the head.
-pub(crate) fn read(wire: &mut Wire, buffered: Vec<u8>, length: &Length) -> Result<Vec<u8>, ProtocolError> {
-    let mut source = Source { wire, buffered, at: 0 };
+pub(crate) fn read(wire: Wire, buffered: Vec<u8>, length: &Length) -> Result<Vec<u8>, ProtocolError> {
+    let mut source = Source::new(wire, buffered);
     match *length {
         Length::Known(n) => {
             let mut body = Vec::new();
@@ -25,13 +25,17 @@ pub(crate) fn read(wire: &mut Wire, buffered: Vec<u8>, length: &Length) -> Resul
 }
 
 /// Bytes that were read already, then the connection.
-struct Source<'a> {
-    wire: &'a mut Wire,
+pub(crate) struct Source {
+    wire: Wire,
     buffered: Vec<u8>,
     at: usize,
 }
 
-impl Source<'_> {
+impl Source {
+    pub(crate) fn new(wire: Wire, buffered: Vec<u8>) -> Self {
+        Self { wire, buffered, at: 0 }
+    }
+
     /// The bytes at hand, at least one unless the connection ended.
     fn some(&mut self) -> Result<&[u8], ProtocolError> {
         if self.at == self.buffered.len() {
@@ -74,28 +78,33 @@ impl Source<'_> {
         line.truncate(line.len() - 2);
         Ok(line)
     }
+
+    /// Appends the next chunk; false for the last one, which is empty.
+    pub(crate) fn chunk(&mut self, out: &mut Vec<u8>) -> Result<bool, ProtocolError> {
+        let bad = || ProtocolError::NotHttp("a chunk without a size");
+        let line = self.line()?;
+        let digits = line.split(|b| *b == b';').next().and_then(|d| std::str::from_utf8(d).ok()).ok_or_else(bad)?;
+        let size = usize::from_str_radix(digits.trim(), 16).map_err(|_| bad())?;
+        if size == 0 {
+            return Ok(false);
+        }
+        self.exact(size, out)?;
+        match self.line()?.is_empty() {
+            true => Ok(true),
+            false => Err(ProtocolError::NotHttp("a chunk longer than its size")),
+        }
+    }
 }
 
 /// RFC 9112 §7.1; trailers are read over.
-fn chunked(source: &mut Source<'_>) -> Result<Vec<u8>, ProtocolError> {
-    let bad = || ProtocolError::NotHttp("a chunk without a size");
+fn chunked(source: &mut Source) -> Result<Vec<u8>, ProtocolError> {
     let mut body = Vec::new();
-    loop {
-        let line = source.line()?;
-        let digits = line.split(|b| *b == b';').next().and_then(|d| std::str::from_utf8(d).ok()).ok_or_else(bad)?;
-        match usize::from_str_radix(digits.trim(), 16).map_err(|_| bad())? {
-            0 => break,
-            size => source.exact(size, &mut body)?,
-        }
-        if !source.line()?.is_empty() {
-            return Err(ProtocolError::NotHttp("a chunk longer than its size"));
-        }
-    }
+    while source.chunk(&mut body)? {}
     while !source.line()?.is_empty() {}
     Ok(body)
 }
 
-fn until_closed(source: &mut Source<'_>) -> Result<Vec<u8>, ProtocolError> {
+fn until_closed(source: &mut Source) -> Result<Vec<u8>, ProtocolError> {
     let mut body = Vec::new();
     loop {
         match source.some()?.len() {

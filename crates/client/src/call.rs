@@ -1,6 +1,8 @@
 //! One exchange: a request, and its answer or the connection it becomes.
 
 use crate::error::{ClientError, ProtocolError};
+use crate::events::EventStream;
+use crate::head::Length;
 use crate::session::Session;
 use crate::wire::Wire;
 use crate::{body, head};
@@ -117,7 +119,7 @@ impl<T> Pending<T> {
     /// Reads the body of a success; an error's body becomes the error.
     fn body(mut self) -> Result<Vec<u8>, ClientError> {
         let (head, rest) = head::read(&mut self.wire)?;
-        let body = body::read(&mut self.wire, rest, &head.length)?;
+        let body = body::read(self.wire, rest, &head.length)?;
         if (200..300).contains(&head.status) { Ok(body) } else { Err(refusal(head.status, &body)) }
     }
 
@@ -132,7 +134,17 @@ impl<T> Pending<T> {
         if head.status == 101 {
             return Ok(Session::new(self.wire.into_stream()?, rest));
         }
-        let body = body::read(&mut self.wire, rest, &head.length)?;
+        let body = body::read(self.wire, rest, &head.length)?;
+        Err(refusal(head.status, &body))
+    }
+
+    /// Waits for the head of a stream of events.
+    pub(crate) fn events(mut self) -> Result<EventStream, ClientError> {
+        let (head, rest) = head::read(&mut self.wire)?;
+        if head.status == 200 && head.length == Length::Chunked {
+            return Ok(EventStream::new(body::Source::new(self.wire, rest)));
+        }
+        let body = body::read(self.wire, rest, &head.length)?;
         Err(refusal(head.status, &body))
     }
 }

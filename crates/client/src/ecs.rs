@@ -5,7 +5,7 @@ use crate::error::ClientError;
 use crate::path::encode;
 use crate::routes::{Client, LONG};
 use netmode_model::ecs::{
-    EcsTaskView, EventView, InstanceView, ProfileRequest, RunTaskReply, RunTaskRequest, ServiceRequest, ServiceView,
+    EcsTaskView, InstanceView, ProfileRequest, RunTaskReply, RunTaskRequest, ServiceRequest, ServiceView,
     StopTaskRequest,
 };
 
@@ -90,14 +90,6 @@ impl Client {
     /// As [`Client::version`].
     pub fn remove_service(&self, name: &str) -> Result<(), ClientError> {
         self.delete(format!("/v1/ecs/services/{}", encode(name)))
-    }
-
-    /// What happened, the oldest first.
-    ///
-    /// # Errors
-    /// As [`Client::version`].
-    pub fn events(&self) -> Result<Vec<EventView>, ClientError> {
-        self.get("/v1/events")
     }
 
     /// This host as a container instance.

@@ -19,6 +19,7 @@ mod call;
 mod ecs;
 mod error;
 mod flowlogs;
+mod events;
 mod groups;
 mod head;
 mod images;
@@ -31,5 +32,6 @@ mod wire;
 
 pub use call::Pending;
 pub use error::{ClientError, ProtocolError};
+pub use events::EventStream;
 pub use routes::{Client, DEFAULT_SOCKET};
 pub use session::{Frame, FrameReader, FrameWriter, MAX_FRAME, Session};

@@ -13,7 +13,7 @@ use netmode_client::Client;
 /// A service that has no task, a bad value, or logs that cannot be read.
 pub(crate) fn logs(client: &Client, project: &str, args: &ComposeLogsArgs) -> Result<(), Failure> {
     let tail = lines(&args.tail)?;
-    let since = args.since.as_deref().map(moment).transpose()?;
+    let since = args.since.as_deref().map(|text| moment("--since", text)).transpose()?;
     let mut tasks = tasks::of(client, project)?;
     tasks::narrow(&mut tasks, project, &args.services)?;
     let prefixes = if args.no_log_prefix { vec![String::new(); tasks.len()] } else { Prefixed::names(&tasks) };

@@ -1,9 +1,10 @@
-//! Who may do what: the caller's credentials against the configured table.
+//! Who may do what: the caller's credentials against the configured table. What passes is done on the caller's behalf.
 
-use super::Peer;
 use super::answer::Failed;
+use super::{Peer, cause};
 use crate::agent::Agent;
 use crate::config::Allow;
+use crate::events;
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Request, State};
 use axum::http::Method;
@@ -31,8 +32,11 @@ pub async fn check(
     if passes && request.method() != Method::GET && agent.ending.begun() {
         return Failed(super::system::ending()).into_response();
     }
-    if passes {
+    if passes && looks {
         return next.run(request).await;
+    }
+    if passes {
+        return events::scope(cause::of(&peer, &request), next.run(request)).await;
     }
     let text = format!(
         "user {} may not {} {} on this agent; ask its owner for a row in [[api.access]]",

@@ -5,13 +5,14 @@ use super::tasks::{by_root, for_root};
 use crate::agent::{Agent, blocking};
 use crate::api::Peer;
 use crate::ecs::{self, service};
+use crate::events;
 use crate::instance;
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use netmode_model::api::{ContainerSpec, RunRequest};
 use netmode_model::ecs::{
-    EcsTaskView, EventView, InstanceView, ProfileRequest, RunTaskReply, RunTaskRequest, ServiceRequest, ServiceView,
+    EcsTaskView, InstanceView, ProfileRequest, RunTaskReply, RunTaskRequest, ServiceRequest, ServiceView,
     StopTaskRequest, TaskStatus, read,
 };
 use netmode_model::{ApiError, Code};
@@ -56,7 +57,7 @@ pub async fn run(
 ) -> Answer<Json<RunTaskReply>> {
     may(&agent, &peer, &request)?;
     // A caller that goes away must not leave a task half-made.
-    let work = tokio::spawn(async move { ecs::run(&agent, request).await });
+    let work = events::spawn(async move { ecs::run(&agent, request).await });
     Ok(Json(work.await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))??))
 }
 
@@ -138,12 +139,6 @@ pub async fn update_service(
 pub async fn remove_service(State(agent): App, Path(name): Path<String>) -> Answer<StatusCode> {
     service::remove(&agent, &name).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-#[utoipa::path(get, path = "/v1/events", responses((status = 200, body = [EventView])))]
-/// What happened, the oldest first.
-pub async fn events(State(agent): App) -> Json<Vec<EventView>> {
-    Json(service::events(&agent))
 }
 
 #[utoipa::path(get, path = "/v1/instance", responses((status = 200, body = InstanceView)))]

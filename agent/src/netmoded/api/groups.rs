@@ -2,12 +2,13 @@
 
 use super::answer::{Answer, Body, Json};
 use crate::agent::{Agent, blocking};
+use crate::events::told;
 use crate::vpc::{self, effective, with_ids};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use netmode_engine::vpc::GroupError;
 use netmode_model::ApiError;
-use netmode_model::group::{EffectiveReply, GroupRequest, GroupView, PrefixList, Rule, RulesRequest};
+use netmode_model::group::{Direction, EffectiveReply, GroupRequest, GroupView, PrefixList, Rule, RulesRequest};
 use std::sync::Arc;
 
 type App = State<Arc<Agent>>;
@@ -31,6 +32,7 @@ pub async fn show(State(agent): App, Path(group): Path<String>) -> Answer<Json<G
 pub async fn create(State(agent): App, Body(request): Body<GroupRequest>) -> Answer<(StatusCode, Json<GroupView>)> {
     let made = blocking(move || {
         let group = with_ids(8, |fresh| agent.engine.create_group(&request, fresh))?;
+        told::group(&agent, "created", &group.id, &group.name, "was made");
         Ok::<_, ApiError>(agent.engine.group_view(&group))
     });
     Ok((StatusCode::CREATED, Json(made.await??)))
@@ -39,7 +41,15 @@ pub async fn create(State(agent): App, Body(request): Body<GroupRequest>) -> Ans
 #[utoipa::path(delete, path = "/v1/security-groups/{group}", params(("group" = String, Path, description = "Name or id")), responses((status = 204), (status = "default", body = ApiError)))]
 /// Removes a security group that nobody carries or names.
 pub async fn remove(State(agent): App, Path(group): Path<String>) -> Answer<StatusCode> {
-    blocking(move || agent.engine.remove_group(&group)).await?.map_err(ApiError::from)?;
+    let removed = blocking(move || {
+        let before = agent.engine.groups();
+        agent.engine.remove_group(&group)?;
+        if let Some(gone) = before.find(&group) {
+            told::group(&agent, "removed", &gone.id, &gone.name, "was removed");
+        }
+        Ok::<_, GroupError>(())
+    });
+    removed.await?.map_err(ApiError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -52,7 +62,9 @@ pub async fn authorize(
 ) -> Answer<Json<Vec<Rule>>> {
     let added = blocking(move || {
         let most = request.cidrs.len() + request.groups.len() + request.prefix_lists.len();
-        with_ids(most, |fresh| agent.engine.authorize(&group, &request, fresh))
+        let added = with_ids(most, |fresh| agent.engine.authorize(&group, &request, fresh))?;
+        changed(&agent, &group, "lets pass", &added);
+        Ok::<_, ApiError>(added)
     });
     Ok(Json(added.await??))
 }
@@ -66,12 +78,22 @@ pub async fn revoke(
 ) -> Answer<Json<Vec<Rule>>> {
     let removed = blocking(move || {
         let removed = agent.engine.revoke(&group, &request)?;
+        changed(&agent, &group, "does not let pass any more", &removed);
         if request.cut {
             vpc::cut(&agent, &group)?;
         }
         Ok::<_, ApiError>(removed)
     });
     Ok(Json(removed.await??))
+}
+
+/// Tells what of a group's rules came or went.
+fn changed(agent: &Agent, reference: &str, verb: &str, rules: &[Rule]) {
+    let groups = agent.engine.groups();
+    let Some(group) = groups.find(reference) else { return };
+    let way = |rule: &Rule| if rule.direction == Direction::Ingress { "from" } else { "to" };
+    let words: Vec<String> = rules.iter().map(|r| format!("{} {} {}", r.traffic, way(r), r.peer)).collect();
+    told::group(agent, "changed", &group.id, &group.name, &format!("{verb} {}", words.join(", ")));
 }
 
 #[utoipa::path(get, path = "/v1/security-groups/effective/{task}", params(("task" = String, Path, description = "Name or id")), responses((status = 200, body = EffectiveReply), (status = "default", body = ApiError)))]
@@ -91,13 +113,27 @@ pub async fn lists(State(agent): App) -> Json<Vec<PrefixList>> {
 /// Makes a prefix list, or gives one of that name other entries.
 pub async fn put_list(State(agent): App, Body(request): Body<PrefixList>) -> Answer<Json<PrefixList>> {
     let name = super::answer::named("prefix list", &request.prefix_list_name)?;
-    let made = blocking(move || with_ids(8, |fresh| agent.engine.put_list(&name, &request.entries, fresh)));
+    let made = blocking(move || {
+        let known = agent.engine.groups().find_list(&name).is_some();
+        let list = with_ids(8, |fresh| agent.engine.put_list(&name, &request.entries, fresh))?;
+        let (action, what) = if known { ("changed", "got other entries") } else { ("created", "was made") };
+        told::group(&agent, action, &list.prefix_list_id, &list.prefix_list_name, what);
+        Ok::<_, ApiError>(list)
+    });
     Ok(Json(made.await??))
 }
 
 #[utoipa::path(delete, path = "/v1/prefix-lists/{list}", params(("list" = String, Path, description = "Name or id")), responses((status = 204), (status = "default", body = ApiError)))]
 /// Removes a prefix list that no rule names.
 pub async fn remove_list(State(agent): App, Path(list): Path<String>) -> Answer<StatusCode> {
-    blocking(move || agent.engine.remove_list(&list)).await?.map_err(ApiError::from)?;
+    let removed = blocking(move || {
+        let before = agent.engine.groups();
+        agent.engine.remove_list(&list)?;
+        if let Some(gone) = before.find_list(&list) {
+            told::group(&agent, "removed", &gone.prefix_list_id, &gone.prefix_list_name, "was removed");
+        }
+        Ok::<_, GroupError>(())
+    });
+    removed.await?.map_err(ApiError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,9 +2,11 @@
 
 mod access;
 mod answer;
+mod cause;
 mod ecs;
 mod endpoints;
 mod flowlogs;
+mod events;
 mod groups;
 mod images;
 mod networks;
@@ -54,7 +56,7 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/ecs/tasks/{task}/stop", post(ecs::stop))
         .route("/v1/ecs/services", get(ecs::services).post(ecs::create_service))
         .route("/v1/ecs/services/{service}", get(ecs::service).post(ecs::update_service).delete(ecs::remove_service))
-        .route("/v1/events", get(ecs::events))
+        .route("/v1/events", get(events::list))
         .route("/v1/instance", get(ecs::instance).put(ecs::set_profile))
         .route("/v1/enis", get(vpc::enis))
         .route("/v1/enis/{eni}", get(vpc::eni).delete(vpc::remove_eni))

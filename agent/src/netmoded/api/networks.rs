@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Body, Json};
 use crate::agent::{Agent, blocking};
+use crate::events::told;
 use crate::{clock, connect, doctor, life, startup};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -61,7 +62,9 @@ fn make(agent: &Agent, request: &NetworkRequest) -> Result<Network, ApiError> {
         Some(_) => agent.forwarding.switch_on(Family::V6),
         None => Ok(()),
     };
-    Ok(agent.engine.create_network(request, &facts, id, clock::now(), forward)?)
+    let made = agent.engine.create_network(request, &facts, id, clock::now(), forward)?;
+    told::network(agent, &made, "created");
+    Ok(made)
 }
 
 #[utoipa::path(delete, path = "/v1/networks/{name}", params(("name" = String, Path, description = "Name or id")), responses((status = 204), (status = "default", body = ApiError)))]
@@ -70,6 +73,7 @@ pub async fn remove(State(agent): App, Path(name): Path<String>) -> Answer<Statu
     let removed = blocking(move || {
         connect::until_left(&agent, &name);
         let removed = agent.engine.remove_network(&name);
+        removed.iter().for_each(|network| told::network(&agent, network, "removed"));
         agent.beside.look_again();
         removed
     })
@@ -86,6 +90,7 @@ pub async fn prune(State(agent): App) -> Answer<Json<Vec<NetworkCreated>>> {
         let unused = agent.engine.unused_networks();
         // One that is taken into use at this moment stays.
         let removed: Vec<_> = unused.into_iter().filter_map(|n| agent.engine.remove_network(&n.name).ok()).collect();
+        removed.iter().for_each(|network| told::network(&agent, network, "removed"));
         agent.beside.look_again();
         removed
     });

@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes and types.
 
-use super::{ecs, endpoints, flowlogs, groups, images, networks, streams, system, tasks, vpc};
+use super::{ecs, endpoints, events, flowlogs, groups, images, networks, streams, system, tasks, vpc};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -55,7 +55,7 @@ use utoipa::OpenApi;
         ecs::service,
         ecs::update_service,
         ecs::remove_service,
-        ecs::events,
+        events::list,
         ecs::instance,
         ecs::set_profile,
         groups::list,

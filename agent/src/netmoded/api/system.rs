@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Body, Failed, Json};
 use crate::agent::{Agent, blocking};
-use crate::reset;
+use crate::{events, reset};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use netmode_model::api::Planned;
@@ -56,7 +56,7 @@ pub async fn reset(State(agent): App, Body(how): Body<ResetRequest>) -> Answer<J
         return Err(Failed(ending()));
     }
     // A caller that goes away must not leave a reset half-done.
-    let work = tokio::spawn(async move {
+    let work = events::spawn(async move {
         let reply = reset::run(&agent, how).await;
         tokio::spawn(async move {
             tokio::time::sleep(LAST_WORDS).await;

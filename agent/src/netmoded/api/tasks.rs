@@ -4,7 +4,7 @@ use super::Peer;
 use super::answer::{Answer, Body, Failed, Json};
 use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
-use crate::{admit, attach, images, life, stop as ending, update as changing};
+use crate::{admit, attach, events, images, life, stop as ending, update as changing};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -78,7 +78,7 @@ pub async fn create(
 ) -> Answer<(StatusCode, Json<Created>)> {
     for_root(&agent, &peer, &request)?;
     // A caller that goes away must not leave a task half-made: the work goes on without it.
-    let work = tokio::spawn(async move {
+    let work = events::spawn(async move {
         let created = life::create(&agent, request).await?;
         if query.start {
             let task = agent.tasks.find(&created.id.to_string())?;
@@ -138,7 +138,7 @@ pub async fn inspect(State(agent): App, Path(task): Path<String>) -> Answer<Json
 /// Starts a task.
 pub async fn start(State(agent): App, Path(task): Path<String>) -> Answer<StatusCode> {
     let task = agent.tasks.find(&task)?;
-    let work = tokio::spawn(async move { life::start(&agent, &task).await });
+    let work = events::spawn(async move { life::start(&agent, &task).await });
     work.await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))??;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -147,7 +147,7 @@ pub async fn start(State(agent): App, Path(task): Path<String>) -> Answer<Status
 /// Ends a task and waits for it.
 pub async fn stop(State(agent): App, Path(task): Path<String>, Body(request): Body<StopRequest>) -> Answer<StatusCode> {
     let task = agent.tasks.find(&task)?;
-    let work = tokio::spawn(async move { ending::stop(&agent, &task, request.timeout).await });
+    let work = events::spawn(async move { ending::stop(&agent, &task, request.timeout).await });
     work.await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))??;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -187,7 +187,7 @@ pub async fn remove(
     Query(query): Query<RemoveQuery>,
 ) -> Answer<StatusCode> {
     let task = agent.tasks.find(&task)?;
-    let work = tokio::spawn(async move { life::remove(&agent, &task, query.force).await });
+    let work = events::spawn(async move { life::remove(&agent, &task, query.force).await });
     work.await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))??;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,6 +7,7 @@ mod reference;
 
 use crate::agent::Agent;
 use crate::api::Peer;
+use crate::events::{self, By};
 use crate::foreign::Turn;
 use netmode_engine::cni::{Key, Plugin};
 use netmode_model::cni::{self, Call, CniCode, CniError, CniReply, CniRequest, CniResult, Config, Verb};
@@ -24,7 +25,8 @@ const OWN: &str = "netmode";
 pub fn serve(agent: &Agent, caller: &Peer, request: CniRequest, handed: Option<OwnedFd>) -> CniReply {
     let begun = Instant::now();
     let (plugin, verb) = (request.plugin.clone(), request.call.verb.as_str());
-    let answer = answer(agent, caller, request, handed);
+    let by = By::caller(caller.uid, format!("CNI {verb} of the plugin {plugin}"));
+    let answer = events::within(by, || answer(agent, caller, request, handed));
     let micros = begun.elapsed().as_micros() as u64;
     tracing::debug!(plugin, verb, micros, refused = answer.is_err(), "served");
     answer.into()

@@ -4,6 +4,7 @@ use super::ipam::checked;
 use super::{Called, allowlist};
 use crate::agent::Agent;
 use crate::clock;
+use crate::events::told;
 use crate::foreign::fresh_failure;
 use crate::join::Linux;
 use ipnetwork::IpNetwork;
@@ -132,6 +133,7 @@ fn add(
     let result = result.map(|result| result.document(config.version)).transpose()?;
     let subject = cni::Subject { id, key: key.clone(), netns: guest.inode, now: clock::now() };
     agent.engine.make_attachment(subject, planned, &agent.linux)?;
+    agent.engine.attachment(key).iter().for_each(|made| told::guest(agent, made, "attached"));
     if opened {
         agent.beside.look_again();
     }
@@ -228,6 +230,7 @@ fn take_away(agent: &Agent, old: &Attachment, guest: Option<&Guest<'_>>) {
     if let (true, Some(name)) = (inside, Attachment::netns_name(old.id)) {
         agent.kernel.forget(&name);
     }
+    told::guest(agent, old, "detached");
 }
 
 /// Whatever the configuration says: the record tells what to take away.

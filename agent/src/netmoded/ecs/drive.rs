@@ -6,6 +6,7 @@ use super::words::{self, Doing};
 use super::{health, pod, ports, run, stop};
 use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
+use crate::events::{self, By};
 use crate::registry::Task;
 use crate::{clock, life};
 use netmode_engine::ecs::compose::Member;
@@ -24,7 +25,7 @@ const RESTART_PERIOD: u32 = 300;
 
 /// Drives a task until it has ended.
 pub fn drive(agent: Arc<Agent>, task: Arc<EcsTask>) {
-    tokio::spawn(async move {
+    events::spawn(async move {
         run::provisioned(&agent, &task);
         ports::turn(&agent, &task).await;
         let (shared, record) = (agent.clone(), task.now());
@@ -32,7 +33,7 @@ pub fn drive(agent: Arc<Agent>, task: Arc<EcsTask>) {
         match prepared {
             Err(error) => stop::because(&agent, &task, Some(StopCode::TaskFailedToStart), error.to_string()).await,
             Ok(members) => {
-                let each = members.into_iter().map(|m| tokio::spawn(member(agent.clone(), task.clone(), m)));
+                let each = members.into_iter().map(|m| events::spawn(member(agent.clone(), task.clone(), m)));
                 for done in each.collect::<Vec<_>>() {
                     let _ = done.await;
                 }
@@ -215,7 +216,8 @@ async fn live(agent: &Arc<Agent>, task: &Arc<EcsTask>, name: &str, container: Ar
         let policy = own.restart_policy.clone().filter(|p| p.enabled && !p.ignored_exit_codes.contains(&code));
         let period = policy.and_then(|p| p.restart_attempt_period.or(Some(RESTART_PERIOD)));
         let settled = period.is_some_and(|p| begun.elapsed() >= Duration::from_secs(p.into()));
-        if !settled || task.now().ending() || life::start(agent, &container).await.is_err() {
+        let again = || events::scope(By::agent("restart policy"), life::start(agent, &container));
+        if !settled || task.now().ending() || again().await.is_err() {
             break code;
         }
     };

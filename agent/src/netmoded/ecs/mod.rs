@@ -19,6 +19,7 @@ pub use stop::stop;
 pub use view::{cluster_arn, container_arn, definition_arn, instance_arn, task_arn, view};
 
 use crate::agent::{Agent, blocking};
+use crate::events::{self, By, told};
 use crate::{clock, life};
 use netmode_engine::store;
 use netmode_engine::store::Kind;
@@ -48,7 +49,7 @@ pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
 
 /// Goes on with what an agent before this one had begun.
 pub fn go_on(agent: &Arc<Agent>) {
-    tokio::spawn(sweep(agent.clone()));
+    tokio::spawn(events::scope(By::agent("it ended an hour ago"), sweep(agent.clone())));
     for task in agent.ecs.all() {
         if task.now().status != TaskStatus::Stopped {
             stop::go_on(agent, &task);
@@ -76,6 +77,7 @@ pub async fn remove(agent: &Arc<Agent>, task: &EcsTask) -> Result<(), ApiError> 
     .await?
     .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
     agent.ecs.forget(record.id);
+    told::ecs_task(agent, &record, "removed");
     Ok(())
 }
 

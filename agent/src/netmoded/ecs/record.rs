@@ -1,6 +1,7 @@
 //! What is recorded of a task, and every task of the agent.
 
 use crate::agent::Agent;
+use crate::events::{By, told};
 use netmode_engine::store::{self, Kind};
 use netmode_model::ecs::{Health, StopCode, TaskDefinition, TaskStatus};
 use netmode_model::vpc::EniView;
@@ -118,12 +119,24 @@ pub struct EcsTask {
     record: watch::Sender<EcsRecord>,
     /// Held while the record is changed.
     changing: Mutex<()>,
+    /// Who ends it.
+    ender: Mutex<Option<By>>,
 }
 
 impl EcsTask {
     /// A task of a record.
     pub fn new(record: EcsRecord) -> Self {
-        Self { record: watch::Sender::new(record), changing: Mutex::default() }
+        Self { record: watch::Sender::new(record), changing: Mutex::default(), ender: Mutex::default() }
+    }
+
+    /// Notes who ends it.
+    pub fn ended_by(&self, by: By) {
+        *self.ender.lock().unwrap_or_else(PoisonError::into_inner) = Some(by);
+    }
+
+    /// Who ends it, where that is known.
+    pub fn ender(&self) -> Option<By> {
+        self.ender.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A copy of the newest record.
@@ -140,9 +153,13 @@ impl EcsTask {
     pub fn update(&self, agent: &Agent, change: impl FnOnce(&mut EcsRecord)) -> EcsRecord {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = self.now();
+        let before = record.status;
         change(&mut record);
         if let Err(error) = store::put(&*agent.store, Kind::EcsTask, &record.id.to_string(), &record) {
             tracing::error!(task = %record.id, %error, "a change could not be recorded");
+        }
+        if record.status != before {
+            told::ecs_task(agent, &record, told::action(record.status));
         }
         self.record.send_replace(record.clone());
         record

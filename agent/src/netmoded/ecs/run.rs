@@ -4,6 +4,7 @@
 use super::record::{EcsRecord, EcsTask, MemberRecord, Stage, VERSION};
 use super::{drive, pod, ports};
 use crate::agent::{Agent, blocking};
+use crate::events::told;
 use crate::metadata::Asker;
 use crate::{clock, images, names, vpc};
 use netmode_container::Containers;
@@ -260,6 +261,7 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
                 if let Err(error) = names::begin(agent, &[endpoint], &names::Wanted::of_group(&wanted.group), asker) {
                     tracing::warn!(task = %id, %error, "its names are not answered for");
                 }
+                told::ecs_task(agent, &task.now(), "created");
                 provisioned(agent, &task);
             }
             Err(error) => {
@@ -269,6 +271,8 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
                 return Err(error);
             }
         }
+    } else {
+        told::ecs_task(agent, &task.now(), "created");
     }
     Ok(task)
 }

@@ -6,6 +6,7 @@ use super::run::{self, Wanted};
 use super::stop;
 use crate::agent::{Agent, blocking};
 use crate::clock;
+use crate::events::{self, By, told};
 use netmode_engine::store::{self, Kind};
 use netmode_model::ecs::{EventView, RunTaskRequest, ServiceRequest, ServiceView, StopCode, TaskStatus};
 use netmode_model::{ApiError, Code, Name};
@@ -75,11 +76,12 @@ impl Service {
     }
 
     /// Tells an event; the same one is not told twice in a row.
-    fn tell(&self, agent: &Agent, message: String) {
+    fn tell(&self, agent: &Agent, action: &'static str, message: String) {
         if self.now().events.first().is_some_and(|e| e.message == message) {
             return;
         }
         tracing::info!(message, "event");
+        told::service(agent, self.now().name.as_str(), action, &message);
         let id = clock::fresh_id().map(netmode_model::vpc::uuid).unwrap_or_default();
         self.update(agent, |r| {
             r.events.insert(0, EventView { id, created_at: clock::now(), message });
@@ -102,10 +104,23 @@ impl Service {
 /// # Errors
 /// A record of a newer version.
 pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
-    for record in store::list::<Record>(&*agent.store, Kind::Service, VERSION.into())?.records {
+    let records = store::list::<Record>(&*agent.store, Kind::Service, VERSION.into())?.records;
+    tell_again(agent, &records);
+    for record in records {
         enter(agent, record, BTreeMap::new());
     }
     Ok(())
+}
+
+/// What was told by agents before this one is told with its time: of services it is recorded.
+fn tell_again(agent: &Agent, records: &[Record]) {
+    let of = |record: &'_ Record| record.events.iter().map(|e| (record.name.clone(), e.clone())).collect::<Vec<_>>();
+    let mut all: Vec<(Name, EventView)> = records.iter().flat_map(of).collect();
+    all.sort_by(|(_, a), (_, b)| a.created_at.cmp(&b.created_at));
+    for (name, event) in all {
+        let by = By::agent(format!("service {name}"));
+        events::within(by, || told::service_again(agent, name.as_str(), event));
+    }
 }
 
 fn enter(agent: &Arc<Agent>, record: Record, secrets: BTreeMap<String, String>) {
@@ -113,7 +128,8 @@ fn enter(agent: &Arc<Agent>, record: Record, secrets: BTreeMap<String, String>) 
     let service =
         Arc::new(Service { record: Mutex::new(record), secrets: Mutex::new(secrets), changed: Notify::default() });
     locked(&agent.services.0).insert(name, service.clone());
-    tokio::spawn(keep(agent.clone(), service));
+    let by = By::agent(format!("service {}", service.now().name));
+    tokio::spawn(events::scope(by, keep(agent.clone(), service)));
 }
 
 fn find(agent: &Agent, name: &str) -> Result<Arc<Service>, ApiError> {
@@ -145,6 +161,7 @@ pub async fn create(agent: &Arc<Agent>, name: Name, request: ServiceRequest) -> 
     store::put(&*agent.store, Kind::Service, record.name.as_str(), &record)
         .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
     let name = record.name.clone();
+    told::service(agent, name.as_str(), "created", &format!("service {name} was made for {desired} tasks."));
     enter(agent, record, secrets);
     Ok(view(agent, &*find(agent, name.as_str())?))
 }
@@ -165,6 +182,7 @@ pub fn scale(agent: &Agent, name: &str, desired: Option<u32>) -> Result<ServiceV
     if let Some(desired) = desired {
         let desired = bounded(desired)?;
         service.update(agent, |r| r.desired = desired);
+        told::service(agent, name, "changed", &format!("service {name} is to have {desired} tasks."));
     }
     service.changed.notify_one();
     Ok(view(agent, &service))
@@ -185,6 +203,7 @@ pub async fn remove(agent: &Arc<Agent>, name: &str) -> Result<(), ApiError> {
     for task in service.tasks(agent).into_iter().filter(|t| !t.now().ending()) {
         scheduler_stops(agent, &task, &service.now().name).await;
     }
+    told::service(agent, name, "removed", &format!("service {name} was removed."));
     Ok(())
 }
 
@@ -205,13 +224,6 @@ pub fn list(agent: &Agent) -> Vec<ServiceView> {
 /// There is none.
 pub fn show(agent: &Agent, name: &str) -> Result<ServiceView, ApiError> {
     Ok(view(agent, &*find(agent, name)?))
-}
-
-/// Every event, the oldest first.
-pub fn events(agent: &Agent) -> Vec<EventView> {
-    let mut all: Vec<EventView> = list(agent).into_iter().flat_map(|s| s.events).collect();
-    all.sort_by(|a, b| a.created_at.cmp(&b.created_at));
-    all
 }
 
 fn view(agent: &Agent, service: &Service) -> ServiceView {
@@ -250,12 +262,16 @@ async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
             if let Some(youngest) = tasks.last() {
                 scheduler_stops(&agent, youngest, &record.name).await;
                 let id = youngest.now().id;
-                service.tell(&agent, format!("service {} has stopped 1 running tasks: task {id}.", record.name));
+                service.tell(
+                    &agent,
+                    "stopped",
+                    format!("service {} has stopped 1 running tasks: task {id}.", record.name),
+                );
             }
             continue;
         } else if !steady && tasks.iter().all(|t| t.now().status == TaskStatus::Running) {
             (steady, failures) = (true, 0);
-            service.tell(&agent, format!("service {} has reached a steady state.", record.name));
+            service.tell(&agent, "steady", format!("service {} has reached a steady state.", record.name));
         }
         failures = failures.max(hasty(&service, &agent));
         let pause = if failures == 0 {
@@ -294,7 +310,7 @@ fn hasty(service: &Service, agent: &Agent) -> u32 {
     let failures = ended.take_while(|t| failed(t)).count() as u32;
     if failures >= 3 && tasks.iter().all(|t| t.now().status != TaskStatus::Running) {
         let text = format!("service {} is unable to consistently start tasks successfully.", service.now().name);
-        service.tell(agent, text);
+        service.tell(agent, "failing", text);
     }
     failures
 }
@@ -311,11 +327,14 @@ async fn one_more(agent: &Arc<Agent>, service: &Service) -> Result<Arc<EcsTask>,
     };
     match placed {
         Ok(task) => {
-            service.tell(agent, format!("service {} has started 1 tasks: task {}.", record.name, task.now().id));
+            let text = format!("service {} has started 1 tasks: task {}.", record.name, task.now().id);
+            service.tell(agent, "started", text);
             Ok(task)
         }
         Err(error) => {
-            service.tell(agent, unplaced(agent, &record.name, error));
+            let cause = By::agent(error.message.clone());
+            let text = unplaced(agent, &record.name, error);
+            events::within(cause, || service.tell(agent, "unplaced", text));
             Err(())
         }
     }

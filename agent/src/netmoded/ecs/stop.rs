@@ -3,12 +3,16 @@
 use super::record::{EcsRecord, EcsTask, Stage};
 use super::{pod, run};
 use crate::agent::{Agent, blocking};
+use crate::events::{self, By};
 use crate::{clock, stop as ending};
 use netmode_engine::ecs::compose::STOP_TIMEOUT;
 use netmode_engine::ecs::order;
 use netmode_model::ApiError;
 use netmode_model::ecs::{StopCode, TaskStatus};
 use std::sync::Arc;
+
+/// Why a task ends that nobody ends.
+const ALL_ENDED: &str = "Every container of the task has ended";
 
 /// Ends a task because somebody asked for it, and waits until it has ended.
 ///
@@ -27,14 +31,21 @@ pub async fn because(agent: &Arc<Agent>, task: &Arc<EcsTask>, code: Option<StopC
     if task.now().ending() {
         return;
     }
-    let record = task.update(agent, |r| {
-        r.desired = TaskStatus::Stopped;
-        r.status = TaskStatus::Stopping;
-        r.stopping_at = Some(clock::now());
-        r.stop_code = code;
-        r.stopped_reason = Some(reason);
+    let by = match code {
+        None | Some(StopCode::UserInitiated) => By::current(),
+        Some(_) => By::agent(reason.clone()),
+    };
+    task.ended_by(by.clone());
+    events::within(by, || {
+        let record = task.update(agent, |r| {
+            r.desired = TaskStatus::Stopped;
+            r.status = TaskStatus::Stopping;
+            r.stopping_at = Some(clock::now());
+            r.stop_code = code;
+            r.stopped_reason = Some(reason);
+        });
+        end_members(agent, task, record);
     });
-    end_members(agent, task, record);
 }
 
 /// Goes on with ending a task where an agent before this one had begun.
@@ -47,7 +58,7 @@ pub fn go_on(agent: &Arc<Agent>, task: &Arc<EcsTask>) {
 
 fn end_members(agent: &Arc<Agent>, task: &Arc<EcsTask>, record: EcsRecord) {
     let (agent, task) = (agent.clone(), task.clone());
-    tokio::spawn(async move { members(&agent, &task, &record).await });
+    events::spawn(async move { members(&agent, &task, &record).await });
 }
 
 /// Ends the containers: in each round those for whom nobody waits any more.
@@ -83,6 +94,11 @@ async fn members(agent: &Arc<Agent>, task: &Arc<EcsTask>, record: &EcsRecord) {
 
 /// Gives back what the containers had in common, once all of them have ended.
 pub async fn finish(agent: &Arc<Agent>, task: &Arc<EcsTask>) {
+    let by = task.ender().unwrap_or_else(|| By::agent(ALL_ENDED));
+    events::scope(by, give_back(agent, task)).await;
+}
+
+async fn give_back(agent: &Arc<Agent>, task: &Arc<EcsTask>) {
     let shared = agent.clone();
     let ended = task.clone();
     let done = blocking(move || {
@@ -107,7 +123,7 @@ pub async fn finish(agent: &Arc<Agent>, task: &Arc<EcsTask>) {
             r.endpoint = None;
             r.status = TaskStatus::Stopped;
             r.stopped_at = Some(clock::now());
-            r.stopped_reason.get_or_insert_with(|| "Every container of the task has ended".into());
+            r.stopped_reason.get_or_insert_with(|| ALL_ENDED.into());
             if let Some(eni) = &mut r.eni {
                 eni.attachment.status = "DELETED".into();
             }

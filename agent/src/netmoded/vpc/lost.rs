@@ -2,6 +2,7 @@
 //! link under the old name would not be what the task was given, and half a network is worse than none.
 
 use crate::agent::Agent;
+use crate::events::{self, By, told};
 use crate::registry::Task;
 use crate::task::Joined;
 use crate::{life, stop};
@@ -56,6 +57,11 @@ fn reason(agent: &Agent, endpoint: &Endpoint) -> String {
 /// Ends the task of an ENI, and those that share its network.
 async fn end(agent: Arc<Agent>, endpoint: Endpoint) {
     let reason = reason(&agent, &endpoint);
+    events::scope(By::kernel(reason.clone()), end_for(agent, endpoint, reason)).await;
+}
+
+async fn end_for(agent: Arc<Agent>, endpoint: Endpoint, reason: String) {
+    told::interface_lost(&agent, &endpoint, &reason);
     let concerned = |task: &Arc<Task>| {
         let record = task.now();
         let shares = [Joined::Task(endpoint.owner.id), Joined::Endpoint(endpoint.id)].contains(&record.netns);

@@ -9,6 +9,7 @@ pub use survey::survey;
 
 use crate::agent::Agent;
 use crate::clock;
+use crate::events::told;
 use netmode_engine::vpc::{Fresh, GroupError, Surveyed, VpcError, wish};
 use netmode_engine::{Endpoint, Engine, Network, modes};
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest};
@@ -81,7 +82,14 @@ pub fn groups(agent: &Agent, net: &NetOptions, make: bool) -> Result<Vec<String>
     if !make && net.security_groups.is_empty() && agent.engine.groups().find(DEFAULT).is_none() {
         return Ok(Vec::new());
     }
-    with_ids(4, |fresh| agent.engine.group_ids(&net.security_groups, fresh))
+    let known = agent.engine.groups();
+    let ids = with_ids(4, |fresh| agent.engine.group_ids(&net.security_groups, fresh))?;
+    if known.find(DEFAULT).is_none()
+        && let Some(made) = agent.engine.groups().find(DEFAULT)
+    {
+        told::group(agent, "created", &made.id, &made.name, "was made for the first task that needs it");
+    }
+    Ok(ids)
 }
 
 /// Capabilities by which a process could take its namespace's rules away, send past them, or move the link.
@@ -248,6 +256,7 @@ pub fn create(agent: &Agent, request: &SubnetRequest, default: bool) -> Result<N
     let id = clock::fresh_id().map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
     let forward = |network: &Network| forwarding(agent, network);
     let made = agent.engine.create_subnet(request, &surveyed, default, id, clock::now(), forward)?;
+    told::network(agent, &made, "created");
     agent.beside.look_again();
     let (engine, name) = (agent.engine.clone(), made.name.clone());
     tokio::task::spawn_blocking(move || engine.ask_ahead(&name));
@@ -279,6 +288,7 @@ pub fn remove(agent: &Agent, reference: &str) -> Result<Network, VpcError> {
     let subnet = agent.engine.subnet(reference)?;
     agent.until(|| !agent.engine.is_leaving(|e| e.link.as_ref().is_some_and(|l| l.network == subnet.name)));
     let removed = agent.engine.remove_subnet(&subnet.name);
+    removed.iter().for_each(|subnet| told::network(agent, subnet, "removed"));
     agent.beside.look_again();
     removed
 }
