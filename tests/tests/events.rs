@@ -1,6 +1,6 @@
 //! What has happened is told, with cause and actor: as a list, by `events -f`, and as server-sent events.
 
-use netmode_tests::{Lab, eventually};
+use netmode_tests::{Lab, all_at_once, eventually};
 use serde_json::Value;
 
 /// The events that fit, as `netmode events -o json` lists them.
@@ -146,6 +146,30 @@ fn what_a_stranger_does_is_told_with_its_repair() {
         let of_bridge = |e: &&Value| e["cause"] == "somebody took the link nm0 down";
         repairs.iter().find(of_bridge).is_some_and(|e| e["attributes"]["commands"] != Value::Null)
     });
+}
+
+#[test]
+fn no_repair_is_told_where_nobody_has_changed_anything() {
+    let lab = Lab::start();
+    lab.netmode(&["network", "create", "back"]).success();
+    lab.netmode(&["sg", "create", "web"]).success();
+    for round in 0..3 {
+        let names: Vec<String> = (0..6).map(|n| format!("t{round}-{n}")).collect();
+        all_at_once(&names, |name| {
+            let network = if name.ends_with(['0', '1']) { "back" } else { "bridge" };
+            lab.task(name, &["--network", network, "-p", "80"], &["sleep", "1000"]);
+            lab.netmode(&["sg", "authorize", "web", "--protocol", "tcp", "--port", "80", "--cidr", "192.0.2.0/24"]);
+            lab.netmode(&["network", "connect", "back", name]);
+            lab.netmode(&["rm", "-f", name]).success();
+        });
+    }
+    lab.restart_agent("TERM");
+    lab.task("last", &[], &["sleep", "1000"]);
+    // A second after its start the agent looks behind itself.
+    lab.sh("sleep 1.3");
+    assert_eq!(told(&events(&lab, &["action=lost"])), [""; 0]);
+    assert_eq!(told(&events(&lab, &["kind=repair"])), [""; 0]);
+    assert!(!lab.agent_log().contains("somebody changed"), "{}", lab.agent_log());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::events::{self, By, told};
 use crate::registry::Task;
 use crate::task::{Again, Joined, TaskRecord};
 use crate::{admit, attach, clock, ecs, identity, images, local_services, metadata, names, restart, stop};
-use netmode_container::{Exit, Image, Netns, NewContainer};
+use netmode_container::{Image, Netns, NewContainer};
 use netmode_engine::store::Kind;
 use netmode_engine::{Endpoint, modes};
 use netmode_model::api::{Created, RunRequest, TaskState};
@@ -370,7 +370,7 @@ pub fn watch(agent: Arc<Agent>, task: Arc<Task>) {
             Ok(_) => "Essential container in task exited".into(),
             Err(error) => format!("the container was lost: {error}"),
         };
-        let by = task.take_ender().unwrap_or_else(|| By::agent(cause(exit.as_ref().ok(), &reason)));
+        let by = task.take_ender().unwrap_or_else(|| By::agent(told::why_ended(exit.as_ref().ok(), &reason)));
         let ended = async {
             end(&agent, &task, Ending { code: exit.ok().map(|e| e.code), reason, by_policy: true }).await;
             if task.now().request.auto_remove {
@@ -379,14 +379,6 @@ pub fn watch(agent: Arc<Agent>, task: Arc<Task>) {
         };
         events::scope(by, ended).await;
     });
-}
-
-/// Why a task ended whose end nobody asked for.
-fn cause(exit: Option<&Exit>, reason: &str) -> String {
-    match exit {
-        Some(exit) if !exit.lost => format!("the container exited with {}", exit.code),
-        _ => reason.to_owned(),
-    }
 }
 
 /// How a task came to its end.

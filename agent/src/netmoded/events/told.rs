@@ -6,6 +6,7 @@ use crate::ecs::EcsRecord;
 use crate::mended::Mended;
 use crate::task::TaskRecord;
 use ipnetwork::IpNetwork;
+use netmode_container::Exit;
 use netmode_engine::cni::Attachment;
 use netmode_engine::{Endpoint, Network};
 use netmode_model::ecs::{EventView, TaskStatus};
@@ -30,6 +31,14 @@ pub fn task(agent: &Agent, record: &TaskRecord, action: &'static str) {
         .with_some("exitCode", record.exit_code.filter(|_| record.stopped()))
         .with_some("pod", record.pod);
     agent.events.publish(event);
+}
+
+/// Why a task has ended whose end nobody asked for.
+pub fn why_ended(exit: Option<&Exit>, reason: &str) -> String {
+    match exit {
+        Some(exit) if !exit.lost => format!("the container exited with {}", exit.code),
+        _ => reason.to_owned(),
+    }
 }
 
 /// The interfaces of a running task got other rates.
