@@ -30,6 +30,8 @@ pub struct Config {
     pub vpc: Vpc,
     /// Names of containers.
     pub dns: Dns,
+    /// Metrics.
+    pub metrics: Metrics,
     /// How containers are run.
     pub container: Container,
     /// Who may ask for what.
@@ -113,6 +115,14 @@ impl Dns {
     pub fn domain(&self) -> String {
         self.domain.as_deref().unwrap_or("netmode.internal").trim_matches('.').to_ascii_lowercase()
     }
+}
+
+/// Section `[metrics]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Address and port where metrics can be asked for; on the host's loopback, since who asks there is not known.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Section `[container]`.
@@ -281,6 +291,10 @@ impl Config {
         if self.dns.host.is_some_and(|at| !at.ip().is_loopback() || at.port() == 0) {
             return value("dns.host", "must be an address of the host's loopback with a port, such as 127.0.0.1:5354");
         }
+        if self.metrics.listen.is_some_and(|at| !at.ip().is_loopback() || at.port() == 0) {
+            let why = "must be an address of the host's loopback with a port, such as 127.0.0.1:9464";
+            return value("metrics.listen", why);
+        }
         let domain = self.dns.domain();
         let plain = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if domain.len() > 200 || !domain.split('.').all(plain) {
@@ -400,6 +414,11 @@ mod tests {
         assert!(error.starts_with("/netmode.d/10-x.toml:2: ") && error.contains("link name"), "{error}");
         let error = load("prefix", "[bridge]\npools = [\"172.17.0.0/33\"]\n", "").unwrap_err();
         assert!(error.starts_with("/netmode.toml:2: bridge.pools: "), "{error}");
+        for listen in ["192.0.2.1:9464", "0.0.0.0:9464", "[::]:9464", "127.0.0.1:0"] {
+            let error = load("listen", &format!("[metrics]\nlisten = \"{listen}\"\n"), "").unwrap_err();
+            assert!(error.contains("metrics.listen") && error.contains("127.0.0.1:9464"), "{error}");
+        }
+        assert!(load("loopback", "[metrics]\nlisten = \"[::1]:9464\"\n", "").is_ok());
         let error = load("mark", "[firewall]\nmark = 3\n", "").unwrap_err();
         assert!(error.contains("firewall.mark"), "{error}");
     }

@@ -96,6 +96,8 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "TASK")]
         tasks: Vec<String>,
     },
+    /// Show what tasks use: processor, memory, network; renewed every second on a terminal
+    Stats(StatsArgs),
     /// Print what a task has written
     Logs(LogsArgs),
     /// Run a command in a running container
@@ -258,6 +260,22 @@ pub(crate) enum Command {
         /// The directory
         directory: PathBuf,
     },
+}
+
+/// `netmode stats`.
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Stopped ones, too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Print once, also on a terminal
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+    /// Names, ids or beginnings of ids; every task that runs where none is given
+    #[arg(value_name = "TASK")]
+    pub(crate) tasks: Vec<String>,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
 }
 
 /// `netmode logs`.

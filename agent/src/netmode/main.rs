@@ -27,6 +27,7 @@ mod output;
 mod ports;
 mod request;
 mod run_args;
+mod stats;
 mod system;
 mod system_args;
 mod table;
@@ -88,6 +89,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Cni(command) => cni::cni(command, listed),
         Command::Ps { all, list } => tasks::ps(&client, *all, list, listed),
         Command::Inspect { tasks } => tasks::inspect(&client, tasks, shown),
+        Command::Stats(args) => stats::stats(&client, args, listed),
         Command::Logs(args) => tasks::logs(&client, args),
         Command::Port { target, port: None, list } if target == "ls" => tasks::all_ports(&client, list, listed),
         Command::Port { list, .. } if !list.is_empty() => Err(Failure::invalid(PORT_LISTS)),

@@ -8,12 +8,13 @@ use crate::forwarding::Forwarding;
 use crate::join::Linux;
 use crate::legacy::Held;
 use crate::log::LogFilter;
+use crate::metrics::{Ended, Operation};
 use crate::registry::{Registry, Task};
 use crate::relay::Relays;
 use crate::reset::Ending;
 use crate::task::TaskRecord;
 use crate::vpc;
-use crate::{ecs, events, flowlogs, instance, metadata, names, seats};
+use crate::{ecs, events, flowlogs, instance, metadata, metrics, names, seats};
 use netmode_container::Containers;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
@@ -66,6 +67,8 @@ pub struct Agent {
     pub seats: seats::Seats,
     /// Flow logs.
     pub flowlogs: flowlogs::FlowLogs,
+    /// What happened, counted.
+    pub metrics: metrics::Metrics,
     /// Metadata for tasks in host mode.
     pub metadata: metadata::OnHost,
     /// What is carried from the host's `::1`.
@@ -121,12 +124,15 @@ impl Agent {
     pub fn attach(&self, request: &Attach) -> Result<Endpoint, ApiError> {
         let begun = Instant::now();
         self.until_free(request);
-        let endpoint = self.engine.attach(request)?;
-        self.relays.begin(&self.engine, endpoint.id);
-        vpc::joined(&self.engine, &endpoint);
-        self.flowlogs.joined(self, &endpoint, false);
-        events::told::attached(self, &endpoint);
-        let micros = begun.elapsed().as_micros() as u64;
+        let made = self.engine.attach(request).map_err(ApiError::from).inspect(|endpoint| {
+            self.relays.begin(&self.engine, endpoint.id);
+            vpc::joined(&self.engine, endpoint);
+            self.flowlogs.joined(self, endpoint, false);
+            events::told::attached(self, endpoint);
+        });
+        let took = begun.elapsed();
+        self.metrics.operations.count(Operation::Attach, request.requested.effective(), Ended::of(&made), took);
+        let (endpoint, micros) = (made?, took.as_micros() as u64);
         tracing::debug!(endpoint = %endpoint.id, owner = endpoint.owner.name, mode = %endpoint.mode, micros, "attached");
         Ok(endpoint)
     }
@@ -162,12 +168,19 @@ impl Agent {
         });
         self.names.forget(endpoint);
         made.into_iter().for_each(|netns| self.seats.forget(netns));
-        for failure in self.engine.detach(endpoint) {
+        let failures = self.engine.detach(endpoint);
+        let (mode, ended) = (leaves.as_ref().map(|e| e.mode), Ended::whole(&failures));
+        for failure in failures {
             tracing::warn!(%endpoint, %failure, "could not be taken back");
         }
         leaves.iter().for_each(|endpoint| events::told::detached(self, endpoint));
         vpc::left(&self.engine, leaves);
-        let micros = begun.elapsed().as_micros() as u64;
+        let took = begun.elapsed();
+        // What was not there any more was nothing to take away.
+        if let Some(mode) = mode {
+            self.metrics.operations.count(Operation::Detach, mode, ended, took);
+        }
+        let micros = took.as_micros() as u64;
         tracing::debug!(%endpoint, micros, "detached");
     }
 
@@ -177,7 +190,12 @@ impl Agent {
     /// The record could not be written; nothing has changed.
     pub fn unlink(&self, endpoint: Id) -> Result<(), ApiError> {
         let leaves = self.engine.endpoint(endpoint).filter(|e| e.link.is_some());
+        let begun = Instant::now();
+        let mode = self.engine.endpoint(endpoint).map(|e| e.mode);
         let failures = self.engine.unlink(endpoint)?;
+        if let Some(mode) = mode {
+            self.metrics.operations.count(Operation::Detach, mode, Ended::whole(&failures), begun.elapsed());
+        }
         self.names.forget(endpoint);
         self.relays.end(endpoint);
         for failure in failures {

@@ -144,6 +144,7 @@ fn rules(agent: &Agent) -> usize {
         tracing::error!(%error, "another firewall may drop what is ours; see \"netmode doctor\"");
     }
     if changes > 0 {
+        agent.metrics.repairs.count_firewalls(changes);
         tracing::info!(changes, "rules in other firewalls were put right");
     }
     changes

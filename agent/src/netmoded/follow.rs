@@ -223,6 +223,7 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
         desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)
     });
     let mended = mended.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))?;
+    agent.metrics.repairs.count(&mended);
     if !mended.is_empty() {
         let steps = mended.iter().map(Mended::count).sum::<usize>();
         tracing::warn!(steps, "somebody changed what is ours; repaired");

@@ -3,9 +3,10 @@
 use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
 use crate::events::{self, By, told};
+use crate::metrics::Operation;
 use crate::registry::Task;
 use crate::task::{Again, Joined, TaskRecord};
-use crate::{admit, attach, clock, ecs, identity, images, local_services, metadata, names, restart, stop};
+use crate::{admit, attach, clock, ecs, identity, images, local_services, metadata, metrics, names, restart, stop};
 use netmode_container::{Image, Netns, NewContainer};
 use netmode_engine::store::Kind;
 use netmode_engine::{Endpoint, modes};
@@ -34,6 +35,11 @@ pub async fn create(agent: &Arc<Agent>, request: RunRequest) -> Result<Created, 
 /// # Errors
 /// As [`create`].
 pub async fn create_for(agent: &Arc<Agent>, request: RunRequest, intent: Intent) -> Result<Created, ApiError> {
+    let mode = metrics::mode_of(agent, &request.network);
+    agent.metrics.operations.timed(Operation::Create, mode, make(agent, request, intent)).await
+}
+
+async fn make(agent: &Arc<Agent>, request: RunRequest, intent: Intent) -> Result<Created, ApiError> {
     let (request, image) = match request.container.image {
         None => (request, None),
         Some(_) => with_image(agent, request, intent).await?,
@@ -302,6 +308,11 @@ pub async fn go_on(agent: &Arc<Agent>, task: &Arc<Task>) {
 
 /// The start itself, under the task's lock. `by_policy`: a failure is tried again.
 async fn bring_up(agent: &Arc<Agent>, task: &Arc<Task>, by_policy: bool) -> Result<(), ApiError> {
+    let mode = task.now().mode();
+    agent.metrics.operations.timed(Operation::Start, mode, bring_up_now(agent, task, by_policy)).await
+}
+
+async fn bring_up_now(agent: &Arc<Agent>, task: &Arc<Task>, by_policy: bool) -> Result<(), ApiError> {
     let record = task.now();
     let failed = |error: &dyn std::fmt::Display| Ending {
         code: None,
@@ -460,6 +471,11 @@ pub async fn wait(task: &Task) -> i32 {
 /// # Errors
 /// It runs.
 pub async fn remove(agent: &Arc<Agent>, task: &Arc<Task>, force: bool) -> Result<(), ApiError> {
+    let mode = task.now().mode();
+    agent.metrics.operations.timed(Operation::Remove, mode, remove_now(agent, task, force)).await
+}
+
+async fn remove_now(agent: &Arc<Agent>, task: &Arc<Task>, force: bool) -> Result<(), ApiError> {
     let record = task.now();
     if !record.stopped() && record.state != TaskState::Pending {
         if !force {

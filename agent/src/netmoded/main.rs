@@ -18,6 +18,7 @@ mod flowlogs;
 mod follow;
 mod foreign;
 mod forwarding;
+mod http;
 mod identity;
 mod images;
 mod instance;
@@ -28,8 +29,8 @@ mod local_services;
 mod log;
 mod mended;
 mod metadata;
+mod metrics;
 mod names;
-
 mod reconcile;
 mod recover;
 mod registry;
@@ -121,6 +122,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
+    netmode_kernel::share_arenas();
     let mut activation = Activation::from_env();
     let config = Config::load(&args.config)?;
     let netns = netmode_kernel::own_inode().context("cannot read the agent's own network namespace")?;
@@ -165,6 +167,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         names: names::Names::new(&dns),
         flowlogs,
         seats: seats::Seats::default(),
+        metrics: metrics::Metrics::default(),
         metadata: metadata::OnHost::default(),
         relays: relay::Relays::default(),
         store: started.store,
@@ -244,6 +247,8 @@ async fn go_on(agent: &Arc<Agent>) -> anyhow::Result<()> {
     metadata::go_on(agent);
     flowlogs::load(agent)?;
     agent.names.serve_host(&dns_of(agent)).context("cannot answer where \"host\" of the section [dns] says")?;
+    let metrics_at = agent.config.read().unwrap_or_else(PoisonError::into_inner).metrics.listen;
+    metrics::serve(agent, metrics_at).context("cannot answer where \"listen\" of the section [metrics] says")?;
     restart::all(agent);
     ecs::go_on(agent);
     ecs::service::load(agent)?;

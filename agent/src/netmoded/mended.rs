@@ -6,9 +6,24 @@ use netmode_model::{Op, Place};
 /// Most commands that are told of one repair.
 const TOLD: usize = 8;
 
+/// What kind of thing was put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A table of nf_tables.
+    Table,
+    /// What leads to all networks: rules of policy routing.
+    PolicyRule,
+    /// A network.
+    Network,
+    /// An endpoint.
+    Endpoint,
+}
+
 /// Something of ours that was put back.
 #[derive(Debug, Clone)]
 pub struct Mended {
+    /// What it is.
+    pub kind: Kind,
     /// What, in words.
     pub object: String,
     /// What somebody had done to it.
@@ -19,15 +34,20 @@ pub struct Mended {
 
 impl Mended {
     /// Steps that were carried out, where there were any.
-    pub fn by(object: &str, steps: Vec<Op>) -> Option<Self> {
+    pub fn by(kind: Kind, object: &str, steps: Vec<Op>) -> Option<Self> {
         let cause = steps.iter().map(done).max_by_key(|(weight, _)| *weight)?.1;
-        Some(Self { object: object.to_owned(), cause, steps })
+        Some(Self { kind, object: object.to_owned(), cause, steps })
     }
 
     /// A table that was written anew.
     pub fn table(table: &TableName, was_there: bool) -> Self {
         let what = if was_there { "changed" } else { "deleted" };
-        Self { object: format!("table {table}"), cause: format!("somebody {what} table {table}"), steps: Vec::new() }
+        Self {
+            kind: Kind::Table,
+            object: format!("table {table}"),
+            cause: format!("somebody {what} table {table}"),
+            steps: Vec::new(),
+        }
     }
 
     /// How many steps it took.
@@ -76,10 +96,10 @@ mod tests {
         let dev = || "nm0".parse().unwrap();
         let up = Op::LinkUp { at: Place::Host, dev: dev() };
         let mac = Op::LinkMac { at: Place::Host, dev: dev(), mac: "02:00:00:00:00:01".parse().unwrap() };
-        let mended = Mended::by("network default", vec![up.clone(), mac]).unwrap();
+        let mended = Mended::by(Kind::Network, "network default", vec![up.clone(), mac]).unwrap();
         assert_eq!(mended.cause, "somebody changed the link nm0");
         assert_eq!(mended.commands().unwrap().lines().count(), 2);
-        assert_eq!(Mended::by("x", vec![up]).unwrap().cause, "somebody took the link nm0 down");
-        assert!(Mended::by("x", Vec::new()).is_none());
+        assert_eq!(Mended::by(Kind::Network, "x", vec![up]).unwrap().cause, "somebody took the link nm0 down");
+        assert!(Mended::by(Kind::Network, "x", Vec::new()).is_none());
     }
 }

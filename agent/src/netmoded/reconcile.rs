@@ -1,7 +1,7 @@
 //! What should be and what is are made equal: at the start, and whenever the kernel tells of a change.
 
 use crate::join::Linux;
-use crate::mended::Mended;
+use crate::mended::{Kind, Mended};
 use netmode_engine::converge::{self, Present};
 use netmode_engine::{Apply, Endpoint, NetnsUse, Network, Settings, bridge, ruleset};
 use netmode_kernel::Kernel;
@@ -44,7 +44,7 @@ impl Desired<'_> {
         let mut mended = self.tables(kernel, seen, table)?;
         let remade = !mended.is_empty();
         let present = Present::new(seen);
-        mended.extend(mend(linux, "host", present.missing(&bridge::host_up(self.settings))));
+        mended.extend(mend(linux, Kind::PolicyRule, "host", present.missing(&bridge::host_up(self.settings))));
         mended.extend(self.networks.iter().flat_map(|n| self.network(linux, &present, n)));
         mended.extend(self.endpoints.iter().filter_map(|e| self.endpoint(linux, seen, &present, e)));
         if remade {
@@ -63,7 +63,7 @@ impl Desired<'_> {
             missing.retain(|op| !made(op));
             if changed && there.kind.as_deref() == Some(network.link_kind()) {
                 let (dev, mac) = (network.bridge.clone(), network.mac);
-                let mac = mend(linux, &network.name, vec![Op::LinkMac { at: Place::Host, dev, mac }]);
+                let mac = mend(linux, Kind::Network, &network.name, vec![Op::LinkMac { at: Place::Host, dev, mac }]);
                 return mac.into_iter().chain(self.mend_network(linux, network, &whole, missing)).collect();
             }
         }
@@ -75,7 +75,7 @@ impl Desired<'_> {
             // What a bridge is told before it comes up cannot be read back: it is told again.
             missing = links_only(whole.iter().filter(|op| is_sysctl(op) || missing.contains(op)).cloned().collect());
         }
-        mend(linux, &format!("network {}", network.name), missing)
+        mend(linux, Kind::Network, &format!("network {}", network.name), missing)
     }
 
     fn endpoint(&self, linux: &Linux, seen: &Observed, present: &Present<'_>, endpoint: &Endpoint) -> Option<Mended> {
@@ -103,7 +103,7 @@ impl Desired<'_> {
             anew.retain(|op| !matches!(op, Op::NetnsAdd { .. } | Op::LinkUp { .. }) || is_of(op, &link.interface));
             missing = anew;
         }
-        mend(linux, &object, missing)
+        mend(linux, Kind::Endpoint, &object, missing)
     }
 
     /// The elements that the tables should have.
@@ -172,9 +172,9 @@ pub enum Table {
 }
 
 /// Carries steps out, and tells them; what is refused goes to the log.
-fn mend(linux: &Linux, object: &str, steps: Vec<Op>) -> Option<Mended> {
+fn mend(linux: &Linux, kind: Kind, object: &str, steps: Vec<Op>) -> Option<Mended> {
     match linux.apply(&steps) {
-        Ok(_) => Mended::by(object, steps),
+        Ok(_) => Mended::by(kind, object, steps),
         Err(error) => {
             tracing::error!(object, %error, "could not be mended; see \"netmode doctor\"");
             None

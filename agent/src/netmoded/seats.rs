@@ -1,7 +1,8 @@
 //! What the agent serves in namespaces of containers: sockets opened there, and what leads to them.
 
 use crate::agent::Agent;
-use crate::metadata::{Asker, Server};
+use crate::http::Server;
+use crate::metadata::{self, Asker};
 use netmode_dns::{Resolver, Sockets, View};
 use netmode_engine::seat::{METADATA, Ports, Seat};
 use netmode_model::op::OpError;
@@ -75,7 +76,7 @@ pub fn take(agent: &Agent, seat: &Seat, wanted: Wanted) -> Result<(), ApiError> 
     if let (None, Some((shared, asker))) = (&open.metadata, wanted.asker) {
         let tcp = agent.kernel.listen(&seat.netns, METADATA.into(), seat.port + 1).map_err(refused)?;
         open.ports.metadata = port_of(&tcp);
-        open.metadata = Some(Server::start(shared, asker, tcp).map_err(|e| failed(e.to_string()))?);
+        open.metadata = Some(metadata::serve(shared, asker, tcp).map_err(|e| failed(e.to_string()))?);
     }
     if open.ports != before {
         // What stands already from an agent before this one is replaced by the same.

@@ -4,6 +4,7 @@ use crate::agent::{Agent, blocking};
 use crate::clock;
 use crate::events::{self, told};
 use crate::life::{Ending, KILL_PATIENCE, alone, end, set, wait};
+use crate::metrics::Operation;
 use crate::registry::Task;
 use netmode_model::api::TaskState;
 use netmode_model::{ApiError, Code, Id, RestartPolicy};
@@ -24,6 +25,11 @@ const SIGTERM: i32 = 15;
 /// # Errors
 /// The runtime failed.
 pub async fn stop(agent: &Arc<Agent>, task: &Arc<Task>, timeout: Option<u32>) -> Result<(), ApiError> {
+    let mode = task.now().mode();
+    agent.metrics.operations.timed(Operation::Stop, mode, stop_now(agent, task, timeout)).await
+}
+
+async fn stop_now(agent: &Arc<Agent>, task: &Arc<Task>, timeout: Option<u32>) -> Result<(), ApiError> {
     let patience = Duration::from_secs(timeout.unwrap_or(STOP_TIMEOUT).into());
     {
         let _life = alone(agent, task).await?;

@@ -150,6 +150,14 @@ impl<T> Pending<T> {
 }
 
 impl<T: DeserializeOwned> Pending<T> {
+    /// Waits for an answer that is text.
+    ///
+    /// # Errors
+    /// As [`Pending::answer`].
+    pub(crate) fn text(self) -> Result<String, ClientError> {
+        Ok(String::from_utf8_lossy(&self.body()?).into_owned())
+    }
+
     /// Waits for the answer.
     ///
     /// # Errors

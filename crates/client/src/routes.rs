@@ -8,6 +8,7 @@ use netmode_model::api::{
     Created, ExecRequest, Exited, Finding, KillRequest, NetworkView, Planned, PortView, RunRequest, StopRequest,
     TaskView, UpdateRequest, VersionReply,
 };
+use netmode_model::stats::{StatsQuery, TaskStats};
 use netmode_model::{ConnectRequest, NetworkCreated, NetworkRequest, NetworkSummary};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -168,6 +169,22 @@ impl Client {
     /// As [`Client::version`].
     pub fn task(&self, reference: &str) -> Result<TaskView, ClientError> {
         self.get(task(reference, ""))
+    }
+
+    /// What tasks use.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn stats(&self, query: &StatsQuery) -> Result<Vec<TaskStats>, ClientError> {
+        self.get(format!("/v1/stats?all={}&task={}", query.all, encode(&query.task)))
+    }
+
+    /// The metrics, in the text format of OpenMetrics.
+    ///
+    /// # Errors
+    /// As [`Client::version`].
+    pub fn metrics(&self) -> Result<String, ClientError> {
+        Pending::<String>::send(&self.way(Some(self.quick)), &Request::new("GET", "/v1/metrics"))?.text()
     }
 
     /// Starts the container of a task that was made without starting it, or has ended.

@@ -163,6 +163,11 @@ impl Engine {
         lock(&self.live).values().map(|l| l.record.clone()).collect()
     }
 
+    /// What is wanted of every standing endpoint, without a copy of their records.
+    pub fn seen<T>(&self, look: impl Fn(&Endpoint) -> T) -> Vec<T> {
+        lock(&self.live).values().map(|live| look(&live.record)).collect()
+    }
+
     /// The standing endpoints that carry one of some groups; where there is no group, nothing is looked at.
     pub(crate) fn carrying(&self, groups: &BTreeSet<String>) -> Vec<Endpoint> {
         if groups.is_empty() {

@@ -37,6 +37,19 @@ struct Reserved {
     last: bool,
 }
 
+/// How the addresses of a pool are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// The pool.
+    pub prefix: IpNetwork,
+    /// Addresses that somebody has.
+    pub used: u128,
+    /// Addresses that can be given out at once.
+    pub free: u128,
+    /// Addresses that were given back and rest.
+    pub resting: u128,
+}
+
 /// Why an address cannot be given out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IpamError {
@@ -151,6 +164,12 @@ impl Pool {
         let within = |o: &u128| (self.range.0..=self.range.1).contains(o) && self.excluded_until(*o).is_none();
         let used = self.taken.keys().filter(|o| within(o)).count() - self.resting.len();
         self.usable().saturating_sub(used as u128)
+    }
+
+    /// How many of the prefix are whose.
+    pub fn usage(&self) -> PoolUse {
+        let (used, resting) = (self.used() as u128, self.resting.len() as u128);
+        PoolUse { prefix: self.prefix, used, free: self.available().saturating_sub(resting), resting }
     }
 
     /// How many are given out.
@@ -395,6 +414,8 @@ mod tests {
         p.rest(first, id(1), later(30));
         assert_eq!((p.used(), p.available()), (0, 11));
         assert_eq!(p.take_lowest(id(2)).unwrap().to_string(), "10.0.0.5", "another one");
+        let states = |p: &Pool| (p.usage().used, p.usage().free, p.usage().resting);
+        assert_eq!(states(&p), (1, 9, 1));
         p.wake(later(29));
         assert_eq!(p.take_lowest(id(2)).unwrap().to_string(), "10.0.0.6");
         p.wake(later(30));

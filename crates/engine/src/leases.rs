@@ -3,7 +3,7 @@
 use crate::attach::Attach;
 use crate::endpoint::{Endpoint, EndpointLink, Owner, OwnerKind};
 use crate::error::AttachError;
-use crate::ipam::{IpamError, Pool};
+use crate::ipam::{IpamError, Pool, PoolUse};
 use crate::network::Network;
 use crate::ports::Ports;
 use crate::vpc::{Eni, Subnet};
@@ -162,6 +162,16 @@ impl Leases {
             pool.wake(now);
             (pool.available(), pool.usable())
         })
+    }
+
+    /// How every pool is used.
+    pub(crate) fn pools(&mut self, now: Instant) -> Vec<PoolUse> {
+        let pools = self.networks.values_mut().flat_map(|lan| &mut lan.pools);
+        let used = |pool: &mut Pool| {
+            pool.wake(now);
+            pool.usage()
+        };
+        pools.map(used).collect()
     }
 
     pub(crate) fn network(&self, name: &str) -> Option<&Network> {

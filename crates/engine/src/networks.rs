@@ -2,6 +2,7 @@
 
 use crate::attach::Engine;
 use crate::bridge;
+use crate::ipam::PoolUse;
 use crate::network::Network;
 use crate::settings::HostFacts;
 use crate::store::{self, StoreError};
@@ -9,6 +10,7 @@ use crate::wish::{self, WishError};
 use netmode_model::op::OpError;
 use netmode_model::{ApiError, Code, Id, Inverse, NetworkRequest};
 use std::sync::PoisonError;
+use std::time::Instant;
 
 /// Why a network was not made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,11 @@ impl From<NetworkError> for ApiError {
 }
 
 impl Engine {
+    /// How the addresses of every network are used.
+    pub fn pools(&self, now: Instant) -> Vec<PoolUse> {
+        self.leases().pools(now)
+    }
+
     /// A network by name, id, or the beginning of an id.
     pub fn network(&self, reference: &str) -> Option<Network> {
         let networks = self.bridges();

@@ -109,16 +109,34 @@ fn flush(netlink: &mut Netlink, targets: &[Target], host: impl FnOnce() -> Host)
 
 /// How many flows the namespace has; 0 without connection tracking.
 pub(crate) fn count(netlink: &mut Netlink) -> Result<u32, Refused> {
+    statistics(netlink).map(|(entries, _)| entries)
+}
+
+/// How many flows the namespace has, and how many it may have; zeros without connection tracking.
+pub(crate) fn statistics(netlink: &mut Netlink) -> Result<(u32, u32), Refused> {
     const GET_STATS: u8 = 5;
     const ENTRIES: u16 = 1;
+    const MOST: u16 = 2;
     let request = ConntrackMessage::Other { message_type: GET_STATS, attributes: Vec::new() };
-    let entries = netlink
-        .get(message(0, request), |answer| answer.body.get(4..).and_then(|body| attr(body, ENTRIES)).map_or(0, u32_be));
-    match entries {
+    let read = netlink.get(message(0, request), |answer| {
+        let number = |kind| answer.body.get(4..).and_then(|body| attr(body, kind)).map_or(0, u32_be);
+        (number(ENTRIES), number(MOST))
+    });
+    match read {
         // The module is not there (nfnetlink knows no such subsystem).
-        Err(e) if e.is(Errno::EINVAL) || e.is(Errno::EOPNOTSUPP) => Ok(0),
+        Err(e) if e.is(Errno::EINVAL) || e.is(Errno::EOPNOTSUPP) => Ok((0, 0)),
         other => other,
     }
+}
+
+/// Who began each flow of the namespace, and who answers, behind every translation; as far as that is among `ends`.
+pub(crate) fn parties(netlink: &mut Netlink, ends: &HashSet<IpAddr>) -> Result<Vec<[Option<IpAddr>; 2]>, Refused> {
+    netlink.dump(message(0, ConntrackMessage::Get(Vec::new())), |frame| {
+        let flow = frame.body.get(4..)?;
+        let party = |kind| attr(flow, kind).and_then(source).filter(|ip| ends.contains(ip));
+        let pair = [party(cta::TUPLE_ORIG), party(cta::TUPLE_REPLY)];
+        pair.iter().any(Option::is_some).then_some(pair)
+    })
 }
 
 pub(crate) fn message(family: u8, message: ConntrackMessage) -> NetfilterMessage {

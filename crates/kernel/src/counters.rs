@@ -16,33 +16,38 @@ const FILE: &str = "/proc/thread-self/net/dev";
 pub type OfLinks = HashMap<IfName, LinkCounters>;
 
 impl Kernel {
-    /// What the links of a place have carried.
+    /// What the links of a place have carried. Those of the host are read by the caller's own thread: a thousand take
+    /// milliseconds, in which whoever attaches would wait for a thread that enters namespaces.
     ///
     /// # Errors
     /// ENOENT without such a namespace.
     pub fn counters(&self, at: &Place) -> Result<OfLinks, OpError> {
-        let at = at.clone();
-        let read = self.pool.run(move |worker| read(worker, &at));
-        read.and_then(|read| read).map_err(|refused| refused.of(&FILE))
+        let read = match at {
+            Place::Host => here(),
+            Place::Netns(_) => {
+                let at = at.clone();
+                self.pool.run(move |worker| read(worker, &at)).and_then(|read| read)
+            }
+        };
+        read.map_err(|refused| refused.of(&FILE))
     }
 
     /// The same of many namespaces; those that are no more are left out.
     pub fn counters_of(&self, namespaces: &[NetnsName]) -> HashMap<NetnsName, OfLinks> {
-        let share = namespaces.len().div_ceil(self.pool.threads()).max(1);
-        let begin = |names: &[NetnsName]| {
-            let names = names.to_vec();
-            self.pool.begin(move |worker| {
-                let one = |name: NetnsName| Some((name.clone(), read(worker, &Place::Netns(name)).ok()?));
-                names.into_iter().filter_map(one).collect::<Vec<_>>()
-            })
+        let one = |worker: &mut Worker, name: &NetnsName| {
+            Some((name.clone(), read(worker, &Place::Netns(name.clone())).ok()?))
         };
-        let pending: Vec<_> = namespaces.chunks(share).map(begin).collect();
-        pending.into_iter().filter_map(|p| p.wait().ok()).flatten().collect()
+        self.pool.visit(namespaces, one).into_iter().collect()
     }
 }
 
 fn read(worker: &mut Worker, at: &Place) -> Result<OfLinks, Refused> {
     worker.stand(at)?;
+    here()
+}
+
+/// What the links have carried of the namespace that the thread stands in.
+fn here() -> Result<OfLinks, Refused> {
     let text = std::fs::read_to_string(FILE);
     let text = text.map_err(|e| Refused::from(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
     Ok(text.lines().filter_map(line).collect())

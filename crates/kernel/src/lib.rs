@@ -19,6 +19,7 @@
 //! transactions on the table are one after the other, because only the socket that owns a table may write it.
 
 mod announce;
+mod connections;
 mod conntrack;
 mod counters;
 mod executor;
@@ -30,6 +31,7 @@ pub mod hold;
 pub mod keep;
 mod kernel;
 mod listen;
+mod memory;
 pub mod monitor;
 mod netns;
 mod nft;
@@ -38,8 +40,11 @@ pub mod scm;
 mod sysctl;
 mod wire;
 
+pub use connections::Connections;
 pub use counters::OfLinks;
 pub use facts::Surroundings;
 pub use flows::{Told, Watch};
 pub use kernel::{Failed, Kernel, KernelConfig, OpenError, Scope};
+pub use memory::share_arenas;
 pub use netns::{NetnsError, NetnsFd, own_inode};
+pub use nft::Counted;

@@ -286,6 +286,8 @@ pub enum Action {
     /// The same, and told to who listens to the log group [`REFUSED`](crate::flow::REFUSED) with this prefix. Nobody
     /// listening costs nothing.
     Refuse(String),
+    /// Count it, and go on with the next rule.
+    Count,
     /// Go on in another chain and come back.
     Jump(String),
     /// `meta mark set meta mark or BIT`.

@@ -521,6 +521,7 @@ impl Display for Action {
             Self::Accept => f.write_str("accept"),
             Self::Drop => f.write_str("counter drop"),
             Self::Refuse(prefix) => write!(f, "log prefix \"{prefix}\" group {REFUSED} counter drop"),
+            Self::Count => f.write_str("counter"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::MarkOr(bit) => write!(f, "meta mark set meta mark | {bit:#010x}"),
             Self::Masquerade { ports: None } => f.write_str("masquerade fully-random"),

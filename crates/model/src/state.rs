@@ -123,6 +123,20 @@ pub struct LinkCounters {
 }
 
 impl LinkCounters {
+    /// What two links have carried together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            rx_bytes: self.rx_bytes + other.rx_bytes,
+            rx_packets: self.rx_packets + other.rx_packets,
+            rx_errors: self.rx_errors + other.rx_errors,
+            rx_dropped: self.rx_dropped + other.rx_dropped,
+            tx_bytes: self.tx_bytes + other.tx_bytes,
+            tx_packets: self.tx_packets + other.tx_packets,
+            tx_errors: self.tx_errors + other.tx_errors,
+            tx_dropped: self.tx_dropped + other.tx_dropped,
+        }
+    }
+
     /// The same as the other end of the pair has it.
     pub fn of_peer(self) -> Self {
         Self {

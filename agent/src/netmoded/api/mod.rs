@@ -5,10 +5,11 @@ mod answer;
 mod cause;
 mod ecs;
 mod endpoints;
-mod flowlogs;
 mod events;
+mod flowlogs;
 mod groups;
 mod images;
+mod metrics;
 mod networks;
 pub mod openapi;
 mod peer;
@@ -39,6 +40,8 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/networks/{name}", get(networks::inspect).delete(networks::remove))
         .route("/v1/networks/{name}/connect", post(networks::connect))
         .route("/v1/networks/{name}/disconnect", post(networks::disconnect))
+        .route("/v1/metrics", get(metrics::metrics))
+        .route("/v1/stats", get(metrics::stats))
         .route("/v1/system", get(system::info))
         .route("/v1/system/log-filter", put(system::log_filter))
         .route("/v1/system/reset", get(system::reset_plan).post(system::reset))

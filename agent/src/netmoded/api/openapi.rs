@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes and types.
 
-use super::{ecs, endpoints, events, flowlogs, groups, images, networks, streams, system, tasks, vpc};
+use super::{ecs, endpoints, events, flowlogs, groups, images, metrics, networks, streams, system, tasks, vpc};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -78,6 +78,8 @@ use utoipa::OpenApi;
         endpoints::attach,
         endpoints::detach,
         endpoints::cni,
+        metrics::metrics,
+        metrics::stats,
         system::info,
         system::log_filter,
         system::reset_plan,

@@ -4,14 +4,15 @@
 //! can be taken for somebody else. Tasks in host mode have the host's namespace, and ask on the host's loopback.
 
 mod documents;
+mod rate;
 mod routes;
-mod server;
 mod stats;
 
-pub use server::Server;
+pub use routes::serve;
 
 use crate::agent::Agent;
 use crate::ecs::{EcsRecord, MemberRecord};
+use crate::http::Server;
 use crate::registry::Task;
 use crate::task::TaskRecord;
 use netmode_engine::modes;
@@ -41,7 +42,7 @@ fn serve_host(agent: &Arc<Agent>) {
     if server.is_some() {
         return;
     }
-    let begun = TcpListener::bind(ON_HOST).and_then(|listener| Server::start(agent.clone(), Asker::Host, listener));
+    let begun = TcpListener::bind(ON_HOST).and_then(|listener| serve(agent.clone(), Asker::Host, listener));
     match begun {
         Ok(begun) => *server = Some(begun),
         Err(error) => tracing::warn!(at = %ON_HOST, %error, "tasks in host mode cannot ask for their metadata"),

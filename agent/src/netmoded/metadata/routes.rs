@@ -1,18 +1,21 @@
 //! The paths, and who may ask for what.
 
 use super::documents::{self, Version};
-use super::server::Bucket;
+use super::rate::Bucket;
 use super::{Asker, endpoint_id, stats};
 use crate::agent::{Agent, blocking};
 use crate::ecs::{EcsRecord, MemberRecord};
+use crate::http::{self, Server};
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use netmode_engine::modes;
 use serde_json::Value;
+use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 
 type App = State<Arc<Agent>>;
@@ -29,8 +32,16 @@ impl IntoResponse for No {
 
 type Answer = Result<Json<Value>, No>;
 
+/// Begins to answer who asks on this socket. Must be called within the runtime of tokio.
+///
+/// # Errors
+/// The runtime cannot watch the socket.
+pub fn serve(agent: Arc<Agent>, asker: Asker, listener: TcpListener) -> io::Result<Server> {
+    Server::start(listener, router(agent).layer(Extension(asker)).layer(Extension(Arc::new(Bucket::new()))))
+}
+
 /// Every path.
-pub fn router(agent: Arc<Agent>) -> Router {
+fn router(agent: Arc<Agent>) -> Router {
     Router::new()
         .route("/v4/{id}", get(|a: App, f: From, Path(id): Path<String>| container(a, f, id, Version::V4)))
         .route("/v3/{id}", get(|a: App, f: From, Path(id): Path<String>| container(a, f, id, Version::V3)))
@@ -60,24 +71,14 @@ pub fn router(agent: Arc<Agent>) -> Router {
 
 /// Requests that are not of a program of the task's own accord, and one too many.
 async fn admit(Extension(bucket): Extension<Arc<Bucket>>, request: Request, next: Next) -> Response {
-    if let Some(why) = stranger(request.headers()) {
-        return No(StatusCode::FORBIDDEN, why.into()).into_response();
+    let ours = |name: &str| ["169.254.170.2", "127.0.0.1", "localhost", ""].contains(&name);
+    if let Some(why) = http::stranger(request.headers(), ours) {
+        return No(StatusCode::FORBIDDEN, format!("{why}; ask 169.254.170.2")).into_response();
     }
     match bucket.take() {
         true => next.run(request).await,
         false => No(StatusCode::TOO_MANY_REQUESTS, "too many requests: 40 a second, 60 at once".into()).into_response(),
     }
-}
-
-/// A page in a browser, or a name that was made to lead here (DNS rebinding).
-fn stranger(headers: &HeaderMap) -> Option<&'static str> {
-    if headers.contains_key(header::ORIGIN) {
-        return Some("requests of web pages are not answered");
-    }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let ours = ["169.254.170.2", "127.0.0.1", "localhost", ""].contains(&name);
-    (!ours).then_some("the Host header names somebody else; ask 169.254.170.2")
 }
 
 /// The container of an id, if it is of who asks.

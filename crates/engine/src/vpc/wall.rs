@@ -21,6 +21,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub const LINKS: &str = "walled_links";
 /// Where the rules of the direction out end that let pass.
 const PASSED: &str = "passed_out";
+/// Chains of the host's table in which what is dropped is counted by group.
+pub const COUNTING: [&str; 2] = [FROM, TO];
+/// Chains of a task's own table whose last rule drops what no group lets pass.
+pub const INNER: [&str; 2] = ["input_walls", "output_walls"];
 /// Asks the groups of who sends.
 const FROM: &str = "from_task";
 /// Asks the groups of who is sent to.
@@ -218,7 +222,7 @@ pub fn host_table(settings: &Settings) -> TableName {
 
 /// The name of the table in an endpoint's own namespace. One that has several endpoints keeps the others' tables when
 /// one goes.
-pub(crate) fn inner_table(endpoint: &Endpoint, settings: &Settings) -> Option<TableName> {
+pub fn inner_table(endpoint: &Endpoint, settings: &Settings) -> Option<TableName> {
     let netns = endpoint.netns.name()?.clone();
     let name = match endpoint.netns {
         NetnsUse::Foreign(_) | NetnsUse::Joined(_) => format!("{}_{}", walls(&settings.table), endpoint.id.short()),
@@ -259,6 +263,11 @@ pub fn dispatchers(groups: &Groups) -> [Chain; 2] {
                 |family| rule([Match::Family(family), is_in(field(family), &members(id, family))], jump(&chain));
             rules.extend(FAMILIES.map(carries));
         }
+        // What comes here is dropped; it is counted for each of the groups that had a say.
+        let of_group = |id: &String| FAMILIES.map(|f| (f, members(id, f)));
+        let counted =
+            |(family, set): (Family, String)| rule([Match::Family(family), is_in(field(family), &set)], Action::Count);
+        rules.extend(groups.groups.keys().flat_map(of_group).map(counted));
         rules.push(refuse(direction));
         Chain { name: name.into(), base: None, rules }
     };
@@ -365,7 +374,7 @@ fn task_hooks(own: &[&Group], link: &EndpointLink, vpc: &[IpNetwork]) -> [Chain;
     }));
     outward.extend(ask(Direction::Egress));
     outward.push(refuse(Direction::Egress));
-    [hook("input_walls", Hook::Input, inward), hook("output_walls", Hook::Output, outward)]
+    [hook(INNER[0], Hook::Input, inward), hook(INNER[1], Hook::Output, outward)]
 }
 
 /// What goes by the host, which has asked already: all but neighbours on the bridge, who are those of its prefix and

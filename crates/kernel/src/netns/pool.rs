@@ -111,6 +111,31 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Has the threads do something for each of many, and gives what came of it, in any order.
+    ///
+    /// In small portions: whoever attaches meanwhile waits for one of them, not for all.
+    pub(crate) fn visit<A: Clone + Send + 'static, T: Send + 'static>(
+        &self,
+        all: &[A],
+        one: impl Fn(&mut Worker, &A) -> Option<T> + Clone + Send + 'static,
+    ) -> Vec<T> {
+        let begin = |some: &[A]| {
+            let (some, one) = (some.to_vec(), one.clone());
+            self.begin(move |worker| some.iter().filter_map(|each| one(worker, each)).collect::<Vec<T>>())
+        };
+        let mut found = Vec::new();
+        for wave in all.chunks(PORTION * self.threads) {
+            let pending: Vec<_> = wave.chunks(PORTION).map(begin).collect();
+            found.extend(pending.into_iter().filter_map(|p| p.wait().ok()).flatten());
+        }
+        found
+    }
+}
+
+/// Namespaces that a thread visits without looking for other work: about a millisecond.
+const PORTION: usize = 16;
+
 /// The result of a job that may still run.
 pub(crate) struct Pending<T>(mpsc::Receiver<T>);
 

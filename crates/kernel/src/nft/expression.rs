@@ -370,10 +370,10 @@ impl Encoder {
                 self.action(&Action::Drop);
             }
             Action::Drop => {
-                let zero = |kind| DefaultNla::new(kind, vec![0; 8]);
-                self.out.push(other("counter", vec![zero(1), zero(2)]));
+                self.count();
                 self.out.push(verdict(vec![VerdictAttribute::Code(DROP)]));
             }
+            Action::Count => self.count(),
             Action::Jump(chain) => {
                 let to = VerdictAttribute::Chain(chain.clone());
                 self.out.push(verdict(vec![VerdictAttribute::Code(Verdict::Jump), to]));
@@ -387,6 +387,12 @@ impl Encoder {
             Action::Masquerade { ports: Some((first, last)) } => self.masquerade(*first, *last),
             Action::DnatBy { fields, map, form } => self.dnat(fields, map, *form),
         }
+    }
+
+    /// `NFTA_COUNTER_BYTES`, `NFTA_COUNTER_PACKETS`, from zero on.
+    fn count(&mut self) {
+        let zero = |kind| DefaultNla::new(kind, vec![0; 8]);
+        self.out.push(other("counter", vec![zero(1), zero(2)]));
     }
 
     fn masquerade(&mut self, first: u16, last: u16) {

@@ -1,5 +1,6 @@
 //! nf_tables by netlink: one transaction for a run of operations, no forked program.
 
+mod counted;
 mod dump;
 mod element;
 mod expression;
@@ -9,6 +10,7 @@ mod owner;
 mod ruleset;
 mod xt;
 
+pub use counted::Counted;
 pub(crate) use dump::table as read_table;
 pub(crate) use foreign::{Watched, on_forward, parts, read as read_foreign, tables};
 pub(crate) use owner::{Aborted, Owner};

@@ -10,6 +10,7 @@
 //! | [`firewalls`] | the same things beside another firewall and alone |
 //! | [`flow_logs`] | what a flow log costs |
 //! | [`names`] | our resolver beside dnsmasq |
+//! | [`metrics`] | a scrape of many endpoints |
 //! | [`flows`] | new connections per second through many mappings, beside iptables and linear nft rules |
 //! | [`cni`] | the reference CNI plugins, interleaved with ours |
 //! | [`peers`] | podman and docker, interleaved with netmode |
@@ -29,6 +30,7 @@ mod firewalls;
 mod flow_logs;
 mod flows;
 mod machine;
+mod metrics;
 mod names;
 mod networks;
 mod peers;
@@ -59,7 +61,7 @@ const FULL: Size = Size { endpoints: 1000, containers: 1000, rounds: 30, mapping
 const QUICK: Size = Size { endpoints: 60, containers: 10, rounds: 3, mappings: 1000, flows: 1 };
 
 const USAGE: &str =
-    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks awsvpc firewalls flows flow-logs names cni peers)
+    "usage: bench run [--quick] [--count=N] [PART...]   (parts: attach parallel containers ports networks awsvpc firewalls flows flow-logs names metrics cni peers)
        bench serve ADDRESS                (accepts and closes)
        bench connect ADDRESS SECONDS      (prints connections per second)
        bench ask ADDRESS COUNT            (the same of a name server that knows web)
@@ -95,7 +97,7 @@ fn main() -> ExitCode {
 
 type Part = fn(&Size, &mut Report) -> Outcome<()>;
 
-const PARTS: [(&str, Part); 12] = [
+const PARTS: [(&str, Part); 13] = [
     ("attach", attach::in_sequence),
     ("parallel", attach::in_parallel),
     ("containers", containers::many),
@@ -103,6 +105,7 @@ const PARTS: [(&str, Part); 12] = [
     ("networks", networks::many),
     ("awsvpc", awsvpc::measured),
     ("firewalls", firewalls::beside),
+    ("metrics", metrics::scraped),
     ("flows", flows::rates),
     ("flow-logs", flow_logs::cost),
     ("names", names::beside),

@@ -1,14 +1,13 @@
-//! One socket, with limits: a task that asks too much or too slowly keeps nobody else waiting.
+//! HTTP for programs that nobody vouches for: one socket, with limits. Who asks too much or too slowly keeps nobody else
+//! waiting.
 
-use super::{Asker, routes};
-use crate::agent::Agent;
-use axum::Extension;
+use axum::Router;
+use axum::http::{HeaderMap, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -21,9 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Most connections at a time.
 const MOST: usize = 64;
 
-/// Requests a second, and how many more may come at once (ECS agent, `taskMetadataSteadyStateRate` and `…BurstRate`).
-const RATE: (f64, f64) = (40.0, 60.0);
-
 /// A server that answers until it is dropped.
 #[derive(Debug)]
 pub struct Server(AbortHandle);
@@ -34,43 +30,19 @@ impl Drop for Server {
     }
 }
 
-/// So many requests may come now, since when.
-#[derive(Debug)]
-pub(super) struct Bucket(Mutex<(f64, Instant)>);
-
-impl Bucket {
-    fn new() -> Self {
-        Self(Mutex::new((RATE.1, Instant::now())))
-    }
-
-    /// Takes one, if there is one.
-    pub(super) fn take(&self) -> bool {
-        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let more = now.duration_since(bucket.1).as_secs_f64() * RATE.0;
-        *bucket = ((bucket.0 + more).min(RATE.1), now);
-        let enough = bucket.0 >= 1.0;
-        if enough {
-            bucket.0 -= 1.0;
-        }
-        enough
-    }
-}
-
 impl Server {
     /// Begins to answer. Must be called within the runtime of tokio.
     ///
     /// # Errors
     /// The runtime cannot watch the socket.
-    pub fn start(agent: Arc<Agent>, asker: Asker, listener: std::net::TcpListener) -> io::Result<Self> {
+    pub fn start(listener: std::net::TcpListener, router: Router) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        Ok(Self(tokio::spawn(serve(agent, asker, listener)).abort_handle()))
+        Ok(Self(tokio::spawn(serve(listener, router)).abort_handle()))
     }
 }
 
-async fn serve(agent: Arc<Agent>, asker: Asker, listener: TcpListener) {
-    let router = routes::router(agent).layer(Extension(asker)).layer(Extension(Arc::new(Bucket::new())));
+async fn serve(listener: TcpListener, router: Router) {
     // Connections end with the listener's task: dropping the set aborts them.
     let mut connections = JoinSet::new();
     loop {
@@ -89,4 +61,19 @@ async fn serve(agent: Arc<Agent>, asker: Asker, listener: TcpListener) {
             Some(_) = connections.join_next() => {}
         }
     }
+}
+
+/// Why a request is not of a program of the asker's own accord: it is of a page in a browser, or came by a name that was
+/// made to lead here (DNS rebinding). `ours` tells which hosts may stand in `Host`.
+pub fn stranger(headers: &HeaderMap, ours: impl Fn(&str) -> bool) -> Option<&'static str> {
+    if headers.contains_key(header::ORIGIN) {
+        return Some("requests of web pages are not answered");
+    }
+    let host = headers.get(header::HOST)?.to_str().unwrap_or("?");
+    let name = match host.rsplit_once(':') {
+        // An IPv6 address has colons of its own, in brackets.
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    (!ours(name)).then_some("the Host header names somebody else")
 }
