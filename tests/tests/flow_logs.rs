@@ -137,6 +137,25 @@ for n in range(7):
 }
 
 #[test]
+fn a_window_ends_also_while_something_comes_all_the_time() {
+    let lab = lab_on("macvlan");
+    create(&lab, &["--to", &format!("file:{FILE}"), "--max-aggregation-interval", "60"]);
+    let ip = awsvpc::serve_in(&lab, "web", &["web"]);
+    // Refused tries without a pause, over a whole window and more.
+    let script = format!(
+        "import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end = time.time() + 75
+while time.time() < end: s.sendto(b'x', ('{ip}', 9)); time.sleep(0.05)"
+    );
+    let scan = lab.spawn(&["nsenter", "--net=/run/netns/client", "python3", "-c", &script], "/run/lab/scan.log");
+    eventually("records of a window that ended", 75.0, || lab.read(FILE).contains(" REJECT OK"));
+    assert!(lab.run(&["kill", "-0", &scan.to_string()]).status == 0, "while it goes on");
+    lab.sh(&format!("kill {scan}"));
+    lab.reap(scan, 2000);
+}
+
+#[test]
 fn custom_fields_filters_and_scopes() {
     let lab = lab_on("veth");
     lab.netmode(&[
@@ -318,6 +337,13 @@ fn what_cannot_be_is_refused() {
     refused(&[&to[..], &["--log-format", " "]].concat(), 1, &["names no field"]);
     refused(&[&to[..], &["--max-size", "1k"]].concat(), 1, &["64KiB"]);
     refused(&[&to[..], &["--max-size", "nonsense"]].concat(), 1, &["--max-size", "64m"]);
+    let id = create(&lab, &to);
+    for file in ["x.log", "x.log.1"] {
+        refused(&["--to", &format!("file:{file}")], 1, &[&id, "another file"]);
+    }
+    lab.netmode(&["flow-log", "rm", &id]).success();
+    lab.sh("mkfifo /run/lab/fifo");
+    refused(&["--to", "file:/run/lab/fifo"], 1, &["cannot be written"]);
     lab.netmode(&["flow-log", "rm", "fl-nonsense"]).refused(1, &["fl-nonsense", "flow-log ls"]);
     // A link in the place of the file is not followed.
     lab.sh("mkdir -p /var/log/netmode; ln -s /etc/shadow /var/log/netmode/link.log");

@@ -249,6 +249,14 @@ except OSError as e: print('closed')";
     let said = lab.netmode(&["exec", &spy, "python3", "-c", more]).stdout;
     assert!(said.contains("431") || said.contains("closed"), "{said}");
     assert_eq!(ask(&lab, &spy, V4).0, 200, "and it goes on");
+    // Whoever sends to the task's own link does not reach what is for the task alone, whatever its groups let in.
+    let ports = lab.inside(&web).sh("ss -Hltn | grep -o '169.254.170.2%lo:[0-9]*' | cut -d: -f2").trim().to_owned();
+    assert!(!ports.is_empty());
+    let ip = address(&shown);
+    lab.sh(&format!("ip route add 169.254.170.2/32 via {ip} dev $(ip -o route get {ip} | grep -o 'dev [^ ]*' | cut -d' ' -f2) onlink"));
+    let out = lab.run(&["curl", "-sS", "--max-time", "2", &format!("http://169.254.170.2:{ports}/v2/metadata")]);
+    assert_ne!(out.status, 0, "{}", out.stdout);
+    lab.sh("ip route del 169.254.170.2/32");
     // No other container on the host, and nobody on the LAN, reaches it.
     lab.task("plain", &[], &["sleep", "600"]);
     assert_ne!(

@@ -102,6 +102,7 @@ const FAMILIES: [(&str, &str, &str); 19] = [
     ("netmode_drift_repairs", "counter", ""),
     ("netmode_dns_queries", "counter", ""),
     ("netmode_dns_forwarded", "counter", ""),
+    ("netmode_flow_log_records", "counter", ""),
     ("netmode_sg_packets", "counter", ""),
     ("netmode_conntrack_entries", "gauge", ""),
     ("netmode_conntrack_entries_limit", "gauge", ""),

@@ -362,6 +362,11 @@ fn names_of_enis(backend: &str) {
     assert!(lo.contains(&format!("{base}/32")) && lo.contains("169.254.169.253/32"), "{lo}");
     assert!(!lab.sh("ip -br addr").contains(&format!("{base}/")), "nothing of it on the host");
 
+    // Nobody on the LAN is told that the address is here.
+    lab.at("client").run(&["ping", "-c", "1", "-W", "1", &base]);
+    let known = lab.at("client").sh(&format!("ip neigh show {base}"));
+    assert!(!known.contains("lladdr"), "{known}");
+
     // Row 3: by its name as by its address.
     for host in [name.as_str(), &ip, "web"] {
         let out = lab.netmode(&["exec", "client", "curl", "-sS", "--max-time", "5", &format!("http://{host}/")]);

@@ -127,7 +127,7 @@ impl Agent {
         let made = self.engine.attach(request).map_err(ApiError::from).inspect(|endpoint| {
             self.relays.begin(&self.engine, endpoint.id);
             vpc::joined(&self.engine, endpoint);
-            self.flowlogs.joined(self, endpoint, false);
+            self.flowlogs.joined(self, endpoint);
             events::told::attached(self, endpoint);
         });
         let took = begun.elapsed();

@@ -7,7 +7,7 @@ use crate::seats;
 use crate::task::TaskRecord;
 use ipnetwork::IpNetwork;
 use netmode_agent::config::Dns;
-use netmode_dns::{Book, Counters, Entry, Forward, Limits, Resolver, Servers, Sockets, View};
+use netmode_dns::{Book, Counters, Entry, Forward, Limits, Resolver, Servers, Sockets, VPC, View};
 use netmode_engine::{Endpoint, Network, seat};
 use netmode_model::{ApiError, Id};
 use std::collections::BTreeMap;
@@ -144,9 +144,9 @@ impl Names {
     }
 }
 
-/// Zone of a VPC's names, which are whole. No network has a name with a slash.
+/// Zone of a VPC's names.
 fn vpc_zone(zone: &str) -> Arc<str> {
-    format!("vpc/{zone}").into()
+    format!("{VPC}{zone}").into()
 }
 
 /// Publishes the names of a task's endpoints and serves in its namespace what it is to have there. Done again, it tells

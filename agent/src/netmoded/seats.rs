@@ -55,10 +55,17 @@ impl Seats {
 /// # Errors
 /// The kernel refused an address, a socket or the table.
 pub fn take(agent: &Agent, seat: &Seat, wanted: Wanted) -> Result<(), ApiError> {
+    let mut open = agent.seats.open().remove(&seat.netns).unwrap_or_default();
+    let done = fill(agent, seat, wanted, &mut open);
+    // What was served before still is.
+    agent.seats.open().insert(seat.netns.clone(), open);
+    done
+}
+
+fn fill(agent: &Agent, seat: &Seat, wanted: Wanted, open: &mut Open) -> Result<(), ApiError> {
     let failed =
         |e: String| ApiError::new(Code::Kernel, format!("nothing answers in the namespace {}: {e}", seat.netns));
     let refused = |e: OpError| failed(e.to_string());
-    let mut open = agent.seats.open().remove(&seat.netns).unwrap_or_default();
     let before = open.ports;
     for op in seat.addresses() {
         add_once(agent, op).map_err(refused)?;
@@ -83,7 +90,6 @@ pub fn take(agent: &Agent, seat: &Seat, wanted: Wanted) -> Result<(), ApiError> 
         let table = seat.table(open.ports, agent.engine.settings());
         agent.kernel.replace_tables(&[table], &[]).map_err(refused)?;
     }
-    agent.seats.open().insert(seat.netns.clone(), open);
     Ok(())
 }
 

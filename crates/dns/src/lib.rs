@@ -17,4 +17,4 @@ pub use book::{Book, Entry, Zones};
 pub use counters::Counters;
 pub use serve::{Limits, Resolver, Sockets};
 pub use upstream::Servers;
-pub use view::{Forward, View};
+pub use view::{Forward, VPC, View};

@@ -22,10 +22,10 @@ const QUESTION: usize = 4096;
 const STREAM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Most TCP connections of one resolver's clients.
-const MOST_STREAMS: usize = 64;
+const MOST_STREAMS: usize = 32;
 
 /// Most questions of one resolver's clients that others are being asked.
-const MOST_FORWARDS: usize = 256;
+const MOST_FORWARDS: usize = 128;
 
 /// What all resolvers share, so that the clients of many do not take all of the agent's descriptors.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams: Arc::new(Semaphore::new(1024)), forwards: Arc::new(Semaphore::new(1024)) }
+        Self { streams: Arc::new(Semaphore::new(1024)), forwards: Arc::new(Semaphore::new(4096)) }
     }
 }
 
@@ -158,10 +158,13 @@ async fn datagrams(shared: Shared, socket: Arc<UdpSocket>) {
             // A full buffer loses a datagram, as on any wire.
             Verdict::Reply(reply) => drop(socket.try_send_to(&reply, client)),
             Verdict::Forward(most) => {
-                let (shared, socket, packet) = (shared.clone(), socket.clone(), buffer[..length].to_vec());
+                // Not kept by who waits for others: with the resolver its socket is closed, and the namespace let go.
+                let (shared, socket, packet) = (shared.clone(), Arc::downgrade(&socket), buffer[..length].to_vec());
                 tokio::spawn(async move {
                     let reply = shared.forward(&packet, Carrier::Udp, most).await;
-                    let _ = socket.send_to(&reply, client).await;
+                    if let Some(socket) = socket.upgrade() {
+                        let _ = socket.try_send_to(&reply, client);
+                    }
                 });
             }
             Verdict::Drop => {}

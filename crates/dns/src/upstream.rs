@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Most servers that are asked about one name.
 const MOST: usize = 3;
 
-/// Longest answer by UDP, in bytes.
-const DATAGRAM: usize = 65_535;
+/// Longest answer by UDP that is read, in bytes; a longer one would come in fragments (DNS flag day 2020).
+const DATAGRAM: usize = 4096;
 
 /// The servers that are asked.
 #[derive(Debug)]

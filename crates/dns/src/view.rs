@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Before the domain of a zone whose names are whole: those of a VPC. No network has a name with a slash.
+pub const VPC: &str = "vpc/";
+
 /// What becomes of questions about names that are nobody's here.
 #[derive(Debug, Clone)]
 pub enum Forward {
@@ -54,9 +57,16 @@ impl View {
         match known {
             Some(owned) => Found::Known(owned),
             None if bare.is_some() || name == &*self.domain || !name.contains('.') => Found::Nothing,
-            None if of_other_zone(zones, name) => Found::Nothing,
+            None if of_other_zone(zones, name) || self.would_be_an_enis(name) => Found::Nothing,
             None => Found::Elsewhere,
         }
+    }
+
+    /// A name that interfaces of the client's own VPC have, whoever has it.
+    fn would_be_an_enis(&self, name: &str) -> bool {
+        let own = self.zones.iter().filter_map(|zone| zone.strip_prefix(VPC));
+        let bare = own.filter_map(|zone| name.strip_suffix(zone)?.strip_suffix('.'));
+        bare.into_iter().any(|bare| !bare.contains('.') && (bare.starts_with("ip-") || bare.starts_with("i-")))
     }
 
     /// `NAME` or `NAME.ZONE` in one of its zones.
@@ -86,5 +96,8 @@ impl View {
 /// and others are not asked. A network may well have the name of a domain of the world, so its name alone does not tell.
 fn of_other_zone(zones: &Zones, name: &str) -> bool {
     let dots = name.match_indices('.').map(|(at, _)| at);
-    dots.map(|at| (&name[..at], &name[at + 1..])).any(|(bare, zone)| zones.addresses(zone, bare).is_some())
+    dots.map(|at| (&name[..at], &name[at + 1..])).any(|(bare, zone)| {
+        let in_vpc = || zones.addresses(&format!("{VPC}{zone}"), name);
+        zones.addresses(zone, bare).or_else(in_vpc).is_some()
+    })
 }

@@ -29,8 +29,26 @@ fn names_of_other_networks_are_not() {
     for name in ["secret", "secret.back", "secret.netmode.internal", "nobody", "netmode.internal", "my host"] {
         assert_eq!(code(name, RecordType::A), ResponseCode::NXDomain, "{name}");
     }
+    for name in ["ip-10-3-0-4.corp.test", "api.corp.test"] {
+        assert_eq!(code(name, RecordType::A), ResponseCode::NXDomain, "{name} is of a VPC");
+    }
     assert_eq!(code("2.0.2.10.in-addr.arpa", RecordType::PTR), ResponseCode::NXDomain, "of another network");
     assert_eq!(code("77.0.1.10.in-addr.arpa", RecordType::PTR), ResponseCode::NXDomain, "nobody's yet");
+}
+
+#[test]
+fn names_of_a_vpc_are_whole() {
+    let mut of_vpc = view(true);
+    of_vpc.zones = vec!["vpc/corp.test".into()];
+    let say = |name: &str| answer(&question(name, RecordType::A).to_vec().unwrap(), &zones(), &of_vpc, Carrier::Udp);
+    let code = |name: &str| match say(name) {
+        Verdict::Reply(reply) => Some(Message::from_vec(&reply).unwrap().metadata.response_code),
+        _ => None,
+    };
+    assert_eq!(code("ip-10-3-0-4.corp.test"), Some(ResponseCode::NoError));
+    assert_eq!(code("ip-10-3-0-5.corp.test"), Some(ResponseCode::NXDomain), "nobody's, and nobody else is asked");
+    assert_eq!(code("www.corp.test"), None, "the zone may be one of the world's");
+    assert_eq!(code("secret.back"), Some(ResponseCode::NXDomain));
 }
 
 #[test]

@@ -113,13 +113,17 @@ impl Seat {
         Ports { resolver: self.resolver.as_ref().map(|_| self.port), metadata: self.metadata.then_some(self.port + 1) }
     }
 
-    /// Addresses for the namespace's `lo`; those of 127.0.0.0/8 it has.
+    /// Addresses for the namespace's `lo`; those of 127.0.0.0/8 it has. Nobody outside is told that they are here: on a LAN
+    /// they may be somebody else's (`arp_ignore`, ip-sysctl: 1 is "only addresses of the link that the question came by").
     pub fn addresses(&self) -> Vec<Op> {
         let Ok(lo) = "lo".parse::<IfName>() else { return Vec::new() };
         let of_resolver = self.resolver.iter().flat_map(|r| &r.asked_at).filter(|ip| !ip.is_loopback());
-        let own = of_resolver.chain(self.metadata.then_some(&METADATA));
+        let own: Vec<_> = of_resolver.chain(self.metadata.then_some(&METADATA)).collect();
         let at = Place::Netns(self.netns.clone());
-        own.map(|ip| Op::AddrAdd { at: at.clone(), dev: lo.clone(), addr: IpAddr::V4(*ip).into() }).collect()
+        let key = "net/ipv4/conf/all/arp_ignore".into();
+        let silent = (!own.is_empty()).then(|| Op::Sysctl { at: at.clone(), key, value: "1".into() });
+        let add = |ip: &Ipv4Addr| Op::AddrAdd { at: at.clone(), dev: lo.clone(), addr: IpAddr::V4(*ip).into() };
+        silent.into_iter().chain(own.into_iter().map(add)).collect()
     }
 
     /// The namespace's table with its elements.

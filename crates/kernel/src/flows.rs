@@ -27,6 +27,9 @@ const SNAP: u32 = 128;
 /// Refusals are told so many at a time, or after so many hundredths of a second.
 const BATCH: (u32, u32) = (64, 50);
 
+/// Datagrams that are read at once; others wait for the thread as well.
+const AT_ONCE: usize = 64;
+
 /// What was told since the last look. `lost`: more came than was read in time.
 #[derive(Debug, Default)]
 pub struct Told<T> {
@@ -51,7 +54,7 @@ impl<T> Watch<T> {
         Ok(Self { socket, read })
     }
 
-    /// What is told next, all that is there. Nothing is lost if the future is dropped.
+    /// What is told next, as far as it is there: not for ever where more comes than is read. Nothing is lost if the future is dropped.
     ///
     /// # Errors
     /// The socket cannot be read any more.
@@ -59,7 +62,7 @@ impl<T> Watch<T> {
         let mut told = Told { all: Vec::new(), lost: false };
         while told.all.is_empty() && !told.lost {
             let mut ready = self.socket.readable_mut().await?;
-            loop {
+            for _ in 0..AT_ONCE {
                 match ready.get_inner_mut().receive(libc::MSG_DONTWAIT) {
                     Ok(Some(bytes)) => told.all.extend(frames(bytes).filter_map(|frame| (self.read)(&frame))),
                     Ok(None) => {

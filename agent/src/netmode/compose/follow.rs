@@ -20,6 +20,9 @@ type Result<T> = std::result::Result<T, Failure>;
 /// How long a task that is about to be started again is waited for between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Longest line that is waited for, in bytes.
+const LONGEST: usize = 64 << 10;
+
 /// Lines of one stream, with a prefix.
 #[derive(Debug, Default)]
 pub(crate) struct Prefixed {
@@ -47,9 +50,13 @@ impl Prefixed {
 
     /// The lines that these bytes complete.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        // Only what is new is searched, and a line that never ends is cut.
+        let end = bytes.iter().rposition(|b| *b == b'\n').map(|at| self.open.len() + at + 1);
         self.open.extend_from_slice(bytes);
-        let Some(end) = self.open.iter().rposition(|b| *b == b'\n') else { return Vec::new() };
-        let rest = self.open.split_off(end + 1);
+        let Some(end) = end else {
+            return if self.open.len() < LONGEST { Vec::new() } else { self.finish() };
+        };
+        let rest = self.open.split_off(end);
         let whole = std::mem::replace(&mut self.open, rest);
         whole.split_inclusive(|b| *b == b'\n').flat_map(|line| [self.prefix.as_bytes(), line].concat()).collect()
     }

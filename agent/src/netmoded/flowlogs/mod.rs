@@ -1,6 +1,7 @@
 //! Flow logs: which there are, and who watches the ENIs that they are about.
 
 mod about;
+mod place;
 mod sink;
 mod watch;
 
@@ -11,17 +12,18 @@ use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::flowlog::{self, About, FlowLog, Scope, VERSION};
 use netmode_engine::store::{self, Kind, Store};
 use netmode_kernel::Kernel;
-use netmode_model::flow::Refusal;
 use netmode_model::flowlog::{BadFormat, FlowLogRequest, FlowLogView, Format, flow_log_id};
 use netmode_model::nft::Ruleset;
 use netmode_model::vpc::EniView;
-use netmode_model::{ApiError, Code, Id, NetnsName, Place};
+use netmode_model::{ApiError, Code, Id, NetnsName};
 use sink::Sink;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, watch as changes};
+use watch::{Ears, Heard, Order};
 
 /// Bytes of a file where nothing is said.
 const MAX_SIZE: u64 = 64 << 20;
@@ -48,37 +50,64 @@ struct Log {
     sink: Sink,
 }
 
-/// What a watcher is told.
-enum Order {
-    /// The host refused this.
-    Refused(Refusal),
-    /// Refusals were lost.
-    Lost,
-    /// There are others than before.
-    Logs,
-    /// What was gathered is written now. Told when that is done; `last`: the ENI goes.
-    Close { done: std::sync::mpsc::Sender<()>, last: bool },
-}
-
 /// An ENI that is watched.
 struct Watched {
     orders: mpsc::Sender<Order>,
+    lost: Arc<AtomicBool>,
     addresses: Vec<IpAddr>,
+}
+
+/// Those that are watched, by endpoint and by address.
+#[derive(Default)]
+struct AllWatched {
+    by_id: HashMap<Id, Watched>,
+    by_address: HashMap<IpAddr, Id>,
+}
+
+impl AllWatched {
+    fn all(&self) -> impl Iterator<Item = &Watched> {
+        self.by_id.values()
+    }
+
+    fn of(&self, ip: IpAddr) -> Option<&Watched> {
+        self.by_id.get(self.by_address.get(&ip)?)
+    }
+
+    /// Takes a place, unless it is taken.
+    fn add(&mut self, id: Id, watched: Watched) -> bool {
+        if self.by_id.contains_key(&id) {
+            return false;
+        }
+        self.by_address.extend(watched.addresses.iter().map(|ip| (*ip, id)));
+        self.by_id.insert(id, watched);
+        true
+    }
+
+    fn take(&mut self, id: Id) -> Option<Watched> {
+        let watched = self.by_id.remove(&id)?;
+        self.by_address.retain(|_, of| *of != id);
+        Some(watched)
+    }
 }
 
 /// What watchers share.
 struct Shared {
     kernel: Arc<Kernel>,
     logs: Mutex<BTreeMap<String, Arc<Log>>>,
-    watched: Mutex<HashMap<Id, Watched>>,
+    /// Counts the changes of [`Shared::logs`].
+    changed: changes::Sender<u64>,
+    watched: Mutex<AllWatched>,
+    /// Held by who reads flows that stand.
+    turn: Semaphore,
     /// Whether somebody hears what the host refuses.
     host: Mutex<bool>,
+    /// Records written and lost by logs that are no more.
+    before: Mutex<(u64, u64)>,
 }
 
 /// An ENI as watchers know it.
 #[derive(Clone)]
 struct Target {
-    endpoint: Id,
     netns: NetnsName,
     subnet: String,
     eni: String,
@@ -104,62 +133,77 @@ impl Shared {
         let covers = |log: &&Arc<Log>| log.record.scope.covers(&target.subnet, &target.eni);
         locked(&self.logs).values().filter(covers).cloned().collect()
     }
-
-    fn tell(&self, order: impl Fn() -> Order) {
-        for watched in locked(&self.watched).values() {
-            let _ = watched.orders.try_send(order());
-        }
-    }
 }
 
 impl FlowLogs {
     /// None yet.
     pub fn new(kernel: Arc<Kernel>) -> Self {
-        Self(Arc::new(Shared { kernel, logs: Mutex::default(), watched: Mutex::default(), host: Mutex::default() }))
+        Self(Arc::new(Shared {
+            kernel,
+            logs: Mutex::default(),
+            changed: changes::Sender::new(0),
+            watched: Mutex::default(),
+            turn: Semaphore::new(1),
+            host: Mutex::default(),
+            before: Mutex::default(),
+        }))
     }
 
-    /// An ENI has come: it is watched before its task runs, if a log is about it. Must be called within the runtime of tokio.
-    pub fn joined(&self, agent: &Agent, endpoint: &Endpoint, anew: bool) {
+    /// An ENI has come: it is watched before its task runs, if a log is about it. Must be called within the runtime of tokio,
+    /// on a thread that may wait.
+    pub fn joined(&self, agent: &Agent, endpoint: &Endpoint) {
+        self.begin(agent, endpoint, true, false);
+    }
+
+    fn begin(&self, agent: &Agent, endpoint: &Endpoint, fresh: bool, unseen: bool) {
         // Most agents have none.
         if locked(&self.0.logs).is_empty() {
             return;
         }
         let Some(target) = target(agent, endpoint) else { return };
-        if locked(&self.0.watched).contains_key(&endpoint.id) || self.0.about(&target).is_empty() {
+        if self.0.about(&target).is_empty() {
             return;
         }
-        let at = Place::Netns(target.netns.clone());
-        let tracked = self.0.kernel.replace_tables(&[(target.tracking.clone(), Vec::new())], &[]);
-        if let Err(error) = tracked.and_then(|()| self.0.kernel.account(&at)) {
-            tracing::warn!(eni = target.eni, %error, "its flows are not counted");
+        let (orders, heard) = mpsc::channel(WAITING);
+        let lost = Arc::new(AtomicBool::new(false));
+        let watched = Watched { orders, lost: lost.clone(), addresses: target.addresses.clone() };
+        let heard = Heard { orders: heard, lost, logs: self.0.changed.subscribe() };
+        if !locked(&self.0.watched).add(endpoint.id, watched) {
+            return;
         }
+        let ears = Ears::open(&self.0.kernel, &target);
         if !target.walled_inside {
             watch::host(&self.0);
         }
-        let (orders, heard) = mpsc::channel(WAITING);
-        let watched = Watched { orders, addresses: target.addresses.clone() };
-        locked(&self.0.watched).insert(endpoint.id, watched);
-        tokio::spawn(watch::eni(self.0.clone(), target, heard, anew));
+        tokio::spawn(watch::eni(self.0.clone(), target, ears, heard, fresh, unseen));
     }
 
     /// An ENI goes: what it has carried is written.
     pub fn leaves(&self, endpoint: Id) {
-        let Some(watched) = locked(&self.0.watched).remove(&endpoint) else { return };
-        let (done, written) = std::sync::mpsc::channel();
+        let Some(watched) = locked(&self.0.watched).take(endpoint) else { return };
+        let (done, closed) = std::sync::mpsc::channel();
         if watched.orders.blocking_send(Order::Close { done, last: true }).is_ok() {
-            let _ = written.recv_timeout(PATIENCE);
+            let _ = closed.recv_timeout(PATIENCE);
         }
+        self.written();
+    }
+
+    /// Waits until what was handed to the logs is written, or takes too long.
+    fn written(&self) {
+        let logs: Vec<_> = locked(&self.0.logs).values().cloned().collect();
+        logs.iter().for_each(|log| log.sink.settle(PATIENCE));
     }
 
     /// Writes what was gathered so far.
     fn close_all(&self) {
-        let (done, written) = std::sync::mpsc::channel();
-        let told: Vec<_> = locked(&self.0.watched).values().map(|w| w.orders.clone()).collect();
+        let (done, closed) = std::sync::mpsc::channel();
+        let told: Vec<_> = locked(&self.0.watched).all().map(|w| w.orders.clone()).collect();
         for orders in told {
             let _ = orders.blocking_send(Order::Close { done: done.clone(), last: false });
         }
         drop(done);
-        while written.recv_timeout(PATIENCE).is_ok() {}
+        while closed.recv_timeout(PATIENCE).is_ok() {}
+        self.written();
     }
 
     /// The agent ends: nothing that was gathered is lost.
@@ -194,6 +238,13 @@ impl FlowLogs {
     pub fn create(&self, agent: &Agent, request: &FlowLogRequest) -> Result<FlowLogView, ApiError> {
         let record = wished(agent, request)?;
         let log = Log::of(record.clone())?;
+        if let Some(other) = locked(&self.0.logs).values().find(|other| other.sink.shares_files(&log.sink)) {
+            let text = format!(
+                "the flow log {} has {} and what is put aside of it; name another file with --to",
+                other.record.id, other.record.destination
+            );
+            return Err(ApiError::new(Code::Conflict, text));
+        }
         log.sink.try_out().map_err(|e| {
             ApiError::new(
                 Code::Invalid,
@@ -204,9 +255,9 @@ impl FlowLogs {
             .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
         let view = log.view(agent);
         locked(&self.0.logs).insert(record.id, Arc::new(log));
-        self.0.tell(|| Order::Logs);
+        self.0.changed.send_modify(|n| *n += 1);
         // What stands has carried something before.
-        agent.engine.endpoints().iter().for_each(|endpoint| self.joined(agent, endpoint, false));
+        agent.engine.endpoints().iter().for_each(|endpoint| self.begin(agent, endpoint, false, false));
         Ok(view)
     }
 
@@ -219,14 +270,17 @@ impl FlowLogs {
         self.close_all();
         store.remove(Kind::FlowLog, &log.record.id).map_err(|e| ApiError::new(Code::State, e.to_string()))?;
         locked(&self.0.logs).remove(id);
-        self.0.tell(|| Order::Logs);
+        let mut before = locked(&self.0.before);
+        *before = (before.0 + log.sink.written(), before.1 + log.sink.lost());
+        self.0.changed.send_modify(|n| *n += 1);
         Ok(())
     }
 
     /// Records that were written and that were lost, of all logs since the agent started.
     pub fn counts(&self) -> (u64, u64) {
         let sum = |(written, lost): (u64, u64), log: &Arc<Log>| (written + log.sink.written(), lost + log.sink.lost());
-        locked(&self.0.logs).values().fold((0, 0), sum)
+        let before = *locked(&self.0.before);
+        locked(&self.0.logs).values().fold(before, sum)
     }
 }
 
@@ -246,7 +300,7 @@ pub fn load(agent: &Agent) -> anyhow::Result<()> {
             Err(error) => tracing::error!(flow_log = id, %error, "it is left out"),
         }
     }
-    agent.engine.endpoints().iter().for_each(|endpoint| agent.flowlogs.joined(agent, endpoint, true));
+    agent.engine.endpoints().iter().for_each(|endpoint| agent.flowlogs.begin(agent, endpoint, false, true));
     Ok(())
 }
 
@@ -334,7 +388,6 @@ fn target(agent: &Agent, endpoint: &Endpoint) -> Option<Target> {
     let eni = link.eni.as_ref()?;
     let network = agent.engine.lookup(&link.network)?;
     Some(Target {
-        endpoint: endpoint.id,
         netns: endpoint.netns.name()?.clone(),
         subnet: link.network.clone(),
         eni: eni.id.clone(),

@@ -1,18 +1,20 @@
 //! Those who watch: one for each ENI, in its namespace, and one for what the host refuses.
 
-use super::{Log, Order, Shared, Target, locked};
+use super::{Log, Shared, Target, locked};
 use crate::agent::blocking;
 use netmode_engine::flowlog::line::{Status, line};
 use netmode_engine::flowlog::{Action, Entry, Window};
-use netmode_kernel::{Told, Watch};
+use netmode_kernel::{Kernel, Told, Watch};
 use netmode_model::flow::{Flow, Refusal};
 use netmode_model::flowlog::TrafficType;
+use netmode_model::op::OpError;
 use netmode_model::{Inverse, Op, Place};
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// How long what the kernel has told already may take to be read when an ENI goes.
 const LAST: Duration = Duration::from_millis(2);
@@ -20,45 +22,117 @@ const LAST: Duration = Duration::from_millis(2);
 /// How many times it is listened for that.
 const MOST: usize = 200;
 
+/// What a watcher is told.
+pub(super) enum Order {
+    /// The host refused this.
+    Refused(Refusal),
+    /// What was gathered is written now. Told when that is done; `last`: the ENI goes.
+    Close { done: std::sync::mpsc::Sender<()>, last: bool },
+}
+
+/// What reaches a watcher.
+pub(super) struct Heard {
+    pub(super) orders: mpsc::Receiver<Order>,
+    /// More was refused than fitted among the orders.
+    pub(super) lost: Arc<AtomicBool>,
+    /// Other flow logs than before.
+    pub(super) logs: watch::Receiver<u64>,
+}
+
+/// What the kernel tells of an ENI.
+#[derive(Default)]
+pub(super) struct Ears {
+    flows: Option<Watch<Flow>>,
+    refusals: Option<Watch<Refusal>>,
+}
+
+impl Ears {
+    /// Has the kernel track, count and tell. What it does not tell is missing, and said to be. Waits for the kernel.
+    pub(super) fn open(kernel: &Kernel, target: &Target) -> Self {
+        let place = Place::Netns(target.netns.clone());
+        let tracked = kernel.replace_tables(&[(target.tracking.clone(), Vec::new())], &[]);
+        if let Err(error) = tracked.and_then(|()| kernel.account(&place)) {
+            tracing::warn!(eni = target.eni, %error, "its flows are not counted");
+        }
+        let inside = target.walled_inside.then(|| kernel.watch_refusals(&place));
+        Self {
+            flows: opened(&target.eni, "flows", kernel.watch_flows(&place)),
+            refusals: inside.and_then(|watch| opened(&target.eni, "refusals", watch)),
+        }
+    }
+
+    fn are_open(&self) -> bool {
+        self.flows.is_some()
+    }
+}
+
+fn opened<T>(eni: &str, what: &str, watch: Result<Watch<T>, OpError>) -> Option<Watch<T>> {
+    watch.inspect_err(|error| tracing::warn!(eni, %error, "{what} of it are not recorded")).ok()
+}
+
+/// Seconds since 1970.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    since_1970().as_secs()
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// What one watcher keeps.
 struct Watcher {
     shared: Arc<Shared>,
     target: Target,
+    ears: Ears,
     /// A window for each interval that a log has.
     windows: BTreeMap<u32, Window>,
-    /// Those that were added have not seen what stands.
-    anew: bool,
 }
 
 impl Watcher {
-    fn place(&self) -> Place {
-        Place::Netns(self.target.netns.clone())
-    }
-
-    /// There is a window for each interval of the logs about it. Tells whether there is a log.
-    async fn renew(&mut self) -> bool {
-        let logs = self.shared.about(&self.target);
-        let wanted: Vec<u32> = logs.iter().map(|log| log.record.interval).collect();
+    /// There is a window for each interval of the logs about it, and ears where there is a log. Those of an ENI that has
+    /// just come see everything; `unseen`: what came before is not known.
+    async fn renew(&mut self, fresh: bool, unseen: bool) {
+        let wanted: Vec<u32> = self.shared.about(&self.target).iter().map(|log| log.record.interval).collect();
         self.windows.retain(|interval, _| wanted.contains(interval));
-        for interval in wanted {
-            if !self.windows.contains_key(&interval) {
-                let (own, routers) = (self.target.addresses.clone(), self.target.routers.clone());
-                let mut window = Window::new(own, routers, now(), self.anew);
-                window.passed(&self.standing().await);
-                self.windows.insert(interval, window);
+        match (wanted.is_empty(), self.ears.are_open()) {
+            (true, true) => self.fall_silent().await,
+            (false, false) => {
+                let (shared, target) = (self.shared.clone(), self.target.clone());
+                self.ears = blocking(move || Ears::open(&shared.kernel, &target)).await.unwrap_or_default();
             }
+            _ => {}
         }
-        !self.windows.is_empty()
+        for interval in wanted.into_iter().filter(|interval| !self.windows.contains_key(interval)).collect::<Vec<_>>() {
+            let (own, routers) = (self.target.addresses.clone(), self.target.routers.clone());
+            let mut window = Window::new(own, routers, now(), unseen);
+            match self.standing().await {
+                Some(flows) if !fresh => window.passed(&flows),
+                Some(_) => {}
+                None => window.lose(),
+            }
+            self.windows.insert(interval, window);
+        }
     }
 
-    async fn standing(&self) -> Vec<Flow> {
-        let (shared, place) = (self.shared.clone(), self.place());
+    /// Nobody asks for the connections any more; in somebody else's namespace nothing of ours stays.
+    async fn fall_silent(&mut self) {
+        self.ears = Ears::default();
+        let (shared, eni) = (self.shared.clone(), self.target.eni.clone());
+        let table = self.target.tracking.table.clone();
+        let _ = blocking(move || {
+            for failure in shared.kernel.undo(vec![Inverse::Op(Op::TableDel { table })]) {
+                tracing::warn!(eni, %failure, "could not be taken back");
+            }
+        })
+        .await;
+    }
+
+    /// The flows that stand; `None` if the kernel cannot be asked. One ENI at a time: each walks the whole table.
+    async fn standing(&self) -> Option<Vec<Flow>> {
+        let _turn = self.shared.turn.acquire().await;
+        let (shared, place) = (self.shared.clone(), Place::Netns(self.target.netns.clone()));
         let read = blocking(move || shared.kernel.flows(&place)).await;
-        read.ok().and_then(Result::ok).unwrap_or_default()
+        read.ok()?.inspect_err(|error| tracing::warn!(eni = self.target.eni, %error, "its flows cannot be read")).ok()
     }
 
     fn ended(&mut self, told: &Told<Flow>) {
@@ -71,22 +145,20 @@ impl Watcher {
         }
     }
 
-    fn refused(&mut self, told: &Told<Refusal>) {
+    fn refused(&mut self, all: &[Refusal], lost: bool) {
         let now = now();
         for window in self.windows.values_mut() {
-            told.all.iter().for_each(|refusal| window.refused(refusal, now));
-            if told.lost {
+            all.iter().for_each(|refusal| window.refused(refusal, now));
+            if lost {
                 window.lose();
             }
         }
     }
 
-    /// Ends windows, all of them or those that are due, and writes what they hold.
+    /// Ends windows, all of them or those that are due, and hands what they hold to the logs.
     async fn close(&mut self, all: bool) {
         let at = now();
-        let due =
-            |interval: u32, window: &Window| all || at / u64::from(interval) > window.since() / u64::from(interval);
-        let due: Vec<u32> = self.windows.iter().filter(|(i, w)| due(**i, w)).map(|(i, _)| *i).collect();
+        let due: Vec<u32> = self.windows.iter().filter(|(i, w)| all || at >= end_of(**i, w)).map(|(i, _)| *i).collect();
         if due.is_empty() {
             return;
         }
@@ -95,48 +167,46 @@ impl Watcher {
         for interval in due {
             let Some(window) = self.windows.get_mut(&interval) else { continue };
             let since = window.since();
-            window.standing(&standing, at);
+            match &standing {
+                Some(flows) => window.standing(flows, at),
+                None => window.lose(),
+            }
             let (entries, lost) = window.close(at);
             for log in logs.iter().filter(|log| log.record.interval == interval) {
-                let lines = lines(log, &self.target, (since, at), &entries, lost);
-                let log = log.clone();
-                let _ = blocking(move || log.sink.write(&lines)).await;
+                log.sink.write(lines(log, &self.target, (since, at), &entries, lost));
             }
         }
     }
 
-    /// Nobody asks for the connections any more; in somebody else's namespace nothing of ours stays.
-    fn stop_tracking(&self) {
-        let table = self.target.tracking.table.clone();
-        for failure in self.shared.kernel.undo(vec![Inverse::Op(Op::TableDel { table })]) {
-            tracing::warn!(eni = self.target.eni, %failure, "could not be taken back");
-        }
+    /// So long until the next window ends: from its beginning, whatever has come meanwhile.
+    fn rest(&self) -> Duration {
+        let end = self.windows.iter().map(|(interval, window)| end_of(*interval, window)).min();
+        end.map_or(Duration::from_secs(600), |end| Duration::from_secs(end).saturating_sub(since_1970()))
     }
 
     /// What the kernel has told already.
-    async fn hear_out(&mut self, flows: &mut Option<Watch<Flow>>, refusals: &mut Option<Watch<Refusal>>) {
+    async fn hear_out(&mut self) {
         // Bounded: others may go on for ever.
         for _ in 0..MOST {
             let heard = tokio::time::timeout(LAST, async {
                 tokio::select! {
-                    told = next(flows) => (Some(told), None),
-                    told = next(refusals) => (None, Some(told)),
+                    told = next(&mut self.ears.flows) => (Some(told), None),
+                    told = next(&mut self.ears.refusals) => (None, Some(told)),
                 }
             });
             match heard.await {
                 Ok((Some(told), _)) => self.ended(&told),
-                Ok((_, Some(told))) => self.refused(&told),
+                Ok((_, Some(told))) => self.refused(&told.all, told.lost),
                 _ => return,
             }
         }
     }
+}
 
-    /// So long until the next window ends.
-    fn rest(&self) -> Duration {
-        let at = now();
-        let left = |interval: &u32| u64::from(*interval) - at % u64::from(*interval);
-        Duration::from_secs(self.windows.keys().map(left).min().unwrap_or(60))
-    }
+/// When a window ends, which is when the clock has a whole number of its intervals.
+fn end_of(interval: u32, window: &Window) -> u64 {
+    let interval = u64::from(interval);
+    (window.since() / interval + 1) * interval
 }
 
 /// The records of a window in a log.
@@ -166,50 +236,39 @@ async fn next<T>(watch: &mut Option<Watch<T>>) -> Told<T> {
     }
 }
 
-/// Opens what the kernel tells; what it does not, is told and missing.
-fn opened<T>(eni: &str, what: &str, watch: Result<Watch<T>, netmode_model::op::OpError>) -> Option<Watch<T>> {
-    watch.inspect_err(|error| tracing::warn!(eni, %error, "{what} of it are not recorded")).ok()
-}
-
-/// Watches an ENI until it goes, or no log is about it.
-pub(super) async fn eni(shared: Arc<Shared>, target: Target, mut orders: mpsc::Receiver<Order>, anew: bool) {
-    let place = Place::Netns(target.netns.clone());
-    let mut flows = opened(&target.eni, "flows", shared.kernel.watch_flows(&place));
-    let inside = target.walled_inside.then(|| shared.kernel.watch_refusals(&place));
-    let mut refusals = inside.and_then(|watch| opened(&target.eni, "refusals", watch));
-    let mut watcher = Watcher { shared, target, windows: BTreeMap::new(), anew };
-    watcher.renew().await;
-    watcher.anew = false;
+/// Watches an ENI until it goes. `fresh`: it has just come, so that all it carries is heard.
+pub(super) async fn eni(shared: Arc<Shared>, target: Target, ears: Ears, mut heard: Heard, fresh: bool, unseen: bool) {
+    let mut watcher = Watcher { shared, target, ears, windows: BTreeMap::new() };
+    watcher.renew(fresh, unseen).await;
     loop {
+        let rest = watcher.rest();
         tokio::select! {
-            told = next(&mut flows) => watcher.ended(&told),
-            told = next(&mut refusals) => watcher.refused(&told),
-            () = tokio::time::sleep(watcher.rest()) => watcher.close(false).await,
-            order = orders.recv() => match order {
-                Some(Order::Refused(refusal)) => watcher.refused(&Told { all: vec![refusal], lost: false }),
-                Some(Order::Lost) => watcher.refused(&Told { all: Vec::new(), lost: true }),
-                Some(Order::Logs) => {
-                    if !watcher.renew().await {
-                        break;
-                    }
-                }
+            told = next(&mut watcher.ears.flows) => watcher.ended(&told),
+            told = next(&mut watcher.ears.refusals) => watcher.refused(&told.all, told.lost),
+            () = tokio::time::sleep(rest) => {}
+            Ok(()) = heard.logs.changed() => watcher.renew(false, false).await,
+            order = heard.orders.recv() => match order {
+                Some(Order::Refused(refusal)) => watcher.refused(&[refusal], false),
                 Some(Order::Close { done, last }) => {
-                    watcher.hear_out(&mut flows, &mut refusals).await;
+                    watcher.hear_out().await;
                     watcher.close(true).await;
                     if last {
-                        watcher.stop_tracking();
+                        watcher.fall_silent().await;
                     }
                     let _ = done.send(());
                     if last {
                         return;
                     }
                 }
-                None => return,
+                None => return watcher.fall_silent().await,
             },
         }
+        if heard.lost.swap(false, Ordering::Relaxed) {
+            watcher.refused(&[], true);
+        }
+        // Whatever came: a window that is over is not kept open by what comes after it.
+        watcher.close(false).await;
     }
-    watcher.stop_tracking();
-    locked(&watcher.shared.watched).remove(&watcher.target.endpoint);
 }
 
 /// Watches what the host refuses, and hands it to those whose it is.
@@ -224,16 +283,16 @@ pub(super) fn host(shared: &Arc<Shared>) {
     tokio::spawn(async move {
         while refusals.is_some() {
             let told = next(&mut refusals).await;
+            let watched = locked(&shared.watched);
             if told.lost {
-                shared.tell(|| Order::Lost);
+                watched.all().for_each(|w| w.lost.store(true, Ordering::Relaxed));
             }
             for refusal in told.all {
                 let own = if refusal.inward { refusal.tuple.to.ip } else { refusal.tuple.from.ip };
-                let all = locked(&shared.watched);
-                if let Some(watched) = all.values().find(|w| w.addresses.contains(&own))
+                if let Some(watched) = watched.of(own)
                     && watched.orders.try_send(Order::Refused(refusal)).is_err()
                 {
-                    let _ = watched.orders.try_send(Order::Lost);
+                    watched.lost.store(true, Ordering::Relaxed);
                 }
             }
         }

@@ -136,11 +136,13 @@ pub fn container(agent: &Agent, record: &EcsRecord, member: &MemberRecord, versi
     put("DockerName", json!(member.name.as_str()));
     put("Image", json!(own.and_then(|c| c.image.clone().or_else(|| c.root_directory.clone())).unwrap_or_default()));
     put("ImageID", json!(made.as_ref().and_then(|r| r.image_id.clone()).unwrap_or_default()));
-    let mut all_labels = labels(record, &member.container);
-    for (key, value) in own.iter().flat_map(|c| &c.docker_labels) {
-        all_labels[key] = json!(value);
+    let given = own.iter().flat_map(|c| &c.docker_labels).map(|(key, value)| (key.clone(), json!(value)));
+    let mut all_labels: Map<String, Value> = given.collect();
+    // Nobody's own say whose they are.
+    if let Value::Object(ours) = labels(record, &member.container) {
+        all_labels.extend(ours);
     }
-    put("Labels", all_labels);
+    put("Labels", Value::Object(all_labels));
     put("DesiredStatus", json!(record.desired.to_string()));
     put("KnownStatus", json!(known(member)));
     put("Limits", own.map(limits).unwrap_or_default());

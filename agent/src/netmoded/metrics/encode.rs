@@ -124,6 +124,9 @@ impl Scrape {
         let about = ("netmode_dns_forwarded", "Questions that were asked of other servers");
         let forwarded = |m: &mut MetricEncoder<'_>| m.encode_counter::<NoLabelSet, _, u64>(&self.forwarded, None);
         alone(to, about, MetricType::Counter, forwarded)?;
+        let records = [("written", self.flow_records.0), ("lost", self.flow_records.1)];
+        let records = records.into_iter().map(|(result, n)| ([("result", result)], n));
+        counters(to, ("netmode_flow_log_records", "Records of flow logs, by what became of them"), None, records)?;
         let dropped = self.dropped.iter().map(|(id, n)| ([("sg", id.as_str()), ("verdict", "drop")], *n));
         let about = "Packets of tasks that carry a security group, by what became of them";
         counters(to, ("netmode_sg_packets", about), None, dropped)?;

@@ -25,6 +25,8 @@ fn make() -> Zones {
     book.put(Id::from_bytes([2; 16]), vec![entry("shop", &["web-2", "web"], &["10.1.0.3"])]);
     book.put(Id::from_bytes([3; 16]), vec![entry("shop", &["db"], &["10.1.0.4"])]);
     book.put(Id::from_bytes([4; 16]), vec![entry("back", &["secret"], &["10.2.0.2"])]);
+    let eni = entry("vpc/corp.test", &["ip-10-3-0-4.corp.test", "api.corp.test"], &["10.3.0.4"]);
+    book.put(Id::from_bytes([5; 16]), vec![eni]);
     for n in 0..200 {
         book.put(Id::from_bytes([n + 50; 16]), vec![entry("shop", &["many"], &[&format!("10.1.1.{n}")])]);
     }

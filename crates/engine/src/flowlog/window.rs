@@ -43,6 +43,9 @@ const NEVER: [Ipv4Addr; 4] = [
 /// Ports of DHCP, for IPv4 and IPv6.
 const DHCP: [u16; 4] = [67, 68, 546, 547];
 
+/// Most entries of a window. Who tries all ports from all addresses would otherwise have all of the memory.
+const MOST: usize = 100_000;
+
 /// `TCP_CONNTRACK_*`, linux/netfilter/nf_conntrack_tcp.h.
 mod state {
     pub(super) const SYN_RECV: u8 = 2;
@@ -176,6 +179,10 @@ impl Window {
     }
 
     fn add(&mut self, new: Entry) {
+        if self.entries.len() >= MOST && !self.entries.contains_key(&(new.tuple, new.action)) {
+            self.lost = true;
+            return;
+        }
         let entry = self.entries.entry((new.tuple, new.action));
         entry
             .and_modify(|there| {

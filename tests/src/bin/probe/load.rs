@@ -29,10 +29,8 @@ pub fn connect(to: &str, count: &str, rate: &str) -> Result<(), String> {
                     if n >= count {
                         return;
                     }
-                    if rate > 0 {
-                        let due = begun + Duration::from_micros(n * 1_000_000 / rate);
-                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    }
+                    let due = (n * 1_000_000).checked_div(rate).map(|micros| begun + Duration::from_micros(micros));
+                    std::thread::sleep(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
                     if one(to, PORTS.0 + (n % PORTS.1) as u16).is_ok() {
                         made.fetch_add(1, Ordering::Relaxed);
                     }
