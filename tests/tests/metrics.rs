@@ -92,7 +92,7 @@ fn scrape(lab: &Lab) -> Told {
 }
 
 /// What the page of metrics names: family, type, unit.
-const FAMILIES: [(&str, &str, &str); 19] = [
+const FAMILIES: [(&str, &str, &str); 20] = [
     ("netmode_build", "info", ""),
     ("netmode_operations", "counter", ""),
     ("netmode_operation_duration_seconds", "histogram", "seconds"),
