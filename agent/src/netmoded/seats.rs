@@ -10,6 +10,7 @@ use netmode_model::{ApiError, Code, NetnsName, Op};
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// What is served where.
 #[derive(Debug, Default)]
@@ -56,7 +57,9 @@ impl Seats {
 /// The kernel refused an address, a socket or the table.
 pub fn take(agent: &Agent, seat: &Seat, wanted: Wanted) -> Result<(), ApiError> {
     let mut open = agent.seats.open().remove(&seat.netns).unwrap_or_default();
+    let begun = Instant::now();
     let done = fill(agent, seat, wanted, &mut open);
+    tracing::debug!(netns = %seat.netns, micros = begun.elapsed().as_micros() as u64, "served");
     // What was served before still is.
     agent.seats.open().insert(seat.netns.clone(), open);
     done

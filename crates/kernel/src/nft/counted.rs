@@ -68,7 +68,7 @@ fn rule(attributes: &[u8]) -> Option<Counted> {
             "lookup" => (set, always) = (attr(data, 1).map(text_of), false),
             // NFTA_COUNTER_PACKETS.
             "counter" => packets = attr(data, 2).and_then(|n| n.try_into().ok()).map(u64::from_be_bytes),
-            "immediate" => {}
+            "immediate" | "log" => {}
             _ => always = false,
         }
     }
