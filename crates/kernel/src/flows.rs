@@ -37,6 +37,8 @@ pub struct Told<T> {
     pub all: Vec<T>,
     /// Something was lost.
     pub lost: bool,
+    /// There was no more.
+    pub drained: bool,
 }
 
 /// Hears of something in a namespace.
@@ -59,7 +61,7 @@ impl<T> Watch<T> {
     /// # Errors
     /// The socket cannot be read any more.
     pub async fn next(&mut self) -> io::Result<Told<T>> {
-        let mut told = Told { all: Vec::new(), lost: false };
+        let mut told = Told { all: Vec::new(), lost: false, drained: false };
         while told.all.is_empty() && !told.lost {
             let mut ready = self.socket.readable_mut().await?;
             for _ in 0..AT_ONCE {
@@ -67,6 +69,7 @@ impl<T> Watch<T> {
                     Ok(Some(bytes)) => told.all.extend(frames(bytes).filter_map(|frame| (self.read)(&frame))),
                     Ok(None) => {
                         ready.clear_ready();
+                        told.drained = true;
                         break;
                     }
                     Err(e) if e.raw_os_error() == Some(Errno::ENOBUFS as i32) => told.lost = true,

@@ -84,19 +84,15 @@ impl Place {
         }
     }
 
-    /// Writes lines; tells how many it took.
-    pub(super) fn write(&self, lines: &[String]) -> (usize, io::Result<()>) {
+    /// Writes a text of so many lines; tells how many it took.
+    pub(super) fn write(&self, text: &str, count: usize) -> (usize, io::Result<()>) {
+        let whole = |done: io::Result<()>| (if done.is_ok() { count } else { 0 }, done);
         match self {
-            Self::File { path, max_size, keep } => whole(lines, to_file(path, *max_size, *keep, lines)),
-            Self::Journal { id } => to_journal(id, lines),
-            Self::Stdout => whole(lines, to_stdout(lines)),
+            Self::File { path, max_size, keep } => whole(to_file(path, *max_size, *keep, text)),
+            Self::Journal { id } => to_journal(id, text),
+            Self::Stdout => whole(to_stdout(text)),
         }
     }
-}
-
-/// All lines or none.
-fn whole(lines: &[String], done: io::Result<()>) -> (usize, io::Result<()>) {
-    (if done.is_ok() { lines.len() } else { 0 }, done)
 }
 
 /// A name below the directory of logs, or a whole path without steps back.
@@ -125,8 +121,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-fn to_file(path: &Path, max_size: u64, keep: u32, lines: &[String]) -> io::Result<()> {
-    let text = lines.concat();
+fn to_file(path: &Path, max_size: u64, keep: u32, text: &str) -> io::Result<()> {
     let mut file = open(path)?;
     let mut size = file.metadata()?.len();
     if size > 0 && size + text.len() as u64 > max_size {
@@ -159,7 +154,7 @@ fn put_aside(path: &Path, keep: u32) -> io::Result<()> {
     fs::rename(path, numbered(1))
 }
 
-fn to_journal(id: &str, lines: &[String]) -> (usize, io::Result<()>) {
+fn to_journal(id: &str, text: &str) -> (usize, io::Result<()>) {
     let ready = || -> io::Result<UnixDatagram> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
@@ -170,18 +165,19 @@ fn to_journal(id: &str, lines: &[String]) -> (usize, io::Result<()>) {
         Ok(socket) => socket,
         Err(error) => return (0, Err(error)),
     };
-    for (n, line) in lines.iter().enumerate() {
-        // A line has no line feed but its last.
+    let mut written = 0;
+    for line in text.split_inclusive('\n') {
         let entry = format!("SYSLOG_IDENTIFIER=netmode-flow-log\nPRIORITY=6\nFLOW_LOG_ID={id}\nMESSAGE={line}");
         if let Err(error) = socket.send(entry.as_bytes()) {
-            return (n, Err(error));
+            return (written, Err(error));
         }
+        written += 1;
     }
-    (lines.len(), Ok(()))
+    (written, Ok(()))
 }
 
-fn to_stdout(lines: &[String]) -> io::Result<()> {
+fn to_stdout(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(lines.concat().as_bytes())?;
+    out.write_all(text.as_bytes())?;
     out.flush()
 }

@@ -2,7 +2,8 @@
 //! each log writes, and nobody waits for it.
 
 use super::place::Place;
-use netmode_engine::flowlog::FlowLog;
+use netmode_engine::flowlog::{Action, Entry, FlowLog, Status, Template};
+use netmode_model::flowlog::TrafficType;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -10,11 +11,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Windows that may wait to be written.
-const WAITING: usize = 1024;
+const WAITING: usize = 256;
+
+/// What a window of an ENI held, for one log.
+pub(super) struct Batch {
+    /// Its form.
+    pub(super) template: Template,
+    /// Which of it is recorded.
+    pub(super) traffic: TrafficType,
+    /// The window, in seconds since 1970.
+    pub(super) between: (u64, u64),
+    /// What was carried.
+    pub(super) entries: Arc<[Entry]>,
+    /// Something was not seen.
+    pub(super) lost: bool,
+}
+
+impl Batch {
+    /// The records, as they are written.
+    fn records(&self) -> impl Iterator<Item = Status<'_>> {
+        let wanted = |entry: &&Entry| match self.traffic {
+            TrafficType::All => true,
+            TrafficType::Accept => entry.action == Action::Accept,
+            TrafficType::Reject => entry.action == Action::Reject,
+        };
+        let nothing = (self.entries.is_empty() && !self.lost).then_some(Status::NoData);
+        let skipped = self.lost.then_some(Status::SkipData);
+        self.entries.iter().filter(wanted).map(Status::Data).chain(nothing).chain(skipped)
+    }
+}
 
 /// Work for the thread that writes.
 enum Work {
-    Lines(Vec<String>),
+    Batch(Batch),
     /// Told when everything before it is done.
     Settled(Sender<()>),
 }
@@ -63,9 +92,9 @@ impl Sink {
     }
 
     /// Has records written. Those for which there is no room are lost, and counted.
-    pub(super) fn write(&self, lines: Vec<String>) {
-        let count = lines.len() as u64;
-        if count > 0 && self.work.try_send(Work::Lines(lines)).is_err() {
+    pub(super) fn write(&self, batch: Batch) {
+        let count = batch.records().count() as u64;
+        if count > 0 && self.work.try_send(Work::Batch(batch)).is_err() {
             self.counts.lost.fetch_add(count, Ordering::Relaxed);
             self.counts.tell(&self.place, Some("it takes records slower than they come".into()));
         }
@@ -117,10 +146,15 @@ fn write_all(place: &Place, counts: &Counts, todo: &Receiver<Work>) {
     while let Ok(work) = todo.recv() {
         match work {
             Work::Settled(done) => _ = done.send(()),
-            Work::Lines(lines) => {
-                let (written, done) = place.write(&lines);
+            Work::Batch(batch) => {
+                let (mut text, mut count) = (String::new(), 0);
+                for record in batch.records() {
+                    batch.template.write(&mut text, batch.between, record);
+                    count += 1;
+                }
+                let (written, done) = place.write(&text, count);
                 counts.written.fetch_add(written as u64, Ordering::Relaxed);
-                counts.lost.fetch_add((lines.len() - written) as u64, Ordering::Relaxed);
+                counts.lost.fetch_add((count - written) as u64, Ordering::Relaxed);
                 counts.tell(place, done.err().map(|e| e.to_string()));
             }
         }

@@ -1,12 +1,11 @@
 //! Those who watch: one for each ENI, in its namespace, and one for what the host refuses.
 
-use super::{Log, Shared, Target, locked};
+use super::sink::Batch;
+use super::{Shared, Target, locked};
 use crate::agent::blocking;
-use netmode_engine::flowlog::line::{Status, line};
-use netmode_engine::flowlog::{Action, Entry, Window};
+use netmode_engine::flowlog::{Entry, Template, Window};
 use netmode_kernel::{Kernel, Told, Watch};
 use netmode_model::flow::{Flow, Refusal};
-use netmode_model::flowlog::TrafficType;
 use netmode_model::op::OpError;
 use netmode_model::{Inverse, Op, Place};
 use std::collections::BTreeMap;
@@ -15,9 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// How long what the kernel has told already may take to be read when an ENI goes.
 const LAST: Duration = Duration::from_millis(2);
+
+/// What has been heard is left to gather for so long: a reading for each connection would cost as much as the connection.
+/// The sockets hold some 6,000.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// How many times it is listened for that.
 const MOST: usize = 200;
@@ -158,22 +162,34 @@ impl Watcher {
     /// Ends windows, all of them or those that are due, and hands what they hold to the logs.
     async fn close(&mut self, all: bool) {
         let at = now();
-        let due: Vec<u32> = self.windows.iter().filter(|(i, w)| all || at >= end_of(**i, w)).map(|(i, _)| *i).collect();
-        if due.is_empty() {
-            return;
-        }
-        let standing = self.standing().await;
-        let logs = self.shared.about(&self.target);
-        for interval in due {
-            let Some(window) = self.windows.get_mut(&interval) else { continue };
-            let since = window.since();
-            match &standing {
-                Some(flows) => window.standing(flows, at),
-                None => window.lose(),
+        let over = |interval: u32, window: &Window| all || at >= end_of(interval, window);
+        if self.windows.iter().any(|(interval, window)| over(*interval, window)) {
+            let standing = self.standing().await;
+            for (_, window) in self.windows.iter_mut().filter(|(interval, window)| over(**interval, window)) {
+                match &standing {
+                    Some(flows) => window.standing(flows, at),
+                    None => window.lose(),
+                }
             }
+        }
+        for (interval, window) in &mut self.windows {
+            // One that is full ends early, without a look at what stands: the interval is the longest that a record may be
+            // about.
+            if !over(*interval, window) && !window.is_full() {
+                continue;
+            }
+            let between = (window.since(), at);
             let (entries, lost) = window.close(at);
-            for log in logs.iter().filter(|log| log.record.interval == interval) {
-                log.sink.write(lines(log, &self.target, (since, at), &entries, lost));
+            let entries: Arc<[Entry]> = entries.into();
+            for log in self.shared.about(&self.target).iter().filter(|log| log.record.interval == *interval) {
+                let template = Template::new(&log.format, &self.target.about);
+                log.sink.write(Batch {
+                    template,
+                    traffic: log.record.traffic,
+                    between,
+                    entries: entries.clone(),
+                    lost,
+                });
             }
         }
     }
@@ -209,19 +225,6 @@ fn end_of(interval: u32, window: &Window) -> u64 {
     (window.since() / interval + 1) * interval
 }
 
-/// The records of a window in a log.
-fn lines(log: &Log, target: &Target, between: (u64, u64), entries: &[Entry], lost: bool) -> Vec<String> {
-    let wanted = |entry: &&Entry| match log.record.traffic {
-        TrafficType::All => true,
-        TrafficType::Accept => entry.action == Action::Accept,
-        TrafficType::Reject => entry.action == Action::Reject,
-    };
-    let nothing = (entries.is_empty() && !lost).then_some(Status::NoData);
-    let skipped = lost.then_some(Status::SkipData);
-    let all = entries.iter().filter(wanted).map(Status::Data).chain(nothing).chain(skipped);
-    all.map(|status| line(&log.format, &target.about, between, status) + "\n").collect()
-}
-
 async fn next<T>(watch: &mut Option<Watch<T>>) -> Told<T> {
     match watch {
         None => pending().await,
@@ -230,21 +233,34 @@ async fn next<T>(watch: &mut Option<Watch<T>>) -> Told<T> {
             Err(error) => {
                 tracing::warn!(%error, "the kernel does not tell of flows any more");
                 *watch = None;
-                Told { all: Vec::new(), lost: true }
+                Told { all: Vec::new(), lost: true, drained: true }
             }
         },
     }
 }
 
+/// What has come since the last time, after a while.
+async fn gathered<T>(watch: &mut Option<Watch<T>>, not_before: &mut Instant) -> Told<T> {
+    tokio::time::sleep_until(*not_before).await;
+    let told = next(watch).await;
+    if told.drained {
+        *not_before = Instant::now() + GATHER;
+    }
+    told
+}
+
 /// Watches an ENI until it goes. `fresh`: it has just come, so that all it carries is heard.
 pub(super) async fn eni(shared: Arc<Shared>, target: Target, ears: Ears, mut heard: Heard, fresh: bool, unseen: bool) {
     let mut watcher = Watcher { shared, target, ears, windows: BTreeMap::new() };
+    let (mut flows_from, mut refusals_from) = (Instant::now(), Instant::now());
     watcher.renew(fresh, unseen).await;
     loop {
         let rest = watcher.rest();
         tokio::select! {
-            told = next(&mut watcher.ears.flows) => watcher.ended(&told),
-            told = next(&mut watcher.ears.refusals) => watcher.refused(&told.all, told.lost),
+            told = gathered(&mut watcher.ears.flows, &mut flows_from) => watcher.ended(&told),
+            told = gathered(&mut watcher.ears.refusals, &mut refusals_from) => {
+                watcher.refused(&told.all, told.lost);
+            }
             () = tokio::time::sleep(rest) => {}
             Ok(()) = heard.logs.changed() => watcher.renew(false, false).await,
             order = heard.orders.recv() => match order {

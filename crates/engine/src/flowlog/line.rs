@@ -1,8 +1,10 @@
 //! Records as text.
 
 use super::window::{Action, Entry};
-use netmode_model::flowlog::Format;
+use netmode_model::flow::Tuple;
+use netmode_model::flowlog::{Field, Format};
 use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 
 /// What is said of an interface in every record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,57 +24,123 @@ pub enum Status<'e> {
     SkipData,
 }
 
-/// A record. `between`: the window, in seconds since 1970.
-pub fn line(format: &Format, about: &About, between: (u64, u64), status: Status<'_>) -> String {
-    let value = |name: &str| match status {
-        Status::Data(entry) => of_entry(name, entry),
-        _ => of_window(name, between, status),
-    };
-    let words = format.fields().iter().map(|field| {
-        let fixed = (field.name == "version").then(|| format.version().to_string());
-        let known = fixed.or_else(|| about.values.get(field.name).cloned());
-        known.or_else(|| value(field.name)).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".into())
-    });
-    words.collect::<Vec<_>>().join(" ")
+/// The records of an interface in a format: what is the same in all of them is looked up once.
+#[derive(Debug, Clone)]
+pub struct Template(Vec<Part>);
+
+#[derive(Debug, Clone)]
+enum Part {
+    Fixed(String),
+    Of(Value),
 }
 
-fn of_window(name: &str, between: (u64, u64), status: Status<'_>) -> Option<String> {
-    Some(match name {
-        "start" => between.0.to_string(),
-        "end" => between.1.to_string(),
-        "log-status" if status == Status::NoData => "NODATA".into(),
-        "log-status" => "SKIPDATA".into(),
-        _ => return None,
-    })
+/// What differs from record to record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Value {
+    From,
+    To,
+    FromPort,
+    ToPort,
+    Protocol,
+    Packets,
+    Bytes,
+    Start,
+    End,
+    Action,
+    Status,
+    Flags,
+    Type,
+    Direction,
 }
 
-fn of_entry(name: &str, entry: &Entry) -> Option<String> {
-    let tuple = &entry.tuple;
-    Some(match name {
-        // No translation lies between the packet and the interface.
-        "srcaddr" | "pkt-srcaddr" => tuple.from.ip.to_string(),
-        "dstaddr" | "pkt-dstaddr" => tuple.to.ip.to_string(),
-        "srcport" => tuple.from.port.to_string(),
-        "dstport" => tuple.to.port.to_string(),
-        "protocol" => tuple.protocol.to_string(),
-        "packets" => entry.carried.packets.to_string(),
-        "bytes" => entry.carried.bytes.to_string(),
-        "start" => entry.start.to_string(),
-        "end" => entry.end.to_string(),
-        "action" if entry.action == Action::Accept => "ACCEPT".into(),
-        "action" => "REJECT".into(),
-        "log-status" => "OK".into(),
-        "tcp-flags" => entry.tcp_flags.to_string(),
-        "type" => if tuple.from.ip.is_ipv4() { "IPv4" } else { "IPv6" }.into(),
-        "flow-direction" => if entry.inward { "ingress" } else { "egress" }.into(),
-        _ => return None,
-    })
+impl Value {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            // No translation lies between the packet and the interface.
+            "srcaddr" | "pkt-srcaddr" => Self::From,
+            "dstaddr" | "pkt-dstaddr" => Self::To,
+            "srcport" => Self::FromPort,
+            "dstport" => Self::ToPort,
+            "protocol" => Self::Protocol,
+            "packets" => Self::Packets,
+            "bytes" => Self::Bytes,
+            "start" => Self::Start,
+            "end" => Self::End,
+            "action" => Self::Action,
+            "log-status" => Self::Status,
+            "tcp-flags" => Self::Flags,
+            "type" => Self::Type,
+            "flow-direction" => Self::Direction,
+            _ => return None,
+        })
+    }
+
+    fn write(self, out: &mut String, between: (u64, u64), status: Status<'_>) -> fmt::Result {
+        match (self, status) {
+            (_, Status::Data(entry)) => self.write_of(out, entry),
+            (Self::Start, _) => write!(out, "{}", between.0),
+            (Self::End, _) => write!(out, "{}", between.1),
+            (Self::Status, Status::NoData) => out.write_str("NODATA"),
+            (Self::Status, Status::SkipData) => out.write_str("SKIPDATA"),
+            _ => out.write_str("-"),
+        }
+    }
+
+    fn write_of(self, out: &mut String, entry: &Entry) -> fmt::Result {
+        let Tuple { protocol, from, to } = &entry.tuple;
+        match self {
+            Self::From => write!(out, "{}", from.ip),
+            Self::To => write!(out, "{}", to.ip),
+            Self::FromPort => write!(out, "{}", from.port),
+            Self::ToPort => write!(out, "{}", to.port),
+            Self::Protocol => write!(out, "{protocol}"),
+            Self::Packets => write!(out, "{}", entry.carried.packets),
+            Self::Bytes => write!(out, "{}", entry.carried.bytes),
+            Self::Start => write!(out, "{}", entry.start),
+            Self::End => write!(out, "{}", entry.end),
+            Self::Action => out.write_str(if entry.action == Action::Accept { "ACCEPT" } else { "REJECT" }),
+            Self::Status => out.write_str("OK"),
+            Self::Flags => write!(out, "{}", entry.tcp_flags),
+            Self::Type => out.write_str(if from.ip.is_ipv4() { "IPv4" } else { "IPv6" }),
+            Self::Direction => out.write_str(if entry.inward { "ingress" } else { "egress" }),
+        }
+    }
+}
+
+impl Template {
+    /// For an interface.
+    pub fn new(format: &Format, about: &About) -> Self {
+        let part = |field: &Field| match (field.name, Value::of(field.name)) {
+            ("version", _) => Part::Fixed(format.version().to_string()),
+            (_, Some(value)) => Part::Of(value),
+            (name, None) => {
+                let known = about.values.get(name).filter(|text| !text.is_empty());
+                Part::Fixed(known.cloned().unwrap_or_else(|| "-".into()))
+            }
+        };
+        Self(format.fields().iter().map(part).collect())
+    }
+
+    /// Appends a record, with its end of line. `between`: the window, in seconds since 1970.
+    pub fn write(&self, out: &mut String, between: (u64, u64), status: Status<'_>) {
+        for (n, part) in self.0.iter().enumerate() {
+            if n > 0 {
+                out.push(' ');
+            }
+            match part {
+                Part::Fixed(text) => out.push_str(text),
+                // Writing to a text does not fail.
+                Part::Of(value) => _ = value.write(out, between, status),
+            }
+        }
+        out.push('\n');
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netmode_model::flow::{Carried, End, Tuple};
+    use netmode_model::flow::{Carried, End};
 
     #[test]
     fn a_line_of_each_kind() {
@@ -90,6 +158,12 @@ mod tests {
             values: [("account-id", "123456789012".into()), ("interface-id", "eni-0a1b2c3d4e5f60718".into())].into(),
         };
         let window = (1_795_169_460, 1_795_169_520);
+        let line = |format: &Format, about: &About, window, status| {
+            let mut out = String::new();
+            Template::new(format, about).write(&mut out, window, status);
+            assert_eq!(out.pop(), Some('\n'));
+            out
+        };
         let default = Format::default();
         assert_eq!(
             line(&default, &about, window, Status::Data(&entry)),

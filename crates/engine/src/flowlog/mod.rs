@@ -1,12 +1,12 @@
 //! Flow logs: what of flows becomes records (Amazon VPC user guide, "Logging IP traffic using VPC Flow Logs").
 //!
 //! [`Window`] gathers what one ENI carries in a time, from flows that ended, flows that stand, and packets that were
-//! refused. [`line`](line::line) writes a record with the fields of a [`Format`](netmode_model::flowlog::Format).
+//! refused. [`Template`] writes records with the fields of a [`Format`](netmode_model::flowlog::Format).
 
-pub mod line;
+mod line;
 mod window;
 
-pub use line::About;
+pub use line::{About, Status, Template};
 pub use window::{Action, Entry, Window};
 
 use crate::settings::Settings;

@@ -1,11 +1,11 @@
 //! What one interface carries in a time.
 
 use netmode_model::flow::{Carried, Flow, Refusal, Tuple, tcp};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What the security groups said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// Yes.
     Accept,
@@ -43,8 +43,8 @@ const NEVER: [Ipv4Addr; 4] = [
 /// Ports of DHCP, for IPv4 and IPv6.
 const DHCP: [u16; 4] = [67, 68, 546, 547];
 
-/// Most entries of a window. Who tries all ports from all addresses would otherwise have all of the memory.
-const MOST: usize = 100_000;
+/// Entries with which a window is full. Who tries all ports from all addresses would otherwise have all of the memory.
+const FULL: usize = 50_000;
 
 /// `TCP_CONNTRACK_*`, linux/netfilter/nf_conntrack_tcp.h.
 mod state {
@@ -64,7 +64,7 @@ pub struct Window {
     /// Addresses of its routers, whose traffic is not recorded.
     routers: Vec<IpAddr>,
     since: u64,
-    entries: BTreeMap<(Tuple, Action), Entry>,
+    entries: HashMap<(Tuple, Action), Entry>,
     /// What of flows that stand has been recorded, by the kernel's number.
     recorded: HashMap<u32, Recorded>,
     /// The same of flows that are there no more, while their event may be on its way.
@@ -80,7 +80,7 @@ impl Window {
             own,
             routers,
             since: now,
-            entries: BTreeMap::new(),
+            entries: HashMap::new(),
             recorded: HashMap::new(),
             leaving: HashMap::new(),
             lost: anew,
@@ -149,7 +149,14 @@ impl Window {
             }
         }
         self.since = now;
-        (entries.into_values().collect(), std::mem::take(&mut self.lost))
+        let mut entries: Vec<Entry> = entries.into_values().collect();
+        entries.sort_unstable_by_key(|entry| (entry.tuple, entry.action));
+        (entries, std::mem::take(&mut self.lost))
+    }
+
+    /// Whether it should end now.
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= FULL
     }
 
     /// When it began.
@@ -179,10 +186,6 @@ impl Window {
     }
 
     fn add(&mut self, new: Entry) {
-        if self.entries.len() >= MOST && !self.entries.contains_key(&(new.tuple, new.action)) {
-            self.lost = true;
-            return;
-        }
         let entry = self.entries.entry((new.tuple, new.action));
         entry
             .and_modify(|there| {

@@ -23,7 +23,7 @@ const TASKS: usize = 200;
 const CHANGES: u16 = 20;
 
 /// Name of the group.
-const GROUP: &str = "web";
+pub(crate) const GROUP: &str = "web";
 
 /// `bench drain ADDRESS`: takes whatever comes.
 pub(crate) fn drain(at: &str) -> Outcome<()> {
@@ -71,7 +71,7 @@ pub(crate) fn vpc(name: &str, backend: &str) -> Outcome<Agent> {
 }
 
 /// Attaches a namespace to the subnet; gives its address.
-pub(crate) fn attach(agent: &Agent, netns: &str) -> Outcome<String> {
+fn attach(agent: &Agent, netns: &str) -> Outcome<String> {
     let net =
         NetOptions { subnets: vec!["tasks".into()], security_groups: vec![GROUP.into()], ..NetOptions::default() };
     let request = AttachRequest {

@@ -1,11 +1,14 @@
 //! What a flow log costs: new connections a second to a task that has one, beside one that has none.
 
 use crate::attach::complaints;
-use crate::awsvpc::{attach, vpc};
+use crate::awsvpc::{GROUP, vpc};
+use crate::containers::{ROOT, root};
 use crate::figures::{Figures, Report, Target, short};
 use crate::flows::{Server, itself};
-use crate::machine::namespaces;
+use crate::machine::Agent;
 use crate::{Outcome, Size};
+use netmode_model::RequestedMode;
+use netmode_model::api::{ContainerSpec, NetOptions, NetworkRef, RunRequest};
 use netmode_model::flowlog::FlowLogRequest;
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,7 +23,26 @@ struct Way {
     rates: Vec<f64>,
 }
 
+/// A task with an ENI: its namespace and its address.
+fn task(agent: &Agent) -> Outcome<(String, String)> {
+    let request = RunRequest {
+        network: NetworkRef::Mode(RequestedMode::Awsvpc),
+        net: NetOptions { subnets: vec!["tasks".into()], security_groups: vec![GROUP.into()], ..NetOptions::default() },
+        container: ContainerSpec {
+            rootfs: Some(ROOT.into()),
+            command: ["busybox", "sleep", "3600"].map(String::from).into(),
+            ..ContainerSpec::default()
+        },
+        ..RunRequest::default()
+    };
+    let id = agent.client.create(&request, true)?.id.to_string();
+    let view = agent.client.task(&id)?;
+    let netns = view.netns.unwrap_or_default().trim_start_matches("/run/netns/").to_owned();
+    Ok((netns, view.networks[0].ipv4_addresses[0].ip().to_string()))
+}
+
 pub(crate) fn cost(size: &Size, report: &mut Report) -> Outcome<()> {
+    root()?;
     for (backend, hosts) in [("veth", ["gva", "gvb"]), ("macvlan", ["gma", "gmb"])] {
         let mut ways = Vec::new();
         let (mut agents, mut servers) = (Vec::new(), Vec::new());
@@ -31,8 +53,7 @@ pub(crate) fn cost(size: &Size, report: &mut Report) -> Outcome<()> {
                 let request = FlowLogRequest { log_destination: to, ..FlowLogRequest::default() };
                 agent.client.create_flow_log(&request)?;
             }
-            let netns = namespaces(host, 1)?.remove(0);
-            let address = attach(&agent, &netns)?;
+            let (netns, address) = task(&agent)?;
             servers.push(Server(itself(&netns, "1").args(["serve", "0.0.0.0:80"]).spawn()?));
             ways.push(Way { host, to: format!("{address}:80"), rates: Vec::new() });
             agents.push(agent);
