@@ -165,6 +165,21 @@ fn other_names_are_asked_of_the_hosts_servers() {
 }
 
 #[test]
+fn a_resolver_on_the_hosts_loopback_is_asked_there() {
+    // As systemd-resolved's stub: no other server is named.
+    let lab = lab_with_upstream(&["127.0.0.53"]);
+    lab.sh(
+        "dnsmasq --no-resolv --no-hosts --no-daemon --user=root --bind-interfaces --listen-address=127.0.0.53 \
+         --address=/stub.example.test/192.0.2.53 >/run/lab/stub.log 2>&1 &
+         for n in $(seq 100); do dig +time=1 +tries=1 @127.0.0.53 stub.example.test >/dev/null && break; sleep 0.05; done",
+    );
+    shop(&lab);
+    lab.task("web", &["--network", "shop"], &["sleep", "600"]);
+    assert_eq!(short(&lab, "web", "stub.example.test"), ["192.0.2.53"]);
+    assert_eq!(short(&lab, "web", "+tcp stub.example.test"), ["192.0.2.53"]);
+}
+
+#[test]
 fn a_dead_first_server_costs_its_head_start() {
     let lab = lab_with_upstream(&["203.0.113.77", FAR]);
     shop(&lab);

@@ -12,6 +12,7 @@ use netmode_model::op::OpError;
 use nix::errno::Errno;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -25,7 +26,7 @@ const BUFFER: usize = 8 << 20;
 const SNAP: u32 = 128;
 
 /// Refusals are told so many at a time, or after so many hundredths of a second.
-const BATCH: (u32, u32) = (64, 50);
+const BATCH: (u32, u32) = (64, 5);
 
 /// Datagrams that are read at once; others wait for the thread as well.
 const AT_ONCE: usize = 64;
@@ -43,38 +44,39 @@ pub struct Told<T> {
 
 /// Hears of something in a namespace.
 pub struct Watch<T> {
-    socket: AsyncFd<Netlink>,
+    socket: Netlink,
     read: fn(&Frame<'_>) -> Option<T>,
 }
 
 impl<T> Watch<T> {
-    fn new(socket: Netlink, read: fn(&Frame<'_>) -> Option<T>) -> io::Result<Self> {
-        // SAFETY: `as_raw_fd` always gives the descriptor of the socket that the value owns, and the value is kept,
-        // never replaced, until it is dropped together with its registration.
-        let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
-        let socket = registered.map_err(|e| io::Error::other(e.to_string()))?;
-        Ok(Self { socket, read })
+    /// Waits until something was told. Only meanwhile the kernel wakes somebody for what it tells: a wake-up for each
+    /// connection would cost as much as the connection.
+    ///
+    /// # Errors
+    /// The runtime cannot watch the socket.
+    pub async fn ready(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is that of the socket that `self` owns; `self` is borrowed until the registration is
+        // dropped, at the end of this function or with its future.
+        let registered = unsafe { AsyncFd::register_with_interest(self.socket.as_raw_fd(), Interest::READABLE) };
+        let registered = registered.map_err(|e| io::Error::other(e.to_string()))?;
+        registered.readable().await.map(drop)
     }
 
-    /// What is told next, as far as it is there: not for ever where more comes than is read. Nothing is lost if the future is dropped.
+    /// What was told, as far as it is there: not for ever where more comes than is read.
     ///
     /// # Errors
     /// The socket cannot be read any more.
-    pub async fn next(&mut self) -> io::Result<Told<T>> {
+    pub fn take(&mut self) -> io::Result<Told<T>> {
         let mut told = Told { all: Vec::new(), lost: false, drained: false };
-        while told.all.is_empty() && !told.lost {
-            let mut ready = self.socket.readable_mut().await?;
-            for _ in 0..AT_ONCE {
-                match ready.get_inner_mut().receive(libc::MSG_DONTWAIT) {
-                    Ok(Some(bytes)) => told.all.extend(frames(bytes).filter_map(|frame| (self.read)(&frame))),
-                    Ok(None) => {
-                        ready.clear_ready();
-                        told.drained = true;
-                        break;
-                    }
-                    Err(e) if e.raw_os_error() == Some(Errno::ENOBUFS as i32) => told.lost = true,
-                    Err(e) => return Err(e),
+        for _ in 0..AT_ONCE {
+            match self.socket.receive(libc::MSG_DONTWAIT) {
+                Ok(Some(bytes)) => told.all.extend(frames(bytes).filter_map(|frame| (self.read)(&frame))),
+                Ok(None) => {
+                    told.drained = true;
+                    break;
                 }
+                Err(e) if e.raw_os_error() == Some(Errno::ENOBUFS as i32) => told.lost = true,
+                Err(e) => return Err(e),
             }
         }
         Ok(told)
@@ -97,7 +99,7 @@ impl Kernel {
         done.and_then(|done| done).map_err(|refused| refused.of(&"sysctl net.netfilter.nf_conntrack_acct=1"))
     }
 
-    /// Hears of flows of a place that end. Must be called within a tokio runtime.
+    /// Hears of flows of a place that end.
     ///
     /// # Errors
     /// ENOENT without such a namespace, EMFILE without a descriptor to spare.
@@ -105,7 +107,7 @@ impl Kernel {
         self.watch(at, "conntrack -E -e DESTROY", read_flow, |socket| Ok(socket.join(&[DESTROY_GROUP])?))
     }
 
-    /// Hears of packets that security groups refuse at a place. Must be called within a tokio runtime.
+    /// Hears of packets that security groups refuse at a place.
     ///
     /// # Errors
     /// EBUSY if somebody else has the log group, EOPNOTSUPP on a kernel without it.
@@ -136,8 +138,8 @@ impl Kernel {
             begin(&mut socket)?;
             Ok::<_, Refused>(socket)
         });
-        let opened = opened.and_then(|opened| opened).map_err(|refused| refused.of(&command))?;
-        Watch::new(opened, read).map_err(|e| Refused::from(e).of(&command))
+        let socket = opened.and_then(|opened| opened).map_err(|refused| refused.of(&command))?;
+        Ok(Watch { socket, read })
     }
 
     /// Every flow of a place. Costs a walk over the whole connection table (11 ms) unless it has none.

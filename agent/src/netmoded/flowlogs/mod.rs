@@ -180,11 +180,14 @@ impl FlowLogs {
 
     /// An ENI goes: what it has carried is written.
     pub fn leaves(&self, endpoint: Id) {
-        let Some(watched) = locked(&self.0.watched).take(endpoint) else { return };
+        let orders = locked(&self.0.watched).by_id.get(&endpoint).map(|watched| watched.orders.clone());
+        let Some(orders) = orders else { return };
         let (done, closed) = std::sync::mpsc::channel();
-        if watched.orders.blocking_send(Order::Close { done, last: true }).is_ok() {
+        if orders.blocking_send(Order::Close { done, last: true }).is_ok() {
             let _ = closed.recv_timeout(PATIENCE);
         }
+        // Until then what the host refuses is handed to it.
+        drop(locked(&self.0.watched).take(endpoint));
         self.written();
     }
 

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// How long what the kernel has told already may take to be read when an ENI goes.
-const LAST: Duration = Duration::from_millis(2);
+/// How long it is listened on when an ENI goes: refusals are told in batches, and those of the host are handed on.
+const LAST: Duration = Duration::from_millis(120);
 
 /// What has been heard is left to gather for so long: a reading for each connection would cost as much as the connection.
 /// The sockets hold some 6,000.
@@ -200,20 +200,26 @@ impl Watcher {
         end.map_or(Duration::from_secs(600), |end| Duration::from_secs(end).saturating_sub(since_1970()))
     }
 
+    /// What is on its way.
+    async fn linger(&mut self, orders: &mut mpsc::Receiver<Order>) {
+        let end = Instant::now() + LAST;
+        while let Ok(Some(order)) = tokio::time::timeout_at(end, orders.recv()).await {
+            if let Order::Refused(refusal) = order {
+                self.refused(&[refusal], false);
+            }
+        }
+        tokio::time::sleep_until(end).await;
+    }
+
     /// What the kernel has told already.
-    async fn hear_out(&mut self) {
+    fn hear_out(&mut self) {
         // Bounded: others may go on for ever.
         for _ in 0..MOST {
-            let heard = tokio::time::timeout(LAST, async {
-                tokio::select! {
-                    told = next(&mut self.ears.flows) => (Some(told), None),
-                    told = next(&mut self.ears.refusals) => (None, Some(told)),
-                }
-            });
-            match heard.await {
-                Ok((Some(told), _)) => self.ended(&told),
-                Ok((_, Some(told))) => self.refused(&told.all, told.lost),
-                _ => return,
+            let (flows, refusals) = (taken(&mut self.ears.flows), taken(&mut self.ears.refusals));
+            self.ended(&flows);
+            self.refused(&refusals.all, refusals.lost);
+            if flows.drained && refusals.drained {
+                return;
             }
         }
     }
@@ -225,40 +231,47 @@ fn end_of(interval: u32, window: &Window) -> u64 {
     (window.since() / interval + 1) * interval
 }
 
-async fn next<T>(watch: &mut Option<Watch<T>>) -> Told<T> {
-    match watch {
-        None => pending().await,
-        Some(open) => match open.next().await {
-            Ok(told) => told,
-            Err(error) => {
-                tracing::warn!(%error, "the kernel does not tell of flows any more");
-                *watch = None;
-                Told { all: Vec::new(), lost: true, drained: true }
-            }
-        },
+/// What is there, or is told next; what cannot be read any more is told once, and nothing after it.
+fn taken<T>(watch: &mut Option<Watch<T>>) -> Told<T> {
+    match watch.as_mut().map(Watch::take) {
+        Some(Ok(told)) => told,
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the kernel does not tell of flows any more");
+            *watch = None;
+            Told { all: Vec::new(), lost: true, drained: true }
+        }
+        None => Told { all: Vec::new(), lost: false, drained: true },
     }
 }
 
-/// What has come since the last time, after a while.
-async fn gathered<T>(watch: &mut Option<Watch<T>>, not_before: &mut Instant) -> Told<T> {
-    tokio::time::sleep_until(*not_before).await;
-    let told = next(watch).await;
-    if told.drained {
-        *not_before = Instant::now() + GATHER;
-    }
+/// What has come, when it has gathered for a while. `due`: when it is to be read, once something has come; it outlives
+/// this, so that others do not put it off.
+async fn gathered<T>(watch: &mut Option<Watch<T>>, due: &mut Option<Instant>) -> Told<T> {
+    let Some(open) = watch else { return pending().await };
+    let at = match due {
+        Some(at) => *at,
+        // What cannot be waited for is seen when it is read.
+        None => {
+            let _ = open.ready().await;
+            *due.insert(Instant::now() + GATHER)
+        }
+    };
+    tokio::time::sleep_until(at).await;
+    let told = taken(watch);
+    *due = (!told.drained).then(Instant::now);
     told
 }
 
 /// Watches an ENI until it goes. `fresh`: it has just come, so that all it carries is heard.
 pub(super) async fn eni(shared: Arc<Shared>, target: Target, ears: Ears, mut heard: Heard, fresh: bool, unseen: bool) {
     let mut watcher = Watcher { shared, target, ears, windows: BTreeMap::new() };
-    let (mut flows_from, mut refusals_from) = (Instant::now(), Instant::now());
+    let (mut flows_due, mut refusals_due) = (None, None);
     watcher.renew(fresh, unseen).await;
     loop {
         let rest = watcher.rest();
         tokio::select! {
-            told = gathered(&mut watcher.ears.flows, &mut flows_from) => watcher.ended(&told),
-            told = gathered(&mut watcher.ears.refusals, &mut refusals_from) => {
+            told = gathered(&mut watcher.ears.flows, &mut flows_due) => watcher.ended(&told),
+            told = gathered(&mut watcher.ears.refusals, &mut refusals_due) => {
                 watcher.refused(&told.all, told.lost);
             }
             () = tokio::time::sleep(rest) => {}
@@ -266,7 +279,10 @@ pub(super) async fn eni(shared: Arc<Shared>, target: Target, ears: Ears, mut hea
             order = heard.orders.recv() => match order {
                 Some(Order::Refused(refusal)) => watcher.refused(&[refusal], false),
                 Some(Order::Close { done, last }) => {
-                    watcher.hear_out().await;
+                    if last {
+                        watcher.linger(&mut heard.orders).await;
+                    }
+                    watcher.hear_out();
                     watcher.close(true).await;
                     if last {
                         watcher.fall_silent().await;
@@ -297,8 +313,9 @@ pub(super) fn host(shared: &Arc<Shared>) {
     *watched = refusals.is_some();
     let shared = shared.clone();
     tokio::spawn(async move {
+        let mut due = None;
         while refusals.is_some() {
-            let told = next(&mut refusals).await;
+            let told = gathered(&mut refusals, &mut due).await;
             let watched = locked(&shared.watched);
             if told.lost {
                 watched.all().for_each(|w| w.lost.store(true, Ordering::Relaxed));

@@ -45,7 +45,7 @@ pub(crate) fn cost(size: &Size, report: &mut Report) -> Outcome<()> {
     root()?;
     for (backend, hosts) in [("veth", ["gva", "gvb"]), ("macvlan", ["gma", "gmb"])] {
         let mut ways = Vec::new();
-        let (mut agents, mut servers) = (Vec::new(), Vec::new());
+        let (mut agents, mut tasks) = (Vec::new(), Vec::new());
         for (host, logged) in hosts.into_iter().zip([false, true]) {
             let agent = vpc(host, backend)?;
             if logged {
@@ -54,28 +54,38 @@ pub(crate) fn cost(size: &Size, report: &mut Report) -> Outcome<()> {
                 agent.client.create_flow_log(&request)?;
             }
             let (netns, address) = task(&agent)?;
-            servers.push(Server(itself(&netns, "1").args(["serve", "0.0.0.0:80"]).spawn()?));
+            tasks.push(netns);
             ways.push(Way { host, to: format!("{address}:80"), rates: Vec::new() });
             agents.push(agent);
         }
-        std::thread::sleep(Duration::from_millis(300));
-        for _ in 0..size.flows * 2 {
-            for way in &mut ways {
-                let lan = format!("{}-lan", way.host);
-                let client = itself(&lan, "0").args(["connect", &way.to, SECONDS]).stderr(Stdio::piped()).output()?;
-                let rate = String::from_utf8_lossy(&client.stdout).trim().parse::<f64>();
-                way.rates.push(rate.map_err(|_| String::from_utf8_lossy(&client.stderr).into_owned())?);
-            }
+        // Client and server on one processor leave the other to the agent; on two they leave it none.
+        for (server, what) in [("0", "a processor to spare"), ("1", "none to spare")] {
+            let servers = tasks.iter().map(|netns| itself(netns, server).args(["serve", "0.0.0.0:80"]).spawn());
+            let servers: Vec<Server> = servers.map(|child| Ok(Server(child?))).collect::<Outcome<_>>()?;
+            std::thread::sleep(Duration::from_millis(300));
+            rounds(&mut ways, size.flows)?;
+            drop(servers);
+            let median = |way: &Way| way.rates.iter().copied().collect::<Figures>().median();
+            let (without, with) = (median(&ways[0]), median(&ways[1]));
+            eprintln!("    {backend}, {what}: {} without, {} with a flow log", short(without), short(with));
+            let title = format!("flow log, {backend}, {what}: new connections a second as a part of those without one");
+            report.aim(title, with / without, "×", Target::AtLeast(0.97));
+            report.tell("… with it", with, "/s");
+            ways.iter_mut().for_each(|way| way.rates.clear());
         }
-        let median = |way: &Way| way.rates.iter().copied().collect::<Figures>().median();
-        let (without, with) = (median(&ways[0]), median(&ways[1]));
-        eprintln!("    {backend}: {} without, {} with a flow log", short(without), short(with));
-        let what = format!("flow log, {backend}: new connections a second with one as a part of those without");
-        report.aim(what, with / without, "×", Target::AtLeast(0.97));
-        report.tell("… with it", with, "/s");
         agents.iter().for_each(|agent| complaints(agent, report));
-        drop(servers);
-        drop(agents);
+    }
+    Ok(())
+}
+
+fn rounds(ways: &mut [Way], count: usize) -> Outcome<()> {
+    for _ in 0..count * 2 {
+        for way in &mut *ways {
+            let lan = format!("{}-lan", way.host);
+            let client = itself(&lan, "0").args(["connect", &way.to, SECONDS]).stderr(Stdio::piped()).output()?;
+            let rate = String::from_utf8_lossy(&client.stdout).trim().parse::<f64>();
+            way.rates.push(rate.map_err(|_| String::from_utf8_lossy(&client.stderr).into_owned())?);
+        }
     }
     Ok(())
 }
