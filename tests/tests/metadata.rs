@@ -210,7 +210,11 @@ fn s11_a_stranger_is_told_nothing() {
     let stolen = exec(&lab, &web, &format!("echo {V4}")).rsplit('/').next().unwrap_or_default().to_owned();
     for path in ["", "/task", "/taskWithTags", "/stats", "/task/stats"] {
         let (code, said) = ask(&lab, &spy, &format!("http://169.254.170.2/v4/{stolen}{path}"));
-        assert_eq!((code, &said), (403, &json!("this id is another task's")), "{path}");
+        assert_eq!(
+            (code, &said),
+            (403, &json!("this id is another task's; ask at $ECS_CONTAINER_METADATA_URI_V4")),
+            "{path}"
+        );
     }
     let (task, digits) = stolen.split_once('-').expect("an id");
     for id in

@@ -189,11 +189,10 @@ impl Agent {
     /// # Errors
     /// The record could not be written; nothing has changed.
     pub fn unlink(&self, endpoint: Id) -> Result<(), ApiError> {
-        let leaves = self.engine.endpoint(endpoint).filter(|e| e.link.is_some());
         let begun = Instant::now();
-        let mode = self.engine.endpoint(endpoint).map(|e| e.mode);
+        let leaves = self.engine.endpoint(endpoint);
         let failures = self.engine.unlink(endpoint)?;
-        if let Some(mode) = mode {
+        if let Some(mode) = leaves.as_ref().map(|e| e.mode) {
             self.metrics.operations.count(Operation::Detach, mode, Ended::whole(&failures), begun.elapsed());
         }
         self.names.forget(endpoint);
@@ -201,7 +200,7 @@ impl Agent {
         for failure in failures {
             tracing::warn!(%endpoint, %failure, "could not be taken back");
         }
-        leaves.iter().for_each(|endpoint| events::told::detached(self, endpoint));
+        leaves.iter().filter(|e| e.link.is_some()).for_each(|endpoint| events::told::detached(self, endpoint));
         Ok(())
     }
 

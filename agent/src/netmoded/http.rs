@@ -75,5 +75,5 @@ pub fn stranger(headers: &HeaderMap, ours: impl Fn(&str) -> bool) -> Option<&'st
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
-    (!ours(name)).then_some("the Host header names somebody else")
+    (!ours(name)).then_some("the Host header names somebody else; ask by the address")
 }

@@ -3,7 +3,7 @@
 use crate::registry::Registry;
 use crate::task::{Joined, TaskRecord};
 use netmode_engine::hosts::{HostLine, Resolver, etc_hosts, resolv_conf, resolv_conf_of};
-use netmode_engine::{Endpoint, Engine, NetnsUse, modes, seat};
+use netmode_engine::{Endpoint, Engine, modes, seat};
 use netmode_model::{ApiError, Code};
 use std::net::IpAddr;
 use std::path::Path;
@@ -59,7 +59,7 @@ pub fn files(
         Resolver { servers: net.dns.clone(), search: net.dns_search.clone(), options: net.dns_options.clone() };
     let of_host = host_resolv_conf();
     let asked = wanted != Resolver::default();
-    let own = endpoints.first().filter(|e| matches!(e.netns, NetnsUse::Own(_))).and_then(|_| seat::resolver(endpoints));
+    let own = seat::seat(endpoints, false).and_then(|seat| seat.resolver);
     let resolv = match own {
         Some(own) => resolv_conf_of(&own, &wanted, &of_host),
         None if needs.link || asked => resolv_conf(&wanted, &of_host, has_v6),

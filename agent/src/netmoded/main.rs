@@ -225,8 +225,9 @@ async fn serve(agent: Arc<Agent>, listener: std::os::unix::net::UnixListener) ->
             () = agent.ending.come() => break,
         }
     }
+    // Nothing that flow logs have gathered is lost.
     let shared = agent.clone();
-    let _ = agent::blocking(move || shared.flowlogs.end()).await;
+    let _ = agent::blocking(move || shared.flowlogs.close_all()).await;
     // Containers, links and ports stay; a successor adopts them.
     if agent.engine.endpoints().is_empty() {
         agent.legacy.end();

@@ -6,11 +6,14 @@ use crate::metadata::{self, Asker};
 use netmode_dns::{Resolver, Sockets, View};
 use netmode_engine::seat::{METADATA, Ports, Seat};
 use netmode_model::op::OpError;
-use netmode_model::{ApiError, Code, NetnsName, Op};
+use netmode_model::{ApiError, Code, NetnsName};
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+/// `File exists`, errno(3).
+const EEXIST: i32 = nix::errno::Errno::EEXIST as i32;
 
 /// What is served where.
 #[derive(Debug, Default)]
@@ -66,13 +69,22 @@ pub fn take(agent: &Agent, seat: &Seat, wanted: Wanted) -> Result<(), ApiError> 
 }
 
 fn fill(agent: &Agent, seat: &Seat, wanted: Wanted, open: &mut Open) -> Result<(), ApiError> {
-    let failed =
-        |e: String| ApiError::new(Code::Kernel, format!("nothing answers in the namespace {}: {e}", seat.netns));
+    let failed = |e: String| {
+        let text = format!(
+            "the container would be told no names and no metadata: nothing can listen in its namespace {}: {e}; \"netmode \
+             doctor\" looks at the host",
+            seat.netns
+        );
+        ApiError::new(Code::Kernel, text)
+    };
     let refused = |e: OpError| failed(e.to_string());
-    let before = open.ports;
-    for op in seat.addresses() {
-        add_once(agent, op).map_err(refused)?;
+    // Nothing but what its clients see has changed.
+    if let Some(there) = open.resolver.as_ref().filter(|_| open.metadata.is_some() || wanted.asker.is_none()) {
+        there.show(wanted.view);
+        return Ok(());
     }
+    // Addresses, and what leads to the ports, before somebody listens.
+    let mut stands = make_room(agent, seat).map_err(refused)?;
     match (&open.resolver, &seat.resolver) {
         (Some(there), _) => there.show(wanted.view),
         (None, Some(new)) => {
@@ -88,22 +100,30 @@ fn fill(agent: &Agent, seat: &Seat, wanted: Wanted, open: &mut Open) -> Result<(
         open.ports.metadata = port_of(&tcp);
         open.metadata = Some(metadata::serve(shared, asker, tcp).map_err(|e| failed(e.to_string()))?);
     }
-    if open.ports != before {
-        // What stands already from an agent before this one is replaced by the same.
+    stands &= open.ports == seat.ports();
+    if !stands {
         let table = seat.table(open.ports, agent.engine.settings());
         agent.kernel.replace_tables(&[table], &[]).map_err(refused)?;
     }
     Ok(())
 }
 
-fn port_of(listener: &TcpListener) -> Option<u16> {
-    listener.local_addr().ok().map(|at| at.port())
+/// Carries out the seat's operations. Where some of it is there already, of an agent before this one or from before the
+/// task joined another network, the addresses are made whole, and false says that the table is to be replaced.
+fn make_room(agent: &Agent, seat: &Seat) -> Result<bool, OpError> {
+    match agent.kernel.apply(&seat.ops(agent.engine.settings())) {
+        Ok(_) => Ok(true),
+        Err(failed) if failed.error.errno == EEXIST => {
+            seat.addresses().into_iter().try_for_each(|op| match agent.kernel.apply(&[op]) {
+                Err(failed) if failed.error.errno != EEXIST => Err(failed.error),
+                _ => Ok(()),
+            })?;
+            Ok(false)
+        }
+        Err(failed) => Err(failed.error),
+    }
 }
 
-/// An address that is there is not added again.
-fn add_once(agent: &Agent, op: Op) -> Result<(), OpError> {
-    match agent.kernel.apply(&[op]) {
-        Err(failed) if failed.error.errno == nix::errno::Errno::EEXIST as i32 => Ok(()),
-        other => other.map(drop).map_err(|failed| failed.error),
-    }
+fn port_of(listener: &TcpListener) -> Option<u16> {
+    listener.local_addr().ok().map(|at| at.port())
 }

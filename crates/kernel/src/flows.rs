@@ -112,7 +112,7 @@ impl Kernel {
     /// # Errors
     /// EBUSY if somebody else has the log group, EOPNOTSUPP on a kernel without it.
     pub fn watch_refusals(&self, at: &Place) -> Result<Watch<Refusal>, OpError> {
-        self.watch(at, "nft monitor trace", read_refusal, |socket| {
+        self.watch(at, "tcpdump -i nflog:28269", read_refusal, |socket| {
             let nlas = vec![
                 ConfigNla::Cmd(ConfigCmd::Bind),
                 ConfigNla::Mode(ConfigMode::new_packet(SNAP)),

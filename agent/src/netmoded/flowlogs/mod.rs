@@ -198,7 +198,7 @@ impl FlowLogs {
     }
 
     /// Writes what was gathered so far.
-    fn close_all(&self) {
+    pub fn close_all(&self) {
         let (done, closed) = std::sync::mpsc::channel();
         let told: Vec<_> = locked(&self.0.watched).all().map(|w| w.orders.clone()).collect();
         for orders in told {
@@ -207,11 +207,6 @@ impl FlowLogs {
         drop(done);
         while closed.recv_timeout(PATIENCE).is_ok() {}
         self.written();
-    }
-
-    /// The agent ends: nothing that was gathered is lost.
-    pub fn end(&self) {
-        self.close_all();
     }
 
     fn find(&self, id: &str) -> Result<Arc<Log>, ApiError> {

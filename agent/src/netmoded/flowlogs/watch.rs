@@ -19,12 +19,12 @@ use tokio::time::Instant;
 /// How long it is listened on when an ENI goes: refusals are told in batches, and those of the host are handed on.
 const LAST: Duration = Duration::from_millis(120);
 
+/// How many times it is listened for that.
+const MOST: usize = 200;
+
 /// What has been heard is left to gather for so long: a reading for each connection would cost as much as the connection.
 /// The sockets hold some 6,000.
 const GATHER: Duration = Duration::from_millis(50);
-
-/// How many times it is listened for that.
-const MOST: usize = 200;
 
 /// What a watcher is told.
 pub(super) enum Order {
@@ -231,7 +231,7 @@ fn end_of(interval: u32, window: &Window) -> u64 {
     (window.since() / interval + 1) * interval
 }
 
-/// What is there, or is told next; what cannot be read any more is told once, and nothing after it.
+/// What is there. That it cannot be read any more is told once, as a loss, and nothing after it.
 fn taken<T>(watch: &mut Option<Watch<T>>) -> Told<T> {
     match watch.as_mut().map(Watch::take) {
         Some(Ok(told)) => told,
@@ -283,6 +283,7 @@ pub(super) async fn eni(shared: Arc<Shared>, target: Target, ears: Ears, mut hea
                         watcher.linger(&mut heard.orders).await;
                     }
                     watcher.hear_out();
+                    watcher.refused(&[], heard.lost.swap(false, Ordering::Relaxed));
                     watcher.close(true).await;
                     if last {
                         watcher.fall_silent().await;

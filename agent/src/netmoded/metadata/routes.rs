@@ -94,7 +94,9 @@ fn member(agent: &Agent, asker: Asker, id: &str) -> Result<(EcsRecord, MemberRec
     let found = record.members.iter().find(|m| endpoint_id(&record, m) == id).cloned().ok_or_else(unknown)?;
     match own {
         true => Ok((record, found)),
-        false => Err(No(StatusCode::FORBIDDEN, "this id is another task's".into())),
+        false => {
+            Err(No(StatusCode::FORBIDDEN, "this id is another task's; ask at $ECS_CONTAINER_METADATA_URI_V4".into()))
+        }
     }
 }
 

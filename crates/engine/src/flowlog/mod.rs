@@ -46,7 +46,7 @@ impl Scope {
 pub fn tracking(netns: &NetnsName, settings: &Settings) -> Ruleset {
     let table = TableName::inet(&format!("{}_flows", settings.table)).within(netns.clone());
     let rule = Rule { matches: vec![Match::Established], action: Verdict::Accept };
-    // Of a kind that no rule of others stands behind: what it lets pass goes on to them.
+    // It decides nothing: what a chain accepts goes on to the chains of other tables.
     let base = Base { kind: ChainKind::Filter, hook: Hook::Input, priority: 0 };
     let chain = Chain { name: "track".into(), base: Some(base), rules: vec![rule] };
     Ruleset { table, owner: false, sets: Vec::new(), chains: vec![chain] }
