@@ -161,12 +161,12 @@ pub fn begin(
     asker: Option<(Arc<Agent>, Asker)>,
 ) -> Result<(), ApiError> {
     endpoints.iter().for_each(|endpoint| agent.names.publish(endpoint, wanted));
-    let view = view(agent, endpoints, wanted);
+    let view = || view(agent, endpoints, wanted);
     match (seat::seat(endpoints, asker.is_some()), endpoints.first().and_then(|e| e.netns.name())) {
-        (Some(seat), _) => seats::take(agent, &seat, seats::Wanted { view, asker })?,
+        (Some(seat), _) => seats::take(agent, &seat, seats::Wanted { view: view(), asker })?,
         // Who has left the last network with names is told none of them any more.
-        (None, Some(netns)) => agent.seats.show(netns, view),
-        (None, None) => {}
+        (None, Some(netns)) if agent.seats.serve(netns) => agent.seats.show(netns, view()),
+        (None, _) => {}
     }
     Ok(())
 }

@@ -40,6 +40,11 @@ impl Seats {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether something is served in a namespace.
+    pub fn serve(&self, netns: &NetnsName) -> bool {
+        self.open().contains_key(netns)
+    }
+
     /// The clients of a namespace's resolver, if there is one, see this from now on.
     pub fn show(&self, netns: &NetnsName, view: View) {
         if let Some(resolver) = self.open().get(netns).and_then(|open| open.resolver.as_ref()) {
