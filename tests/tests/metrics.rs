@@ -291,7 +291,7 @@ fn connections_are_those_that_the_host_tracks() {
 }
 
 #[test]
-fn what_a_security_group_drops_is_counted_for_it() {
+fn what_a_security_group_lets_pass_and_drops_is_counted_for_it() {
     for backend in ["veth", "macvlan"] {
         let lab = awsvpc::lab_on(backend);
         lab.netmode(&["sg", "create", "shut"]).success();
@@ -302,14 +302,22 @@ fn what_a_security_group_drops_is_counted_for_it() {
             group["groupId"].as_str().expect("an id").to_owned()
         };
         let ip = awsvpc::serve_in(&lab, "web", &["shut"]);
-        let dropped = |name: &str| {
-            scrape(&lab).sum("netmode_sg_packets_total", &[&format!("sg=\"{}\"", id(name)), "verdict=\"drop\""])
+        let beside = awsvpc::serve_in(&lab, "beside", &["open"]);
+        let verdict = |name: &str, verdict: &str| {
+            let labels = [format!("sg=\"{}\"", id(name)), format!("verdict=\"{verdict}\"")];
+            scrape(&lab).sum("netmode_sg_packets_total", &[&labels[0], &labels[1]])
         };
+        let (dropped, accepted) = (|name| verdict(name, "drop"), |name| verdict(name, "accept"));
         assert_eq!((dropped("shut"), dropped("open")), (0.0, 0.0), "{backend}");
+        let before = accepted("open");
         lab.sh("nsenter --net=/run/netns/lan ip route replace 10.0.2.0/24 via 192.0.2.1");
         assert!(lab.at("client").who(tcp(format!("{ip}:80"))).is_err());
         assert!(dropped("shut") >= 1.0, "{backend}");
-        assert_eq!(dropped("open"), 0.0, "{backend}");
+        assert_eq!((dropped("open"), accepted("shut")), (0.0, 0.0), "{backend}");
+        for _ in 0..3 {
+            lab.at("client").who(tcp(format!("{beside}:80"))).expect("a group lets it pass");
+        }
+        assert_eq!(accepted("open") - before, 3.0, "{backend}: connections, not packets");
     }
 }
 

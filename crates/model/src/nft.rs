@@ -288,6 +288,8 @@ pub enum Action {
     Refuse(String),
     /// Count it, and go on with the next rule.
     Count,
+    /// Count it, and do this.
+    Counted(Box<Action>),
     /// Go on in another chain and come back.
     Jump(String),
     /// `meta mark set meta mark or BIT`.

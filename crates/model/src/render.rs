@@ -522,6 +522,7 @@ impl Display for Action {
             Self::Drop => f.write_str("counter drop"),
             Self::Refuse(prefix) => write!(f, "log prefix \"{prefix}\" group {REFUSED} counter drop"),
             Self::Count => f.write_str("counter"),
+            Self::Counted(action) => write!(f, "counter {action}"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::MarkOr(bit) => write!(f, "meta mark set meta mark | {bit:#010x}"),
             Self::Masquerade { ports: None } => f.write_str("masquerade fully-random"),

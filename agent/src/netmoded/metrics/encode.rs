@@ -2,6 +2,7 @@
 
 use super::operations::{Counted, Ended};
 use super::scrape::{KINDS, PROTOCOLS, Scrape};
+use super::walls::Verdicts;
 use netmode_model::state::LinkCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -127,9 +128,12 @@ impl Scrape {
         let records = [("written", self.flow_records.0), ("lost", self.flow_records.1)];
         let records = records.into_iter().map(|(result, n)| ([("result", result)], n));
         counters(to, ("netmode_flow_log_records", "Records of flow logs, by what became of them"), None, records)?;
-        let dropped = self.dropped.iter().map(|(id, n)| ([("sg", id.as_str()), ("verdict", "drop")], *n));
+        let verdicts = self.verdicts.iter().flat_map(|(id, verdicts)| {
+            let of = |verdict, n| ([("sg", id.as_str()), ("verdict", verdict)], n);
+            [of("accept", verdicts.accepted), of("drop", verdicts.dropped)]
+        });
         let about = "Packets of tasks that carry a security group, by what became of them";
-        counters(to, ("netmode_sg_packets", about), None, dropped)?;
+        counters(to, ("netmode_sg_packets", about), None, verdicts)?;
         let (entries, limit) = self.tracked;
         let about = ("netmode_conntrack_entries", "Connections that the host tracks");
         alone(to, about, MetricType::Gauge, |m| m.encode_gauge(&entries))?;

@@ -1,7 +1,7 @@
 //! Everything that is told, gathered at one time. No lock is held while the kernel is waited for.
 
 use super::operations::{Counted, MODES};
-use super::walls;
+use super::walls::{self, Verdicts};
 use crate::agent::Agent;
 use crate::stats::{self, Interface};
 use netmode_engine::ipam::PoolUse;
@@ -36,8 +36,8 @@ pub struct Scrape {
     pub ports: [[u64; KINDS.len()]; PROTOCOLS.len()],
     /// Addresses, by pool.
     pub pools: BTreeMap<String, PoolUse>,
-    /// Packets that no group let pass, by the id of the group.
-    pub dropped: BTreeMap<String, u64>,
+    /// What security groups said, by their ids.
+    pub verdicts: BTreeMap<String, Verdicts>,
     /// Entries of the host's connection table, and most of them.
     pub tracked: (u32, u32),
     /// By task and interface.
@@ -61,7 +61,7 @@ impl Scrape {
             endpoints,
             ports,
             pools: pools(agent),
-            dropped: walls::dropped(agent),
+            verdicts: walls::verdicts(agent),
             tracked: (tracked.entries, tracked.limit),
             traffic: traffic(agent, &interfaces),
             connections: connections(&interfaces, &tracked.by_end),

@@ -25,6 +25,8 @@ const PASSED: &str = "passed_out";
 pub const COUNTING: [&str; 2] = [FROM, TO];
 /// Chains of a task's own table whose last rule drops what no group lets pass.
 pub const INNER: [&str; 2] = ["input_walls", "output_walls"];
+/// Directions of a group.
+const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 /// Asks the groups of who sends.
 const FROM: &str = "from_task";
 /// Asks the groups of who is sent to.
@@ -77,6 +79,11 @@ fn chain_name(group: &str, direction: Direction) -> String {
         Direction::Egress => "out",
     };
     format!("{word}_{}", digits(group))
+}
+
+/// The chains of a group, whose rules count what they let pass.
+pub fn passing(group: &str) -> [String; 2] {
+    DIRECTIONS.map(|direction| chain_name(group, direction))
 }
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
@@ -156,7 +163,7 @@ fn group_rule(wanted: &GroupRule, pass: &Action) -> Vec<Rule> {
             Peer::PrefixList(id) => matches.push(is_in(field, &prefixes(id, family))),
         }
         matches.extend(traffic(wanted.traffic, family)?);
-        Some(rule(matches, pass.clone()))
+        Some(rule(matches, Action::Counted(Box::new(pass.clone()))))
     };
     FAMILIES.into_iter().filter_map(of_family).collect()
 }

@@ -14,6 +14,8 @@ use nix::errno::Errno;
 /// A rule that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
+    /// The chain that it stands in.
+    pub chain: String,
     /// The set that it looks into, the last one if it asks several.
     pub set: Option<String>,
     /// Whether it asks nothing: every packet that comes to it is counted.
@@ -23,42 +25,38 @@ pub struct Counted {
 }
 
 impl Kernel {
-    /// The rules that count of some chains of a table on the host; none where there is no such table. Read by the
-    /// caller's own thread, so no transaction waits for it.
+    /// The rules of a table on the host that count; none where there is no such table. Read by the caller's own thread,
+    /// so no transaction waits for it.
     ///
     /// # Errors
     /// What the kernel says to the dump.
-    pub fn counted(&self, table: &TableName, chains: &[&str]) -> Result<Vec<Counted>, OpError> {
+    pub fn counted(&self, table: &TableName) -> Result<Vec<Counted>, OpError> {
         let opened = Netlink::open(NETLINK_NETFILTER).map_err(Refused::from);
         opened
-            .and_then(|mut netlink| read(&mut netlink, table, chains))
+            .and_then(|mut netlink| read(&mut netlink, table))
             .map_err(|refused| refused.of(&format!("nft list table {table}")))
     }
 
     /// The same of tables in namespaces; those that are no more are left out.
-    pub fn counted_of(&self, tables: &[TableName], chains: &'static [&'static str]) -> Vec<(TableName, Vec<Counted>)> {
+    pub fn counted_of(&self, tables: &[TableName]) -> Vec<(TableName, Vec<Counted>)> {
         self.pool.visit(tables, |worker: &mut Worker, table: &TableName| {
             let at: &Place = &table.at;
             let mut netlink = worker.netfilter(at).ok()?;
-            Some((table.clone(), read(&mut netlink, table, chains).ok()?))
+            Some((table.clone(), read(&mut netlink, table).ok()?))
         })
     }
 }
 
-fn read(netlink: &mut Netlink, table: &TableName, chains: &[&str]) -> Result<Vec<Counted>, Refused> {
-    let mut found = Vec::new();
-    for chain in chains {
-        let attributes = vec![RuleAttribute::Table(table.name.clone()), RuleAttribute::Chain((*chain).into())];
-        let request = of(table.family, Message::GetRule(RuleMessage { attributes }));
-        match netlink.dump(request, |frame| rule(frame.body.get(4..)?)) {
-            Err(e) if e.is(Errno::ENOENT) => {}
-            other => found.extend(other?),
-        }
+fn read(netlink: &mut Netlink, table: &TableName) -> Result<Vec<Counted>, Refused> {
+    let attributes = vec![RuleAttribute::Table(table.name.clone())];
+    let request = of(table.family, Message::GetRule(RuleMessage { attributes }));
+    match netlink.dump(request, |frame| rule(frame.body.get(4..)?)) {
+        Err(e) if e.is(Errno::ENOENT) => Ok(Vec::new()),
+        other => other,
     }
-    Ok(found)
 }
 
-/// `NFTA_RULE_EXPRESSIONS` (4), each of `NFTA_EXPR_NAME` (1) and `NFTA_EXPR_DATA` (2).
+/// `NFTA_RULE_CHAIN` (2) and `NFTA_RULE_EXPRESSIONS` (4), each of `NFTA_EXPR_NAME` (1) and `NFTA_EXPR_DATA` (2).
 fn rule(attributes: &[u8]) -> Option<Counted> {
     let (mut set, mut packets, mut always) = (None, None, true);
     for (_, expression) in attrs(attr(attributes, 4)?) {
@@ -72,5 +70,5 @@ fn rule(attributes: &[u8]) -> Option<Counted> {
             _ => always = false,
         }
     }
-    Some(Counted { set, always, packets: packets? })
+    Some(Counted { chain: text_of(attr(attributes, 2)?), set, always, packets: packets? })
 }

@@ -374,6 +374,10 @@ impl Encoder {
                 self.out.push(verdict(vec![VerdictAttribute::Code(DROP)]));
             }
             Action::Count => self.count(),
+            Action::Counted(action) => {
+                self.count();
+                self.action(action);
+            }
             Action::Jump(chain) => {
                 let to = VerdictAttribute::Chain(chain.clone());
                 self.out.push(verdict(vec![VerdictAttribute::Code(Verdict::Jump), to]));
