@@ -1,9 +1,10 @@
 //! Descriptors that come with bytes over a unix socket (SCM_RIGHTS, unix(7)).
 
-use nix::cmsg_space;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Sends one byte, and copies of descriptors with it, without waiting.
 ///
@@ -18,23 +19,24 @@ pub fn send(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
 }
 
 /// Reads what is there without waiting, and takes the descriptors that came along, close-on-exec; of more than `MOST`
-/// the rest is closed by the kernel.
+/// the rest is closed.
 ///
 /// # Errors
 /// EAGAIN when nothing is there; anything else that recvmsg(2) says.
 pub fn receive<const MOST: usize>(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = cmsg_space!([RawFd; MOST]);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    // It owns what the kernel has put into this process, also where the control data was cut off.
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let message = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
     let mut handed = Vec::new();
-    // Control data that was cut off is an error of the sender; what did arrive must still be closed.
-    for part in message.cmsgs().into_iter().flatten() {
-        if let ControlMessageOwned::ScmRights(fds) = part {
-            // SAFETY: the kernel has just made these descriptors for this process; nobody else knows them.
-            handed.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = part {
+            handed.extend(fds);
         }
     }
+    // The space is aligned, so that one more may have found room.
+    handed.truncate(MOST);
     Ok((message.bytes, handed))
 }
 
@@ -94,5 +96,17 @@ mod tests {
         copy.read_to_string(&mut text).unwrap();
         assert_eq!(text, "handed over");
         assert_eq!(receive::<4>(ours.as_fd(), &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+    #[test]
+    fn what_is_too_much_is_closed() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut read, write) = std::io::pipe().unwrap();
+        send(theirs.as_fd(), &[write.as_fd(); 9]).unwrap();
+        drop(write);
+        let (_, handed) = receive::<4>(ours.as_fd(), &mut [0; 8]).unwrap();
+        assert_eq!(handed.len(), 4);
+        drop(handed);
+        // Its end comes when nobody has the other end any more.
+        assert_eq!(read.read(&mut [0; 1]).unwrap(), 0);
     }
 }
