@@ -25,6 +25,11 @@ pub struct Surroundings {
     pub egress_mtu: Option<u32>,
 }
 
+/// A link that is no more needs no deletion.
+fn gone_is_done(done: Result<(), Refused>) -> Result<(), Refused> {
+    done.or_else(|refused| if refused.is(Errno::ENODEV) { Ok(()) } else { Err(refused) })
+}
+
 /// The link that the default route leaves by: IPv4's with the lowest metric, else IPv6's.
 fn egress(paths: &[Path]) -> Option<u32> {
     let defaults = paths.iter().filter(|p| p.table == MAIN && p.to.is_none_or(|to| to.prefix() == 0));
@@ -264,29 +269,27 @@ impl Kernel {
     }
 
     /// Deletes links of the host, known by their numbers, in one message: 0.3–0.65 ms a link, where one by one
-    /// they cost 15–40. They are moved to the group `doomed`, which must be nobody else's. What is gone already
-    /// counts as done.
+    /// they cost 15–40. They are moved to the group `doomed`; where somebody else has links in it they go one by one.
+    /// What is gone already counts as done.
     ///
     /// # Errors
-    /// EBUSY if the group has links already; whatever the kernel says to the deletion.
+    /// Whatever the kernel says to the deletion.
     pub fn delete_links(&self, indexes: &[u32], doomed: u32) -> Result<(), OpError> {
         let indexes = indexes.to_vec();
         // Once is enough, and a dump of a thousand veths takes some 100 ms.
-        let unchecked = self.doomed.swap(doomed, Ordering::Relaxed) != doomed;
+        let (checked, unchecked) = (self.doomed.clone(), self.doomed.load(Ordering::Relaxed) != doomed);
         self.ask(&format!("ip link del group {doomed}"), move |worker| {
             let route = worker.route(&Place::Host)?;
             if unchecked && let Some(link) = route.links(&Place::Host)?.iter().find(|link| link.group == doomed) {
-                return Err(Refused::new(Errno::EBUSY, format!("{} is in that group", link.name)));
+                tracing::warn!(link = %link.name, group = doomed, "links are deleted one by one: somebody else's is in their group");
+                return indexes.into_iter().try_for_each(|index| gone_is_done(route.delete_index(index)));
             }
+            checked.store(doomed, Ordering::Relaxed);
             let mut moved = false;
             for index in indexes {
-                match route.set_group(index, doomed) {
-                    Err(e) if e.is(Errno::ENODEV) => {}
-                    other => {
-                        other?;
-                        moved = true;
-                    }
-                }
+                let done = route.set_group(index, doomed);
+                moved |= done.is_ok();
+                gone_is_done(done)?;
             }
             if moved { route.delete_group(doomed) } else { Ok(()) }
         })

@@ -77,7 +77,7 @@ pub struct Kernel {
     table: String,
     walls: String,
     /// The group of links to be deleted that was found empty; 0 before.
-    pub(crate) doomed: AtomicU32,
+    pub(crate) doomed: Arc<AtomicU32>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) pool: Pool,
     owner: Mutex<Owner>,
@@ -117,7 +117,7 @@ impl Kernel {
         let flows = Flusher::open().map_err(io("a netfilter socket"))?;
         let guest = Mutex::new(Owner::open(None).map_err(io("a netfilter socket"))?);
         let (owner, reader, watched) = (Mutex::new(owner), Mutex::new(reader), Arc::default());
-        let doomed = AtomicU32::new(0);
+        let doomed = Arc::new(AtomicU32::new(0));
         let walls = walls(&config.table);
         Ok(Self { table: config.table, walls, doomed, registry, pool, owner, guest, watched, reader, flows })
     }

@@ -203,6 +203,12 @@ impl RouteSocket {
         self.request(Message::DelLink(named(dev).build()), 0)
     }
 
+    /// Deletes a link by its number.
+    pub(crate) fn delete_index(&mut self, index: u32) -> Result<(), Refused> {
+        self.last = None;
+        self.request(Message::DelLink(LinkUnspec::new_with_index(index).build()), 0)
+    }
+
     /// Sets the hardware address; the kernel tells everybody even if it is the same.
     pub(crate) fn set_mac(&mut self, dev: &IfName, mac: Mac) -> Result<(), Refused> {
         self.request(Message::SetLink(named(dev).address(mac.octets().to_vec()).build()), 0)
