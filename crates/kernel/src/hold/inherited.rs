@@ -54,7 +54,10 @@ impl Inherited {
         let mut sockets = self.sockets();
         let mut of = |host| sockets.holding.remove(&(protocol, host, port));
         // Without IPv6 in the kernel an IPv4 socket stands for both.
-        of(host).or_else(|| of(HostAddr::Ip(Ipv4Addr::UNSPECIFIED.into())).filter(|_| host == HostAddr::Any))
+        match host {
+            HostAddr::Any => of(host).or_else(|| of(HostAddr::Ip(Ipv4Addr::UNSPECIFIED.into()))),
+            HostAddr::Ip(_) => of(host),
+        }
     }
 
     /// The socket on `[::1]` that answers.
