@@ -242,9 +242,11 @@ impl Owner {
                     self.intervals.insert(ruleset.table.clone(), sets);
                 }
                 Op::SetAdd { table, set } => {
-                    if let Some(sets) = self.intervals.get_mut(table) {
-                        sets.insert(set.name.clone(), set.interval);
+                    if !self.intervals.contains_key(table) {
+                        let sets = dump::intervals(&mut self.netlink, table)?;
+                        self.intervals.insert(table.clone(), sets);
                     }
+                    self.intervals.entry(table.clone()).or_default().insert(set.name.clone(), set.interval);
                 }
                 Op::ElementAdd { table, element } | Op::ElementDel { table, element }
                     if self.interval(table, element).is_none() =>
