@@ -84,9 +84,11 @@ impl NetnsFd {
     pub fn of_inode(inode: u64) -> Option<Self> {
         let entries = |dir: &str| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
         let processes = entries("/proc").map(|process| process.join("ns/net"));
-        let mut paths = entries("/run/netns").chain(processes);
+        let paths = entries("/run/netns").chain(processes);
         let is_it = |path: &PathBuf| identity_of(path).is_ok_and(|(_, found)| found == inode);
-        paths.find_map(|path| Self::open(&path).ok().filter(|_| is_it(&path)))
+        // What a path leads to can change between the look and the opening.
+        let same = |fd: &Self| fd.inode() == Ok(inode);
+        paths.filter(is_it).find_map(|path| Self::open(&path).ok().filter(same))
     }
 
     fn checked(fd: OwnedFd, name: String) -> Result<Self, NetnsError> {
