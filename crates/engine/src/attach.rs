@@ -90,6 +90,9 @@ pub struct Engine {
     eni_limit: RwLock<Option<usize>>,
     /// Security groups. Written only by who holds [`Engine::changing`] for writing.
     pub(crate) groups: RwLock<Arc<Groups>>,
+    /// Endpoints with groups that went a moment ago. Held by who tells walls in namespaces that somebody has come or
+    /// gone, so that the one does not pass the other.
+    pub(crate) departed: Mutex<Vec<(Instant, EndpointLink)>>,
     /// Addresses of LANs that nobody had a moment ago.
     pub(crate) asked: Asked,
 }
@@ -121,6 +124,7 @@ impl Engine {
             live: Mutex::default(),
             changing: RwLock::default(),
             leaving: Mutex::default(),
+            departed: Mutex::default(),
             cni: Attachments::default(),
             eni_limit: RwLock::default(),
             groups: RwLock::new(Arc::new(groups)),

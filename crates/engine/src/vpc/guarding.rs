@@ -10,6 +10,10 @@ use netmode_model::nft::{Element, Ruleset, TableName};
 use netmode_model::{Id, Inverse, Op};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// So long it is known who has gone: an attach whose table was thought out before takes far less.
+const UNTOLD: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Steps that make the kernel's walls those of `after`.
@@ -120,6 +124,7 @@ impl Engine {
     pub fn tell_members(&self, endpoint: &Endpoint) {
         let Some(link) = endpoint.link.as_ref().filter(|l| !l.groups().is_empty()) else { return };
         let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+        let departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
         if self.endpoint(endpoint.id).is_none() {
             return;
         }
@@ -132,6 +137,10 @@ impl Engine {
             let named = groups.named_by(link.groups()).0;
             let links = all.iter().filter(|e| e.id != endpoint.id).filter_map(|e| e.link.as_ref());
             let others: BTreeSet<Element> = links.flat_map(|l| wall::memberships(l, |id| named.contains(id))).collect();
+            // They were there when the table was thought out, and nobody has told it that they went.
+            let gone = departed.iter().flat_map(|(_, l)| wall::memberships(l, |id| named.contains(id)));
+            let gone = gone.filter(|element| !others.contains(element));
+            self.quietly(gone.map(|element| Op::ElementDel { table: table.clone(), element }));
             self.quietly(others.into_iter().map(|element| Op::ElementAdd { table: table.clone(), element }));
         }
     }
@@ -140,6 +149,9 @@ impl Engine {
     pub fn forget_member(&self, endpoint: &Endpoint) {
         let Some(link) = endpoint.link.as_ref().filter(|l| !l.groups().is_empty()) else { return };
         let _changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        departed.retain(|(when, _)| when.elapsed() < UNTOLD);
+        departed.push((Instant::now(), link.clone()));
         let (groups, all) = (self.groups(), self.endpoints());
         for (table, named) in self.naming(&groups, &all, endpoint.id) {
             let own = wall::memberships(link, |id| named.contains(id));
