@@ -2,6 +2,7 @@
 //! does them with its own. They only read.
 
 use crate::config::Config;
+use netmode_engine::store::Kind;
 use netmode_kernel::features::Feature;
 use netmode_model::api::{Finding, Level};
 use nix::sys::statvfs::statvfs;
@@ -84,13 +85,9 @@ pub fn disk(path: &Path) -> Option<Finding> {
     })
 }
 
-/// Directories of records, below the run directory and the state directory.
-const RECORDS: [(&str, bool); 3] = [("endpoints", true), ("networks", false), ("tasks", false)];
-
 /// Whether the records can be read, and which were set aside.
 pub fn records(run_dir: &Path, state_dir: &Path) -> Vec<Finding> {
-    let dir = |(name, runs): &(&str, bool)| if *runs { run_dir.join(name) } else { state_dir.join(name) };
-    RECORDS.iter().filter_map(|kind| records_of(&dir(kind))).collect()
+    Kind::ALL.into_iter().filter_map(|kind| records_of(&kind.within(run_dir, state_dir))).collect()
 }
 
 fn records_of(dir: &Path) -> Option<Finding> {

@@ -11,6 +11,7 @@ use crate::system_args::BundleArgs;
 use jiff::Timestamp;
 use netmode_agent::config::Config;
 use netmode_client::Client;
+use netmode_engine::store::Kind;
 use netmode_model::Code;
 use scrub::{log_tail, quotes, record};
 use serde::Serialize;
@@ -123,9 +124,10 @@ fn records(client: &Client) -> Vec<(String, String)> {
     let run_dir = info.as_ref().map_or("/run/netmode", |i| i.run_dir.as_str());
     let state_dir = info.as_ref().map_or("/var/lib/netmode", |i| i.state_dir.as_str());
     let mut out = Vec::new();
-    for (dir, kind) in [(run_dir, "endpoints"), (state_dir, "networks"), (state_dir, "tasks")] {
-        for file in files_in(&Path::new(dir).join(kind), "json").into_iter().take(MOST_RECORDS) {
-            let name = format!("records/{kind}/{}", file.file_name().unwrap_or_default().to_string_lossy());
+    let name_of = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for dir in Kind::ALL.map(|kind| kind.within(Path::new(run_dir), Path::new(state_dir))) {
+        for file in files_in(&dir, "json").into_iter().take(MOST_RECORDS) {
+            let name = format!("records/{}/{}", name_of(&dir), name_of(&file));
             let bytes = std::fs::read(&file).map_err(|e| e.to_string());
             let value = bytes.and_then(|b| serde_json::from_slice::<Value>(&b).map_err(|e| e.to_string()));
             out.push((name, pretty(record(value.unwrap_or_else(|e| json!({ "error": e }))))));

@@ -7,6 +7,7 @@ use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use crate::{beside, life, stop};
 use futures::StreamExt;
+use netmode_engine::store::Kind;
 use netmode_engine::{Apply, Network, Observe, bridge, modes, ruleset};
 use netmode_model::system::{ResetReply, ResetRequest};
 use netmode_model::{ApiError, Inverse, Op, Place};
@@ -101,23 +102,9 @@ fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
 /// Directories that hold nothing but what agents wrote. Others may lie beside them.
 fn ours(agent: &Agent) -> Vec<PathBuf> {
     let of = |dir: &Path, names: &[&str]| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
-    let mut all = of(
-        &agent.state_dir,
-        &[
-            "tasks",
-            "networks",
-            "subnets",
-            "groups",
-            "prefix-lists",
-            "ecs-tasks",
-            "instance",
-            "services",
-            "volumes",
-            "containers",
-            "images",
-        ],
-    );
-    all.extend(of(&agent.run_dir, &["endpoints", "attachments", "c", "exits", "runtime"]));
+    let mut all: Vec<PathBuf> = Kind::ALL.map(|kind| kind.within(&agent.run_dir, &agent.state_dir)).into();
+    all.extend(of(&agent.state_dir, &["volumes", "containers", "images"]));
+    all.extend(of(&agent.run_dir, &["c", "exits", "runtime"]));
     all.retain(|dir| dir.is_dir());
     all
 }

@@ -5,8 +5,9 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What kind of thing a record describes.
@@ -51,6 +52,24 @@ impl Kind {
         Self::FlowLog,
         Self::Attachment,
     ];
+
+    /// The directory of its records, below the run directory or the state directory.
+    pub fn within(self, run_dir: &Path, state_dir: &Path) -> PathBuf {
+        let outlives = |name| state_dir.join(name);
+        match self {
+            Self::Endpoint => run_dir.join("endpoints"),
+            Self::Attachment => run_dir.join("attachments"),
+            Self::Network => outlives("networks"),
+            Self::Subnet => outlives("subnets"),
+            Self::Group => outlives("groups"),
+            Self::PrefixList => outlives("prefix-lists"),
+            Self::Task => outlives("tasks"),
+            Self::EcsTask => outlives("ecs-tasks"),
+            Self::Instance => outlives("instance"),
+            Self::Service => outlives("services"),
+            Self::FlowLog => outlives("flow-logs"),
+        }
+    }
 }
 
 /// A record could not be read or written.
@@ -136,6 +155,17 @@ pub fn list<T: DeserializeOwned>(store: &dyn Store, kind: Kind, newest: u64) -> 
     Ok(listing)
 }
 
+/// A directory that nobody but its owner looks into, also one of an agent that was less careful.
+fn make_private(dir: &Path) -> io::Result<()> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => fs::set_permissions(dir, Permissions::from_mode(0o700)),
+        made => made,
+    }
+}
+
 /// Records as files below two directories.
 #[derive(Debug)]
 pub struct FileStore {
@@ -158,7 +188,7 @@ impl FileStore {
         let store = Self::at(run_dir, state_dir);
         for kind in Kind::ALL {
             let dir = store.dir(kind);
-            fs::create_dir_all(&dir).map_err(|source| StoreError {
+            make_private(&dir).map_err(|source| StoreError {
                 what: "make the directory of",
                 path: dir.clone(),
                 source,
@@ -172,19 +202,7 @@ impl FileStore {
     }
 
     fn dir(&self, kind: Kind) -> PathBuf {
-        match kind {
-            Kind::Endpoint => self.run_dir.join("endpoints"),
-            Kind::Network => self.state_dir.join("networks"),
-            Kind::Subnet => self.state_dir.join("subnets"),
-            Kind::Group => self.state_dir.join("groups"),
-            Kind::PrefixList => self.state_dir.join("prefix-lists"),
-            Kind::EcsTask => self.state_dir.join("ecs-tasks"),
-            Kind::Instance => self.state_dir.join("instance"),
-            Kind::Service => self.state_dir.join("services"),
-            Kind::FlowLog => self.state_dir.join("flow-logs"),
-            Kind::Task => self.state_dir.join("tasks"),
-            Kind::Attachment => self.run_dir.join("attachments"),
-        }
+        kind.within(&self.run_dir, &self.state_dir)
     }
 
     fn path(&self, kind: Kind, key: &str) -> PathBuf {
@@ -194,7 +212,8 @@ impl FileStore {
     fn write(&self, kind: Kind, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let durable = !matches!(kind, Kind::Endpoint | Kind::Attachment);
         let fresh = path.with_extension("new");
-        let mut file = File::create(&fresh)?;
+        // Environment and arguments of a task have secrets among them.
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(bytes)?;
         if durable {
             file.sync_all()?;
