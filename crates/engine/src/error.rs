@@ -4,6 +4,7 @@ use crate::endpoint::{Endpoint, OwnerKind};
 use crate::ipam::IpamError;
 use crate::outside::HoldFailure;
 use crate::store::StoreError;
+use ipnetwork::IpNetwork;
 use netmode_model::op::OpError;
 use netmode_model::{ApiError, Code, Mac, Mode, PortSpec, Published};
 use std::net::IpAddr;
@@ -95,6 +96,19 @@ pub enum AttachError {
         mac: Mac,
         /// Who.
         owner: String,
+    },
+    /// Each VLAN of a subnet has an ENI.
+    #[error(
+        "each of the VLANs {first} to {last} of the subnet {subnet} has an ENI; stop a task, or make a subnet with more of \
+         them (netmode subnet create --vlans FIRST-LAST)"
+    )]
+    VlansExhausted {
+        /// The subnet's prefix.
+        subnet: IpNetwork,
+        /// The least.
+        first: u16,
+        /// The greatest.
+        last: u16,
     },
     /// The network has no addresses of the family.
     #[error(
@@ -238,7 +252,7 @@ impl AttachError {
             Self::NetworkFull { .. } => Code::Limit,
             Self::NoSlot { .. } => Code::ResourceEni,
             Self::OnLan { .. } => Code::AddressTaken,
-            Self::LanFull { .. } => Code::PoolExhausted,
+            Self::LanFull { .. } | Self::VlansExhausted { .. } => Code::PoolExhausted,
             Self::NoSuchNetwork(_) => Code::NotFound,
             Self::Kernel(_) => Code::Kernel,
             Self::Store(_) => Code::State,

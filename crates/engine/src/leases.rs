@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+/// So many addresses are passed by whose hardware addresses others have asked for.
+const MOST_ASIDE: usize = 8;
+
 /// How long an address of a subnet rests when its link is gone: flow logs, names and others' neighbour caches may still
 /// mean its last holder (as Amazon's VPC CNI has it for its warm pool).
 const REST: Duration = Duration::from_secs(30);
@@ -233,27 +236,14 @@ impl Leases {
             return Err(AttachError::MacTaken { mac, owner: name_of(owner) });
         }
         lan.pools.iter_mut().for_each(|pool| pool.wake(request.begun));
-        let addrs = lan.take_addresses(endpoint.id, wanted).map_err(|source| {
-            let owner = match &source {
-                IpamError::Taken { owner, .. } => Some(name_of(*owner)),
-                _ => None,
-            };
-            AttachError::Address { source, owner }
-        })?;
-        let link = lan.link(endpoint, request, addrs);
-        // The derived address of one container can be the one that another has asked for.
-        match lan.macs.get(&link.mac) {
-            Some(owner) => {
-                let error = AttachError::MacTaken { mac: link.mac, owner: name_of(*owner) };
-                lan.release(endpoint.id, &link, None);
-                Err(error)
-            }
-            None => {
-                lan.macs.insert(link.mac, endpoint.id);
-                lan.vlans.extend(link.eni.iter().filter_map(|eni| eni.vlan).map(|vlan| (vlan, endpoint.id)));
-                Ok(link)
-            }
+        let link = lan.free_link(endpoint, request, wanted, &name_of)?;
+        if let Some(error) = lan.without_vlan(&link) {
+            lan.release(endpoint.id, &link, None);
+            return Err(error);
         }
+        lan.macs.insert(link.mac, endpoint.id);
+        lan.vlans.extend(link.eni.iter().filter_map(|eni| eni.vlan).map(|vlan| (vlan, endpoint.id)));
+        Ok(link)
     }
 
     /// Takes the ports of a mapping by record.
@@ -306,6 +296,50 @@ impl Leases {
 }
 
 impl Lan {
+    /// A link whose addresses nobody has. The hardware address that is derived from a free address can be one that a
+    /// container has asked for: where nothing was asked for, the next address does as well.
+    fn free_link(
+        &mut self,
+        endpoint: &Endpoint,
+        request: &Attach,
+        wanted: [Option<IpAddr>; 2],
+        name_of: &impl Fn(Id) -> String,
+    ) -> Result<EndpointLink, AttachError> {
+        let any = wanted == [None; 2] && request.net.mac_address.is_none();
+        let mut aside: Vec<EndpointLink> = Vec::new();
+        let found = loop {
+            let addrs = match self.take_addresses(endpoint.id, wanted) {
+                Ok(addrs) => addrs,
+                Err(source) => {
+                    let owner = match &source {
+                        IpamError::Taken { owner, .. } => Some(name_of(*owner)),
+                        _ => None,
+                    };
+                    break Err(AttachError::Address { source, owner });
+                }
+            };
+            let link = self.link(endpoint, request, addrs);
+            match self.macs.get(&link.mac) {
+                None => break Ok(link),
+                Some(owner) if !any || aside.len() == MOST_ASIDE => {
+                    let error = AttachError::MacTaken { mac: link.mac, owner: name_of(*owner) };
+                    aside.push(link);
+                    break Err(error);
+                }
+                Some(_) => aside.push(link),
+            }
+        };
+        aside.iter().for_each(|link| self.release(endpoint.id, link, None));
+        found
+    }
+
+    /// Whether a link should be a branch of a trunk, and no VLAN is left for it.
+    fn without_vlan(&self, link: &EndpointLink) -> Option<AttachError> {
+        let eni = link.eni.as_ref().filter(|eni| eni.backend == Backend::Vlan && eni.vlan.is_none())?;
+        let (first, last) = self.network.subnet.as_ref()?.vlans;
+        Some(AttachError::VlansExhausted { subnet: eni.subnet, first, last })
+    }
+
     /// One address of each pool, the wanted one where one is wanted; all or none.
     fn take_addresses(&mut self, id: Id, wanted: [Option<IpAddr>; 2]) -> Result<Vec<IpNetwork>, IpamError> {
         let mut taken = Vec::new();
