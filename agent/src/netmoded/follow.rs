@@ -6,6 +6,7 @@ use crate::events::{self, By, told};
 use crate::mended::Mended;
 use crate::reconcile::{self, Desired, Table};
 use crate::{beside, vpc};
+use netmode_engine::cni::Attachment;
 use netmode_engine::{Apply, Endpoint, Network, Observe, endpoint};
 use netmode_kernel::monitor::{Change, Monitor};
 use netmode_model::op::OpError;
@@ -219,7 +220,9 @@ fn repair(agent: &Agent) -> Result<(), ApiError> {
         let closed = agent.forwarding.elements()?;
         let (settings, attachments) = (agent.engine.settings(), agent.engine.attachment_elements());
         let walls = agent.engine.host_walls();
-        let desired = Desired { settings, networks: &networks, endpoints: &endpoints, closed, attachments, walls };
+        let flushes = agent.engine.attachments().iter().flat_map(Attachment::flushes).collect();
+        let (networks, endpoints) = (&networks, &endpoints);
+        let desired = Desired { settings, networks, endpoints, closed, attachments, flushes, walls };
         desired.restore(&agent.kernel, &agent.linux, &seen, Table::IfDamaged)
     });
     let mended = mended.map_err(|e| ApiError::new(Code::Kernel, e.to_string()))?;

@@ -22,6 +22,8 @@ pub struct Desired<'a> {
     pub closed: Vec<Element>,
     /// What CNI's attachments need.
     pub attachments: Vec<(TableName, Element)>,
+    /// What forgets old flows to the ports of those.
+    pub flushes: Vec<Final>,
     /// The table of security groups with its elements, where there are groups.
     pub walls: Option<(Ruleset, Vec<Element>)>,
 }
@@ -155,7 +157,7 @@ impl Desired<'_> {
     /// touched: what a container sends next would be taken for a connection of its own.
     fn flush(&self, linux: &Linux) {
         let of = |e: &Endpoint| bridge::flush(&e.ports, &e.link.as_ref().map(bridge::addresses).unwrap_or_default());
-        let ports: Vec<Final> = self.endpoints.iter().flat_map(of).collect();
+        let ports: Vec<Final> = self.endpoints.iter().flat_map(of).chain(self.flushes.iter().cloned()).collect();
         for failure in linux.finish(&ports) {
             tracing::warn!(%failure, "old flows were not forgotten");
         }

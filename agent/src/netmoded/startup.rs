@@ -73,11 +73,12 @@ pub fn start(
     let guests = store::list::<Attachment>(&*store, Kind::Attachment, cni::VERSION.into())?;
     told(&guests.set_aside);
     let whole = guests.records.iter().filter(|guest| guest.ready && !guest.leaving);
-    let attachments = whole.flat_map(|guest| guest.elements(&settings.table)).collect();
+    let attachments = whole.clone().flat_map(|guest| guest.elements(&settings.table)).collect();
+    let flushes = whole.flat_map(Attachment::flushes).collect();
     let groups = groups(&*store)?;
     let walls = (!groups.groups.is_empty()).then(|| vpc::host_walls(&groups, &networks, &standing, &settings));
     let desired =
-        Desired { settings: &settings, networks: &networks, endpoints: &standing, closed, attachments, walls };
+        Desired { settings: &settings, networks: &networks, endpoints: &standing, closed, attachments, flushes, walls };
     let mended = desired.restore(kernel, &linux, &seen, Table::Always)?;
     let steps = mended.iter().map(Mended::count).sum::<usize>();
     forwarding.switch_on(Family::V4)?;

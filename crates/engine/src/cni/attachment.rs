@@ -1,10 +1,12 @@
 //! What one plugin has made for one container, as recorded.
 
+use crate::bridge;
 use ipnetwork::IpNetwork;
 use netmode_model::api::NetworkBinding;
-use netmode_model::nft::{Element, TableName};
-use netmode_model::{Id, IfName, Inverse, NetnsName, Op, Place, Published};
+use netmode_model::nft::{Datum, Element, TableName};
+use netmode_model::{Final, Id, IfName, Inverse, NetnsName, Op, Place, Published};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// Version of the record that this agent writes; it reads this one and the one before.
 pub const VERSION: u32 = 1;
@@ -84,6 +86,21 @@ impl Attachment {
         });
         let shared = self.shared.iter().map(|element| (TableName::inet(table), element.clone()));
         own.chain(shared).collect()
+    }
+
+    /// What forgets the flows to its ports that lead elsewhere than they should.
+    pub fn flushes(&self) -> Vec<Final> {
+        let data = self.steps.iter().filter_map(|op| match op {
+            Op::ElementAdd { element, .. } => Some(&element.data),
+            _ => None,
+        });
+        let address = |datum: &Datum| match datum {
+            Datum::V4(ip) => Some(IpAddr::V4(*ip)),
+            Datum::V6(ip) => Some(IpAddr::V6(*ip)),
+            _ => None,
+        };
+        let kept: Vec<IpAddr> = data.flatten().filter_map(address).collect();
+        bridge::flush(&self.ports, &kept)
     }
 }
 
