@@ -165,6 +165,10 @@ impl Watcher {
         let over = |interval: u32, window: &Window| all || at >= end_of(interval, window);
         if self.windows.iter().any(|(interval, window)| over(*interval, window)) {
             let standing = self.standing().await;
+            if all {
+                // A flow that ended before it was read is not among them, and nobody hears of it later.
+                self.hear_out();
+            }
             for (_, window) in self.windows.iter_mut().filter(|(interval, window)| over(**interval, window)) {
                 match &standing {
                     Some(flows) => window.standing(flows, at),

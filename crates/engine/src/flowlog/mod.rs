@@ -12,7 +12,7 @@ pub use window::{Action, Entry, Window};
 use crate::settings::Settings;
 use netmode_model::NetnsName;
 use netmode_model::flowlog::TrafficType;
-use netmode_model::nft::{Action as Verdict, Base, Chain, ChainKind, Hook, Match, Rule, Ruleset, TableName};
+use netmode_model::nft::{Action as Verdict, Chain, Match, Rule, Ruleset, TableName};
 use serde::{Deserialize, Serialize};
 
 /// Version of the record that this agent writes.
@@ -41,14 +41,13 @@ impl Scope {
     }
 }
 
-/// The table that has the kernel track connections in a namespace: it does where a rule asks for them. This one asks, and
-/// lets everything pass.
+/// The table that has the kernel track connections in a namespace: it does where a rule asks for them. No packet comes to
+/// this one, whose chain is at no hook: that there is a rule is enough (`nft_ct_get_init`, net/netfilter/nft_ct.c), and to
+/// ask it of each packet would cost a hundredth of a short connection.
 pub fn tracking(netns: &NetnsName, settings: &Settings) -> Ruleset {
     let table = TableName::inet(&format!("{}_flows", settings.table)).within(netns.clone());
     let rule = Rule { matches: vec![Match::Established], action: Verdict::Accept };
-    // It decides nothing: what a chain accepts goes on to the chains of other tables.
-    let base = Base { kind: ChainKind::Filter, hook: Hook::Input, priority: 0 };
-    let chain = Chain { name: "track".into(), base: Some(base), rules: vec![rule] };
+    let chain = Chain { name: "track".into(), base: None, rules: vec![rule] };
     Ruleset { table, owner: false, sets: Vec::new(), chains: vec![chain] }
 }
 
