@@ -2,7 +2,6 @@
 
 use super::operations::{Counted, Ended};
 use super::scrape::{KINDS, PROTOCOLS, Scrape};
-use super::walls::Verdicts;
 use netmode_model::state::LinkCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
