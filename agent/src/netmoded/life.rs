@@ -248,10 +248,7 @@ fn netns(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Res
             ApiError::new(Code::WrongState, text)
         }),
         Joined::Path(path) => Ok(Netns::Path(path.clone())),
-        Joined::Endpoint(_) => endpoint.map(pinned).ok_or_else(|| {
-            let text = format!("the task of container {} has ended; run it again", record.name);
-            ApiError::new(Code::WrongState, text)
-        }),
+        Joined::Endpoint(_) => endpoint.map(pinned).ok_or_else(|| task_ended(record)),
         Joined::Task(id) => {
             let other = agent.tasks.get(*id).and_then(|t| t.now().endpoint).and_then(|e| agent.engine.endpoint(e));
             let gone = || {
@@ -263,6 +260,11 @@ fn netns(agent: &Agent, record: &TaskRecord, endpoint: Option<&Endpoint>) -> Res
             other.as_ref().map(pinned).ok_or_else(gone)
         }
     }
+}
+
+fn task_ended(record: &TaskRecord) -> ApiError {
+    let text = format!("the task of container {} has ended; run it again", record.name);
+    ApiError::new(Code::WrongState, text)
 }
 
 fn warnings(record: &TaskRecord) -> Vec<String> {
@@ -314,6 +316,10 @@ async fn bring_up(agent: &Arc<Agent>, task: &Arc<Task>, by_policy: bool) -> Resu
 
 async fn bring_up_now(agent: &Arc<Agent>, task: &Arc<Task>, by_policy: bool) -> Result<(), ApiError> {
     let record = task.now();
+    // Under the lock: who ends a task comes to its containers after it is said to be ending, so none begins behind his back.
+    if record.pod.and_then(|id| agent.ecs.get(id)).is_some_and(|t| t.now().ending()) {
+        return Err(task_ended(&record));
+    }
     let failed = |error: &dyn std::fmt::Display| Ending {
         code: None,
         reason: format!("could not be started: {error}"),

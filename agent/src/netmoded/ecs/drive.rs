@@ -105,6 +105,7 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
     let container = match known {
         // Made by an agent before this one, which ended then.
         Some(container) => container,
+        None if record.ending() => return Err(being_stopped()),
         None => {
             let (request, intent) = request(&record, &member);
             let created =
@@ -113,8 +114,22 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
             agent.tasks.find(&created.id.to_string())?
         }
     };
+    if let Err(error) = start(agent, task, &member, &container).await {
+        let record = task.now();
+        if record.ending() {
+            // Who ends the task may have looked for this container before it was there.
+            stop::member(agent, &record, &member.container, &container).await;
+        }
+        return Err(error);
+    }
+    change(agent, task, &member.container, |m| m.stage = Stage::Started);
+    all_started(agent, task);
+    Ok(container)
+}
+
+async fn start(agent: &Arc<Agent>, task: &EcsTask, member: &Member, container: &Arc<Task>) -> Result<(), ApiError> {
     if task.now().ending() {
-        return Err(ApiError::new(netmode_model::Code::WrongState, "the task is being stopped"));
+        return Err(being_stopped());
     }
     if !member.secrets.is_empty() && !agent.ecs.remembers(&member.name) {
         let text = format!(
@@ -123,10 +138,11 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
         );
         return Err(ApiError::new(netmode_model::Code::WrongState, text));
     }
-    life::start(agent, &container).await.map_err(|e| words::failed(Doing::Start, &e))?;
-    change(agent, task, &member.container, |m| m.stage = Stage::Started);
-    all_started(agent, task);
-    Ok(container)
+    life::start(agent, container).await.map_err(|e| words::failed(Doing::Start, &e))
+}
+
+fn being_stopped() -> ApiError {
+    ApiError::new(netmode_model::Code::WrongState, "the task is being stopped")
 }
 
 /// A task runs when none of its containers waits any more.
@@ -174,15 +190,14 @@ async fn wait(task: &Arc<EcsTask>, container: &str) -> Result<(), ApiError> {
                 format!("TaskDependencyError: container '{container}' depends on container '{other}', which {why}");
             Err(ApiError::new(netmode_model::Code::WrongState, text))
         };
-        let stopped = || ApiError::new(netmode_model::Code::WrongState, "the task is being stopped");
         match tokio::time::timeout(Duration::from_secs(patience.into()), met).await {
             Err(_) => return failed(&format!("did not come to {:?} within {patience} s", dependency.condition)),
-            Ok(Ok(record)) if record.ending() => return Err(stopped()),
+            Ok(Ok(record)) if record.ending() => return Err(being_stopped()),
             Ok(Ok(record)) if came_to(&record, &other, dependency.condition) == Some(false) => {
                 return failed("ended otherwise");
             }
             Ok(Ok(_)) => {}
-            Ok(Err(_)) => return Err(stopped()),
+            Ok(Err(_)) => return Err(being_stopped()),
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use super::record::{EcsRecord, EcsTask, Stage};
 use super::{pod, run};
 use crate::agent::{Agent, blocking};
 use crate::events::{self, By};
+use crate::registry::Task;
 use crate::{clock, stop as ending};
 use netmode_engine::ecs::compose::STOP_TIMEOUT;
 use netmode_engine::ecs::order;
@@ -76,19 +77,24 @@ async fn members(agent: &Arc<Agent>, task: &Arc<EcsTask>, record: &EcsRecord) {
             round.clone_from(&rest);
         }
         let stops = round.iter().map(|name| {
-            let own = all.iter().find(|c| c.name == *name);
-            let patience = own.and_then(|c| c.stop_timeout).unwrap_or(STOP_TIMEOUT);
             let known = record.member(name).and_then(|m| agent.tasks.find(m.name.as_str()).ok());
             async move {
-                if let Some(container) = known
-                    && let Err(error) = ending::stop(agent, &container, Some(patience)).await
-                {
-                    tracing::warn!(container = %container.now().name, %error, "could not be stopped");
+                if let Some(container) = known {
+                    member(agent, record, name, &container).await;
                 }
             }
         });
         futures::future::join_all(stops).await;
         rest.retain(|name| !round.contains(name));
+    }
+}
+
+/// Ends a container of a task, with the patience that its definition has for it.
+pub async fn member(agent: &Arc<Agent>, record: &EcsRecord, name: &str, container: &Arc<Task>) {
+    let own = record.definition.container_definitions.iter().find(|c| c.name == name);
+    let patience = own.and_then(|c| c.stop_timeout).unwrap_or(STOP_TIMEOUT);
+    if let Err(error) = ending::stop(agent, container, Some(patience)).await {
+        tracing::warn!(container = %container.now().name, %error, "could not be stopped");
     }
 }
 

@@ -1,0 +1,43 @@
+//! Tasks of task definitions whose containers come too late, or hang.
+
+use netmode_tests::ecs::*;
+use netmode_tests::{Lab, eventually};
+use serde_json::json;
+
+/// An image of busybox, and an umoci that takes its time to unpack it.
+const SLOW_IMAGE: &str = "
+set -eu
+cd /srv
+umoci init --layout layout
+umoci new --image layout:web
+mkdir -p /tmp/root/bin
+cp /bin/busybox /tmp/root/bin/sleep
+umoci insert --image layout:web /tmp/root /
+printf '#!/bin/sh\\ncase $* in *unpack*) touch /run/lab/unpacking; sleep 1.5;; esac\\nexec umoci \"$@\"\\n' >slow-umoci
+chmod 755 slow-umoci
+";
+
+#[test]
+fn a_task_that_is_stopped_while_its_image_is_unpacked_leaves_no_container() {
+    let lab = Lab::with().first(SLOW_IMAGE).config("[container]\numoci = \"/srv/slow-umoci\"\n").start();
+    let web = json!({"name": "web", "image": "oci:/srv/layout:web", "command": ["sleep", "1000"], "stopTimeout": 1});
+    let id = run(&lab, &definition("awsvpc", vec![web]), &[]);
+    eventually("its image is unpacked", 5.0, || lab.has_file("/run/lab/unpacking"));
+    lab.netmode(&["task", "stop", &id]).success();
+    assert_eq!(task(&lab, &id)["lastStatus"], "STOPPED");
+    let all = lab.json(&["ps", "-a"]);
+    let waiting = all.as_array().into_iter().flatten().find(|t| t["state"] != "STOPPED");
+    assert!(waiting.is_none(), "{waiting:?}");
+    eventually("its ENI is gone", 3.0, || lab.json(&["eni", "ls"]).as_array().is_some_and(Vec::is_empty));
+    assert_eq!(lab.sh("pgrep -x conmon | wc -l").trim(), "0", "nothing holds its namespace");
+    assert_eq!(lab.sh("ls /run/netns | grep -c ^nm- || true").trim(), "0");
+}
+
+#[test]
+fn a_container_of_a_task_that_has_ended_is_not_started_again() {
+    let lab = Lab::start();
+    let id = run(&lab, &definition("bridge", vec![shell("web", "exec sleep 1000")]), &[]);
+    let web = runtime(&until(&lab, &id, "RUNNING"), "web");
+    lab.netmode(&["task", "stop", &id]).success();
+    lab.netmode(&["start", &web]).refused(1, &["the task of container", "has ended"]);
+}
