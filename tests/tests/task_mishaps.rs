@@ -41,3 +41,28 @@ fn a_container_of_a_task_that_has_ended_is_not_started_again() {
     lab.netmode(&["task", "stop", &id]).success();
     lab.netmode(&["start", &web]).refused(1, &["the task of container", "has ended"]);
 }
+
+#[test]
+fn a_health_check_that_hangs_is_ended() {
+    let lab = Lab::start();
+    let check = |command: serde_json::Value| {
+        let check = json!({"command": command, "interval": 5, "timeout": 2, "retries": 10});
+        with(shell("web", "exec sleep 4000"), json!({"healthCheck": check}))
+    };
+    // The second one's shell waits for what it has started.
+    let plain = run(&lab, &definition("bridge", vec![check(json!(["CMD", "sleep", "1000"]))]), &[]);
+    let shell = run(&lab, &definition("bridge", vec![check(json!(["CMD-SHELL", "sleep 2000; true"]))]), &[]);
+    let running = |argument: &str| lab.sh(&format!("pgrep -fx 'sleep {argument}' | wc -l")).trim().to_owned();
+    for task in [&plain, &shell] {
+        until(&lab, task, "RUNNING");
+    }
+    let monitors = lab.sh("pgrep -x conmon | wc -l");
+    for round in 0..3 {
+        eventually("both are checked", 8.0, || running("1000") == "1" && running("2000") == "1");
+        eventually(&format!("both are ended in round {round}"), 4.0, || {
+            running("1000") == "0" && running("2000") == "0"
+        });
+        assert_eq!(lab.sh("pgrep -x conmon | wc -l"), monitors);
+    }
+    assert_eq!(container(&task(&lab, &plain), "web")["healthStatus"], "UNKNOWN", "it may still fail");
+}

@@ -7,10 +7,10 @@
 use crate::bundle::{Invocation, make_process};
 use crate::containers::Containers;
 use crate::error::ContainerError;
-use crate::layout::{private_dir, write_private};
+use crate::layout::{self, private_dir, write_private};
 use crate::program;
 use crate::rooted::Rooted;
-use crate::runtime::{Lines, Message, classify, kill_monitor};
+use crate::runtime::{Lines, Message, classify, kill_and_wait, kill_monitor, open_monitor};
 use crate::session::{Input, Output, Session};
 use crate::spec::{self, BadSpec};
 use crate::{process, user};
@@ -19,8 +19,10 @@ use netmode_model::api::ExecRequest;
 use nix::fcntl::OFlag;
 use nix::unistd::{pipe2, write};
 use oci_spec::runtime::{Process, Spec};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tokio::io::AsyncReadExt;
@@ -40,9 +42,17 @@ pub struct Execution {
 #[derive(Debug)]
 struct Ending {
     id: Id,
+    command: Option<layout::Process>,
     sync: Receiver,
     buffer: Vec<u8>,
     dir: PathBuf,
+}
+
+/// Ends a command in a container that nobody wants any more.
+#[derive(Debug)]
+pub struct Killer {
+    command: Option<layout::Process>,
+    monitor: Option<OwnedFd>,
 }
 
 impl Drop for Ending {
@@ -52,7 +62,25 @@ impl Drop for Ending {
     }
 }
 
+impl Killer {
+    /// Kills the command, what it has started in its process group, and the conmon that waits for them. Waits until that
+    /// is gone; one that has ended is done already.
+    pub fn kill(self) {
+        // The runtime gives a command a session of its own, so its number is its group's as well while it lives.
+        let group = self.command.filter(|c| layout::Process::of(c.pid) == Some(*c)).and_then(|c| Pid::from_raw(c.pid));
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        self.monitor.iter().for_each(kill_and_wait);
+    }
+}
+
 impl Execution {
+    /// What ends the command, also once this has been [split](Self::split).
+    pub fn killer(&self) -> Killer {
+        Killer { command: self.ending.command, monitor: open_monitor(&self.ending.dir) }
+    }
+
     /// The two halves and the end apart, for tasks that run side by side.
     pub fn split(self) -> (Input, Output, impl Future<Output = Result<i32, ContainerError>> + Send + use<>) {
         (self.input, self.output, self.ending.code())
@@ -183,14 +211,14 @@ impl Containers {
         let session = Session::connect(dir, request.tty, request.stdin);
         let session = session.map_err(ContainerError::file("attach to", dir.join("attach")))?;
         write(&start, b"\0").map_err(io("start conmon in"))?;
-        match gone(&mut sync)? {
-            Some(Message { data, .. }) if data > 0 => {}
+        let command = match gone(&mut sync)? {
+            Some(Message { data, .. }) if data > 0 => layout::Process::of(data),
             Some(Message { message, .. }) => return Err(classify("run a command in", id, &message)),
             None => return Err(ContainerError::Monitor { id, text: output.text() }),
-        }
+        };
         let (fd, buffer) = sync.into_parts();
         let sync = Receiver::from_owned_fd(fd).map_err(ContainerError::file("watch", dir))?;
-        let ending = Ending { id, sync, buffer, dir: dir.into() };
+        let ending = Ending { id, command, sync, buffer, dir: dir.into() };
         Ok(Execution { input: session.input, output: session.output, ending })
     }
 }

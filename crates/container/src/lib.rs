@@ -47,7 +47,7 @@ pub use capability::BadCapability;
 pub use containers::{Containers, signal};
 pub use credential_helper::{Action, HelperError, credential_helper};
 pub use error::ContainerError;
-pub use exec::Execution;
+pub use exec::{Execution, Killer};
 pub use firewalld::{Firewalld, FirewalldError, ZONE as FIREWALLD_ZONE};
 pub use image::{
     Image, ImageConfig, ImageError, ImageName, Reference, RemovedImage, StoredImage, is_file, registry_name,

@@ -138,16 +138,27 @@ fn read_pid(path: &Path) -> Option<i32> {
     fs::read_to_string(path).ok()?.trim().parse().ok().filter(|pid| *pid > 1)
 }
 
-/// Ends a conmon that does not answer, and waits until it is gone; runc, its child, goes with it (PR_SET_PDEATHSIG).
-pub(crate) fn kill_monitor(dir: &Path) {
-    let pid = read_pid(&dir.join("conmon.pid")).and_then(rustix::process::Pid::from_raw);
-    let Some((pid, Ok(fd))) = pid.map(|p| (p, pidfd_open(p, PidfdFlags::empty()))) else { return };
+/// The conmon that works in a directory; the descriptor means this process and no other.
+pub(crate) fn open_monitor(dir: &Path) -> Option<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(read_pid(&dir.join("conmon.pid"))?)?;
+    let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // The number may be another process's by now, even another container's conmon: it must name our directory.
     // Asked after the descriptor was had, which from then on means the process that was asked about.
     let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
-    let is_ours = line.split(|b| *b == 0).any(|arg| arg == dir.as_os_str().as_bytes());
-    if is_ours && pidfd_send_signal(&fd, Signal::KILL).is_ok() {
-        let _ = program::wait_readable(&[Some(fd.as_fd())], Instant::now() + END);
+    line.split(|b| *b == 0).any(|arg| arg == dir.as_os_str().as_bytes()).then_some(fd)
+}
+
+/// Ends a conmon that does not answer, and waits until it is gone; runc, its child, goes with it (PR_SET_PDEATHSIG).
+pub(crate) fn kill_monitor(dir: &Path) {
+    if let Some(monitor) = open_monitor(dir) {
+        kill_and_wait(&monitor);
+    }
+}
+
+/// Ends a process, and waits a while until it is gone.
+pub(crate) fn kill_and_wait(process: &OwnedFd) {
+    if pidfd_send_signal(process, Signal::KILL).is_ok() {
+        let _ = program::wait_readable(&[Some(process.as_fd())], Instant::now() + END);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::record::{EcsTask, Stage};
 use super::stop;
-use crate::agent::Agent;
+use crate::agent::{Agent, blocking};
 use crate::registry::Task;
 use netmode_engine::ecs::compose::{self, Check};
 use netmode_model::api::ExecRequest;
@@ -52,12 +52,19 @@ pub fn watch(
 
 async fn passes(agent: &Agent, running: &Task, check: &Check) -> bool {
     let request = ExecRequest { command: check.command.clone(), ..ExecRequest::default() };
+    // Not within its time: a command whose start nobody waits for is one that nobody ends. The runtime has a limit.
+    let Ok(execution) = agent.containers.exec(running.now().id, &request).await else { return false };
+    let killer = execution.killer();
+    let (_input, mut output, end) = execution.split();
     let run = async {
-        let execution = agent.containers.exec(running.now().id, &request).await.ok()?;
-        let (_input, mut output, end) = execution.split();
         while let Ok(Some(_)) = output.next().await {}
         end.await.ok()
     };
-    let ended = tokio::time::timeout(Duration::from_secs(check.timeout.into()), run).await;
-    matches!(ended, Ok(Some(0)))
+    match tokio::time::timeout(Duration::from_secs(check.timeout.into()), run).await {
+        Ok(code) => code == Some(0),
+        Err(_) => {
+            let _ = blocking(move || killer.kill()).await;
+            false
+        }
+    }
 }
