@@ -66,3 +66,16 @@ fn a_health_check_that_hangs_is_ended() {
     }
     assert_eq!(container(&task(&lab, &plain), "web")["healthStatus"], "UNKNOWN", "it may still fail");
 }
+
+#[test]
+fn a_torn_record_of_a_service_is_named() {
+    let lab = Lab::start();
+    lab.write("/run/lab/taskdef.json", &definition("none", vec![shell("web", "exec sleep 1000")]).to_string());
+    lab.netmode(&["service", "create", "shop", "-f", "/run/lab/taskdef.json"]).success();
+    lab.end_agent("TERM");
+    lab.sh("truncate -s 20 /var/lib/netmode/services/shop.json /var/lib/netmode/instance/instance.json");
+    lab.start_agent();
+    for name in ["the record shop cannot be read", "the record instance cannot be read"] {
+        assert!(lab.agent_log().contains(name), "{name}: {}", lab.agent_log());
+    }
+}

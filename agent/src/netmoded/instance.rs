@@ -1,7 +1,7 @@
 //! This host as a container instance: its id, and the instance type that it is to be, which bounds its ENIs.
 
 use crate::agent::Agent;
-use crate::{clock, vpc};
+use crate::{clock, startup, vpc};
 use netmode_engine::ecs::profile;
 use netmode_engine::store::{self, Kind};
 use netmode_model::ecs::{InstanceView, Profile};
@@ -40,6 +40,7 @@ const KEY: &str = "instance";
 /// A record of a newer version, no random numbers, or a disk that is full.
 pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
     let listing = store::list::<Record>(&*agent.store, Kind::Instance, VERSION.into())?;
+    startup::told(&listing.set_aside);
     let record = match listing.records.into_iter().next() {
         Some(record) => record,
         None => {

@@ -4,7 +4,7 @@ use crate::agent::{Agent, blocking};
 use crate::events::told;
 use crate::registry::Task;
 use crate::task::{TaskRecord, VERSION};
-use crate::{clock, life, restart, stop};
+use crate::{clock, life, restart, startup, stop};
 use netmode_container::State;
 use netmode_engine::store::{self, Kind};
 use netmode_model::api::TaskState;
@@ -18,9 +18,7 @@ use std::sync::Arc;
 /// Records of a newer version, or records that cannot be read.
 pub async fn tasks(agent: &Arc<Agent>) -> anyhow::Result<()> {
     let listing = store::list::<TaskRecord>(&*agent.store, Kind::Task, VERSION.into())?;
-    for sentence in &listing.set_aside {
-        tracing::error!("{sentence}");
-    }
+    startup::told(&listing.set_aside);
     let mut owned = agent.ecs.endpoints();
     for record in listing.records {
         owned.extend(record.endpoint);

@@ -115,7 +115,8 @@ fn groups(store: &dyn Store) -> anyhow::Result<Groups> {
     })
 }
 
-fn told(set_aside: &[String]) {
+/// Names the records that could not be read.
+pub fn told(set_aside: &[String]) {
     for sentence in set_aside {
         tracing::error!("{sentence}");
     }

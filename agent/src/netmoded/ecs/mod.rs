@@ -20,7 +20,7 @@ pub use view::{cluster_arn, container_arn, definition_arn, instance_arn, task_ar
 
 use crate::agent::{Agent, blocking};
 use crate::events::{self, By, told};
-use crate::{clock, life};
+use crate::{clock, life, startup};
 use netmode_engine::store;
 use netmode_engine::store::Kind;
 use netmode_model::ecs::TaskStatus;
@@ -40,9 +40,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// A record of a newer version.
 pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
     let listing = store::list::<EcsRecord>(&*agent.store, Kind::EcsTask, record::VERSION.into())?;
-    for sentence in &listing.set_aside {
-        tracing::error!("{sentence}");
-    }
+    startup::told(&listing.set_aside);
     listing.records.into_iter().for_each(|record| agent.ecs.add(Arc::new(EcsTask::new(record))));
     Ok(())
 }

@@ -5,8 +5,8 @@ use super::record::EcsTask;
 use super::run::{self, Wanted};
 use super::stop;
 use crate::agent::{Agent, blocking};
-use crate::clock;
 use crate::events::{self, By, told};
+use crate::{clock, startup};
 use netmode_engine::store::{self, Kind};
 use netmode_model::ecs::{EventView, RunTaskRequest, ServiceRequest, ServiceView, StopCode, TaskStatus};
 use netmode_model::{ApiError, Code, Name};
@@ -104,9 +104,10 @@ impl Service {
 /// # Errors
 /// A record of a newer version.
 pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
-    let records = store::list::<Record>(&*agent.store, Kind::Service, VERSION.into())?.records;
-    tell_again(agent, &records);
-    for record in records {
+    let listing = store::list::<Record>(&*agent.store, Kind::Service, VERSION.into())?;
+    startup::told(&listing.set_aside);
+    tell_again(agent, &listing.records);
+    for record in listing.records {
         enter(agent, record, BTreeMap::new());
     }
     Ok(())

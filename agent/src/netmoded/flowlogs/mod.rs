@@ -6,7 +6,7 @@ mod sink;
 mod watch;
 
 use crate::agent::Agent;
-use crate::clock;
+use crate::{clock, startup};
 use netmode_engine::Endpoint;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::flowlog::{self, About, FlowLog, Scope, VERSION};
@@ -288,9 +288,7 @@ impl FlowLogs {
 /// A record of a newer version.
 pub fn load(agent: &Agent) -> anyhow::Result<()> {
     let listing = store::list::<FlowLog>(&*agent.store, Kind::FlowLog, VERSION.into())?;
-    for sentence in &listing.set_aside {
-        tracing::error!("{sentence}");
-    }
+    startup::told(&listing.set_aside);
     for record in listing.records {
         let id = record.id.clone();
         match Log::of(record) {
