@@ -79,3 +79,20 @@ fn a_torn_record_of_a_service_is_named() {
         assert!(lab.agent_log().contains(name), "{name}: {}", lab.agent_log());
     }
 }
+
+#[test]
+fn of_two_who_make_a_service_of_one_name_one_does() {
+    let lab = Lab::start();
+    lab.write("/run/lab/taskdef.json", &definition("none", vec![shell("web", "exec sleep 1000")]).to_string());
+    let all = lab.sh(
+        "for n in 1 2 3 4 5 6; do (netmode service create shop -f /run/lab/taskdef.json >/run/lab/made.$n 2>&1; echo $?) & done; wait",
+    );
+    assert_eq!(all.lines().filter(|status| *status == "0").count(), 1, "{all}: {}", lab.sh("cat /run/lab/made.*"));
+    let tasks = || lab.json(&["task", "ls"]).as_array().map_or(0, Vec::len);
+    eventually("its task", 3.0, || tasks() == 1);
+    lab.netmode(&["service", "rm", "shop"]).success();
+    assert!(!lab.has_file("/var/lib/netmode/services/shop.json"));
+    eventually("nobody keeps a task running", 5.0, || tasks() == 0);
+    lab.restart_agent("TERM");
+    assert_eq!(lab.json(&["service", "ls"]), json!([]));
+}

@@ -56,9 +56,14 @@ pub async fn run(
     Body(request): Body<RunTaskRequest>,
 ) -> Answer<Json<RunTaskReply>> {
     may(&agent, &peer, &request)?;
-    // A caller that goes away must not leave a task half-made.
-    let work = events::spawn(async move { ecs::run(&agent, request).await });
-    Ok(Json(work.await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))??))
+    Ok(Json(whole(async move { ecs::run(&agent, request).await }).await?))
+}
+
+/// Work that a caller who goes away does not leave half-done.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    events::spawn(work).await.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?
 }
 
 #[utoipa::path(get, path = "/v1/ecs/tasks", responses((status = 200, body = [EcsTaskView])))]
@@ -115,7 +120,7 @@ pub async fn create_service(
     may(&agent, &peer, &request.task)?;
     let name = named("service", &request.service_name)?.parse();
     let name = name.map_err(|e: netmode_model::name::BadName| ApiError::new(Code::Invalid, e.to_string()))?;
-    Ok((StatusCode::CREATED, Json(service::create(&agent, name, request).await?)))
+    Ok((StatusCode::CREATED, Json(whole(async move { service::create(&agent, name, request).await }).await?)))
 }
 
 #[utoipa::path(get, path = "/v1/ecs/services/{service}", params(("service" = String, Path, description = "Name")), responses((status = 200, body = ServiceView), (status = "default", body = ApiError)))]
@@ -137,7 +142,7 @@ pub async fn update_service(
 #[utoipa::path(delete, path = "/v1/ecs/services/{service}", params(("service" = String, Path, description = "Name")), responses((status = 204), (status = "default", body = ApiError)))]
 /// Ends a service with its tasks.
 pub async fn remove_service(State(agent): App, Path(name): Path<String>) -> Answer<StatusCode> {
-    service::remove(&agent, &name).await?;
+    whole(async move { service::remove(&agent, &name).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -7,11 +7,13 @@ use super::stop;
 use crate::agent::{Agent, blocking};
 use crate::events::{self, By, told};
 use crate::{clock, startup};
-use netmode_engine::store::{self, Kind};
+use netmode_engine::store::{self, Kind, StoreError};
 use netmode_model::ecs::{EventView, RunTaskRequest, ServiceRequest, ServiceView, StopCode, TaskStatus};
 use netmode_model::{ApiError, Code, Name};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -52,6 +54,8 @@ struct Service {
     /// Values of secrets, in memory alone.
     secrets: Mutex<BTreeMap<String, String>>,
     changed: Notify,
+    /// Its record is removed, and is not to be written again. Looked at with the record's lock.
+    gone: AtomicBool,
 }
 
 /// Every service.
@@ -63,6 +67,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Service {
+    fn new(record: Record, secrets: BTreeMap<String, String>) -> Arc<Self> {
+        let (record, secrets) = (Mutex::new(record), Mutex::new(secrets));
+        Arc::new(Self { record, secrets, changed: Notify::default(), gone: AtomicBool::default() })
+    }
+
     fn now(&self) -> Record {
         locked(&self.record).clone()
     }
@@ -70,9 +79,29 @@ impl Service {
     fn update(&self, agent: &Agent, change: impl FnOnce(&mut Record)) {
         let mut record = locked(&self.record);
         change(&mut record);
-        if let Err(error) = store::put(&*agent.store, Kind::Service, record.name.as_str(), &*record) {
+        if let Err(error) = self.write(agent, &record) {
             tracing::error!(service = %record.name, %error, "a change could not be recorded");
         }
+    }
+
+    /// Writes its record, with its lock.
+    fn write(&self, agent: &Agent, record: &Record) -> Result<(), StoreError> {
+        match self.gone.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => store::put(&*agent.store, Kind::Service, record.name.as_str(), record),
+        }
+    }
+
+    /// Removes its record; nothing has changed where that cannot be.
+    fn remove(&self, agent: &Agent) -> Result<(), ApiError> {
+        let record = locked(&self.record);
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(missing(record.name.as_str()));
+        }
+        let removed = agent.store.remove(Kind::Service, record.name.as_str());
+        removed.map_err(|e| ApiError::new(Code::State, e.to_string()))?;
+        self.gone.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Tells an event; the same one is not told twice in a row.
@@ -108,7 +137,9 @@ pub fn load(agent: &Arc<Agent>) -> anyhow::Result<()> {
     startup::told(&listing.set_aside);
     tell_again(agent, &listing.records);
     for record in listing.records {
-        enter(agent, record, BTreeMap::new());
+        let service = Service::new(record, BTreeMap::new());
+        locked(&agent.services.0).insert(service.now().name, service.clone());
+        begin(agent, service);
     }
     Ok(())
 }
@@ -124,24 +155,19 @@ fn tell_again(agent: &Agent, records: &[Record]) {
     }
 }
 
-fn enter(agent: &Arc<Agent>, record: Record, secrets: BTreeMap<String, String>) {
-    let name = record.name.clone();
-    let service =
-        Arc::new(Service { record: Mutex::new(record), secrets: Mutex::new(secrets), changed: Notify::default() });
-    locked(&agent.services.0).insert(name, service.clone());
+fn begin(agent: &Arc<Agent>, service: Arc<Service>) {
     let by = By::agent(format!("service {}", service.now().name));
     tokio::spawn(events::scope(by, keep(agent.clone(), service)));
 }
 
 fn find(agent: &Agent, name: &str) -> Result<Arc<Service>, ApiError> {
     let parsed = name.parse::<Name>().ok();
-    parsed.and_then(|n| locked(&agent.services.0).get(&n).cloned()).ok_or_else(|| {
-        let shown: String = name.chars().take(64).collect();
-        ApiError::new(
-            Code::NotFound,
-            format!("Service not found: {shown:?}; \"netmode service ls\" lists the services"),
-        )
-    })
+    parsed.and_then(|n| locked(&agent.services.0).get(&n).cloned()).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> ApiError {
+    let shown: String = name.chars().take(64).collect();
+    ApiError::new(Code::NotFound, format!("Service not found: {shown:?}; \"netmode service ls\" lists the services"))
 }
 
 /// Makes a service.
@@ -150,21 +176,36 @@ fn find(agent: &Agent, name: &str) -> Result<Arc<Service>, ApiError> {
 /// The name is taken, or the definition cannot be used.
 pub async fn create(agent: &Arc<Agent>, name: Name, request: ServiceRequest) -> Result<ServiceView, ApiError> {
     let desired = bounded(request.desired_count.unwrap_or(1))?;
-    if locked(&agent.services.0).contains_key(&name) {
-        let text = format!("Creation of service was not idempotent: {name} is there; use \"netmode service update\"");
-        return Err(ApiError::new(Code::NameTaken, text));
-    }
     let mut run = request.task;
     let (shared, trial) = (agent.clone(), run.clone());
     blocking(move || run::wanted(&shared, trial)).await??;
     let secrets = std::mem::take(&mut run.secrets);
     let record = Record { v: VERSION, name, request: run, desired, created_at: clock::now(), events: Vec::new() };
-    store::put(&*agent.store, Kind::Service, record.name.as_str(), &record)
-        .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
-    let name = record.name.clone();
+    let service = Service::new(record, secrets);
+    let (shared, made) = (agent.clone(), service.clone());
+    blocking(move || enter(&shared, &made)).await??;
+    let name = service.now().name;
     told::service(agent, name.as_str(), "created", &format!("service {name} was made for {desired} tasks."));
-    enter(agent, record, secrets);
-    Ok(view(agent, &*find(agent, name.as_str())?))
+    begin(agent, service.clone());
+    Ok(view(agent, &service))
+}
+
+/// Gives a new service its place, of two of one name to the first, and records it.
+fn enter(agent: &Agent, service: &Arc<Service>) -> Result<(), ApiError> {
+    let name = service.now().name;
+    match locked(&agent.services.0).entry(name.clone()) {
+        Entry::Vacant(place) => _ = place.insert(service.clone()),
+        Entry::Occupied(_) => {
+            let text =
+                format!("Creation of service was not idempotent: {name} is there; use \"netmode service update\"");
+            return Err(ApiError::new(Code::NameTaken, text));
+        }
+    }
+    let written = service.write(agent, &locked(&service.record));
+    written.map_err(|e| {
+        locked(&agent.services.0).remove(&name);
+        ApiError::new(Code::State, e.to_string())
+    })
 }
 
 fn bounded(desired: u32) -> Result<u32, ApiError> {
@@ -192,15 +233,13 @@ pub fn scale(agent: &Agent, name: &str, desired: Option<u32>) -> Result<ServiceV
 /// Ends a service with its tasks.
 ///
 /// # Errors
-/// There is none.
+/// There is none, or its record stays.
 pub async fn remove(agent: &Arc<Agent>, name: &str) -> Result<(), ApiError> {
     let service = find(agent, name)?;
+    let (shared, ended) = (agent.clone(), service.clone());
+    blocking(move || ended.remove(&shared)).await??;
     locked(&agent.services.0).remove(&service.now().name);
     service.changed.notify_one();
-    agent
-        .store
-        .remove(Kind::Service, service.now().name.as_str())
-        .map_err(|e| ApiError::new(Code::State, e.to_string()))?;
     for task in service.tasks(agent).into_iter().filter(|t| !t.now().ending()) {
         scheduler_stops(agent, &task, &service.now().name).await;
     }
@@ -246,8 +285,8 @@ fn view(agent: &Agent, service: &Service) -> ServiceView {
 async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
     let mut failures: u32 = 0;
     let mut steady = false;
-    let known =
-        |agent: &Agent| locked(&agent.services.0).get(&service.now().name).is_some_and(|s| Arc::ptr_eq(s, &service));
+    let name = service.now().name;
+    let known = |agent: &Agent| locked(&agent.services.0).get(&name).is_some_and(|s| Arc::ptr_eq(s, &service));
     while known(&agent) && !agent.ending.begun() {
         let record = service.now();
         let tasks: Vec<_> = service.tasks(&agent).into_iter().filter(|t| !t.now().ending()).collect();
@@ -255,6 +294,8 @@ async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
         if tasks.len() < wanted {
             steady = false;
             match one_more(&agent, &service).await {
+                // Removed meanwhile, with the tasks that it had then.
+                Ok(task) if !known(&agent) => scheduler_stops(&agent, &task, &record.name).await,
                 Ok(task) => failures = if lived(&agent, &service, &task) { 0 } else { failures },
                 Err(()) => failures = failures.saturating_add(1),
             }
