@@ -245,11 +245,14 @@ fn make(agent: &Arc<Agent>, wanted: &Wanted) -> Result<Arc<EcsTask>, ApiError> {
         stop_code: None,
         stopped_reason: None,
     };
-    for m in composed.members.iter().filter(|m| !m.secrets.is_empty()) {
-        agent.ecs.keep_secrets(&m.name, secrets(wanted, &m.secrets, &m.container)?);
-    }
     let attach = if shares { Some(attachment(agent, wanted, &composed, id)?) } else { None };
     record.endpoint = attach.as_ref().map(|a| a.id);
+    let secret = composed.members.iter().filter(|m| !m.secrets.is_empty());
+    let secret = secret.map(|m| Ok((&m.name, secrets(wanted, &m.secrets, &m.container)?)));
+    // Kept when nothing is refused any more: their names are new each time, and nobody would forget them.
+    for (name, variables) in secret.collect::<Result<Vec<_>, ApiError>>()? {
+        agent.ecs.keep_secrets(name, variables);
+    }
     let task = Arc::new(EcsTask::new(record));
     // On disk before the ENI is made: the next agent finds whose it is.
     task.update(agent, |_| {});
