@@ -26,7 +26,8 @@ const RESTART_PERIOD: u32 = 300;
 /// Drives a task until it has ended.
 pub fn drive(agent: Arc<Agent>, task: Arc<EcsTask>) {
     events::spawn(async move {
-        run::provisioned(&agent, &task);
+        let (shared, placed) = (agent.clone(), task.clone());
+        let _ = blocking(move || run::provisioned(&shared, &placed)).await;
         ports::turn(&agent, &task).await;
         let (shared, record) = (agent.clone(), task.now());
         let prepared = blocking(move || prepare(&shared, &record)).await.and_then(|prepared| prepared);
@@ -65,12 +66,19 @@ fn definition<'a>(record: &'a EcsRecord, container: &str) -> Option<&'a Containe
     record.definition.container_definitions.iter().find(|c| c.name == container)
 }
 
-fn change(agent: &Agent, task: &EcsTask, container: &str, change: impl FnOnce(&mut MemberRecord)) -> EcsRecord {
-    task.update(agent, |r| {
+async fn change(
+    agent: &Arc<Agent>,
+    task: &Arc<EcsTask>,
+    container: &str,
+    change: impl FnOnce(&mut MemberRecord) + Send + 'static,
+) {
+    let container = container.to_owned();
+    let done = task.set(agent, move |r| {
         if let Some(member) = r.members.iter_mut().find(|m| m.container == container) {
             change(member);
         }
-    })
+    });
+    done.await;
 }
 
 /// One container, from what it waits for to its last end.
@@ -80,7 +88,7 @@ async fn member(agent: Arc<Agent>, task: Arc<EcsTask>, member: Member) {
         Some(Stage::Waiting) => begin(&agent, &task, member).await,
         // An agent before this one has started it.
         Some(Stage::Started) => {
-            all_started(&agent, &task);
+            all_started(&agent, &task).await;
             agent.tasks.find(member.name.as_str())
         }
         _ => return,
@@ -88,10 +96,11 @@ async fn member(agent: Arc<Agent>, task: Arc<EcsTask>, member: Member) {
     match started {
         Ok(container) => live(&agent, &task, &name, container).await,
         // It was to end before it began.
-        Err(_) if task.now().ending() => _ = change(&agent, &task, &name, |m| m.stage = Stage::Ended(None)),
+        Err(_) if task.now().ending() => change(&agent, &task, &name, |m| m.stage = Stage::Ended(None)).await,
         Err(error) => {
             let reason = error.to_string();
-            change(&agent, &task, &name, |m| (m.stage, m.reason) = (Stage::Ended(None), Some(reason.clone())));
+            let told = reason.clone();
+            change(&agent, &task, &name, |m| (m.stage, m.reason) = (Stage::Ended(None), Some(told))).await;
             stop::because(&agent, &task, Some(StopCode::TaskFailedToStart), reason).await;
         }
     }
@@ -110,7 +119,7 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
             let (request, intent) = request(&record, &member);
             let created =
                 life::create_for(agent, request, intent).await.map_err(|e| words::failed(Doing::Create, &e))?;
-            change(agent, task, &member.container, |m| m.id = Some(created.id));
+            change(agent, task, &member.container, move |m| m.id = Some(created.id)).await;
             agent.tasks.find(&created.id.to_string())?
         }
     };
@@ -122,8 +131,8 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
         }
         return Err(error);
     }
-    change(agent, task, &member.container, |m| m.stage = Stage::Started);
-    all_started(agent, task);
+    change(agent, task, &member.container, |m| m.stage = Stage::Started).await;
+    all_started(agent, task).await;
     Ok(container)
 }
 
@@ -146,17 +155,18 @@ fn being_stopped() -> ApiError {
 }
 
 /// A task runs when none of its containers waits any more.
-fn all_started(agent: &Agent, task: &EcsTask) {
+async fn all_started(agent: &Arc<Agent>, task: &Arc<EcsTask>) {
     let record = task.now();
     if record.status != TaskStatus::Pending || record.members.iter().any(|m| m.stage == Stage::Waiting) {
         return;
     }
-    task.update(agent, |r| {
+    let done = task.set(agent, |r| {
         if r.status == TaskStatus::Pending {
             r.status = TaskStatus::Running;
             r.started_at = Some(clock::now());
         }
     });
+    done.await;
 }
 
 fn request(record: &EcsRecord, member: &Member) -> (RunRequest, Intent) {
@@ -239,10 +249,11 @@ async fn live(agent: &Arc<Agent>, task: &Arc<EcsTask>, name: &str, container: Ar
     checked.abort();
     let code = container.now().exit_code.or(Some(code)).filter(|_| container.now().state == TaskState::Stopped);
     let starved = agent.containers.ran_out_of_memory(container.now().id);
-    change(agent, task, name, |m| {
+    let ended = move |m: &mut MemberRecord| {
         m.stage = Stage::Ended(code);
         m.reason = starved.then(|| words::OUT_OF_MEMORY.into());
-    });
+    };
+    change(agent, task, name, ended).await;
     if own.is_essential() {
         let reason = "Essential container in task exited".to_owned();
         stop::because(agent, task, Some(StopCode::EssentialContainerExited), reason).await;

@@ -34,11 +34,16 @@ pub fn watch(
                 false if failures >= check.retries => Health::Unhealthy,
                 false => continue,
             };
-            let record = task.update(&agent, |r| {
-                if let Some(m) = r.members.iter_mut().find(|m| m.container == container && m.stage == Stage::Started) {
+            if task.now().member(&container).is_some_and(|m| m.health == health) {
+                continue;
+            }
+            let name = container.clone();
+            let record = task.set(&agent, move |r| {
+                if let Some(m) = r.members.iter_mut().find(|m| m.container == name && m.stage == Stage::Started) {
                     m.health = health;
                 }
             });
+            let record = record.await;
             let own = record.definition.container_definitions.iter().find(|c| c.name == container);
             // As ECS: a task with an unhealthy essential container ends.
             if health == Health::Unhealthy && own.is_some_and(|c| c.is_essential()) {

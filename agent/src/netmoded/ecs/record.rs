@@ -1,6 +1,6 @@
 //! What is recorded of a task, and every task of the agent.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, blocking};
 use crate::events::{By, told};
 use netmode_engine::store::{self, Kind};
 use netmode_model::ecs::{Health, StopCode, TaskDefinition, TaskStatus};
@@ -129,9 +129,12 @@ impl EcsTask {
         Self { record: watch::Sender::new(record), changing: Mutex::default(), ender: Mutex::default() }
     }
 
-    /// Notes who ends it.
-    pub fn ended_by(&self, by: By) {
-        *self.ender.lock().unwrap_or_else(PoisonError::into_inner) = Some(by);
+    /// Notes who ends it; false if somebody else does so already.
+    pub fn ended_by(&self, by: By) -> bool {
+        let mut ender = self.ender.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = ender.is_none();
+        ender.get_or_insert(by);
+        first
     }
 
     /// Who ends it, where that is known.
@@ -149,7 +152,20 @@ impl EcsTask {
         self.record.subscribe()
     }
 
-    /// Changes the record, in memory whatever the disk says: a full one keeps no task from ending.
+    /// As [`EcsTask::update`], on a thread that may wait for the disk.
+    pub async fn set(
+        self: &Arc<Self>,
+        agent: &Arc<Agent>,
+        change: impl FnOnce(&mut EcsRecord) + Send + 'static,
+    ) -> EcsRecord {
+        let (task, agent) = (self.clone(), agent.clone());
+        blocking(move || task.update(&agent, change)).await.unwrap_or_else(|error| {
+            tracing::error!(task = %self.now().id, %error, "a change was not made");
+            self.now()
+        })
+    }
+
+    /// Changes the record, in memory whatever the disk says: a full one keeps no task from ending. Waits for the disk.
     pub fn update(&self, agent: &Agent, change: impl FnOnce(&mut EcsRecord)) -> EcsRecord {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = self.now();

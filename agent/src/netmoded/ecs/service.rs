@@ -104,8 +104,16 @@ impl Service {
         Ok(())
     }
 
-    /// Tells an event; the same one is not told twice in a row.
-    fn tell(&self, agent: &Agent, action: &'static str, message: String) {
+    /// Tells an event, on a thread that may wait for the disk.
+    async fn tell(self: &Arc<Self>, agent: &Arc<Agent>, action: &'static str, message: String) {
+        let (service, agent) = (self.clone(), agent.clone());
+        if let Err(error) = blocking(move || service.tell_now(&agent, action, message)).await {
+            tracing::error!(%error, "an event was not told");
+        }
+    }
+
+    /// The same one is not told twice in a row.
+    fn tell_now(&self, agent: &Agent, action: &'static str, message: String) {
         if self.now().events.first().is_some_and(|e| e.message == message) {
             return;
         }
@@ -304,18 +312,15 @@ async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
             if let Some(youngest) = tasks.last() {
                 scheduler_stops(&agent, youngest, &record.name).await;
                 let id = youngest.now().id;
-                service.tell(
-                    &agent,
-                    "stopped",
-                    format!("service {} has stopped 1 running tasks: task {id}.", record.name),
-                );
+                let text = format!("service {} has stopped 1 running tasks: task {id}.", record.name);
+                service.tell(&agent, "stopped", text).await;
             }
             continue;
         } else if !steady && tasks.iter().all(|t| t.now().status == TaskStatus::Running) {
             (steady, failures) = (true, 0);
-            service.tell(&agent, "steady", format!("service {} has reached a steady state.", record.name));
+            service.tell(&agent, "steady", format!("service {} has reached a steady state.", record.name)).await;
         }
-        failures = failures.max(hasty(&service, &agent));
+        failures = failures.max(hasty(&service, &agent).await);
         let pause = if failures == 0 {
             Duration::from_millis(200)
         } else {
@@ -346,19 +351,19 @@ fn failed(task: &EcsTask) -> bool {
 }
 
 /// How many of the latest tasks in a row failed at once.
-fn hasty(service: &Service, agent: &Agent) -> u32 {
+async fn hasty(service: &Arc<Service>, agent: &Arc<Agent>) -> u32 {
     let tasks = service.tasks(agent);
     let ended = tasks.iter().rev().filter(|t| t.now().status == TaskStatus::Stopped);
     let failures = ended.take_while(|t| failed(t)).count() as u32;
     if failures >= 3 && tasks.iter().all(|t| t.now().status != TaskStatus::Running) {
         let text = format!("service {} is unable to consistently start tasks successfully.", service.now().name);
-        service.tell(agent, "failing", text);
+        service.tell(agent, "failing", text).await;
     }
     failures
 }
 
 /// Places one more task, and tells what came of it.
-async fn one_more(agent: &Arc<Agent>, service: &Service) -> Result<Arc<EcsTask>, ()> {
+async fn one_more(agent: &Arc<Agent>, service: &Arc<Service>) -> Result<Arc<EcsTask>, ()> {
     let record = service.now();
     let request = RunTaskRequest { secrets: locked(&service.secrets).clone(), ..record.request.clone() };
     let shared = agent.clone();
@@ -370,13 +375,13 @@ async fn one_more(agent: &Arc<Agent>, service: &Service) -> Result<Arc<EcsTask>,
     match placed {
         Ok(task) => {
             let text = format!("service {} has started 1 tasks: task {}.", record.name, task.now().id);
-            service.tell(agent, "started", text);
+            service.tell(agent, "started", text).await;
             Ok(task)
         }
         Err(error) => {
             let cause = By::agent(error.message.clone());
             let text = unplaced(agent, &record.name, error);
-            events::within(cause, || service.tell(agent, "unplaced", text));
+            events::scope(cause, service.tell(agent, "unplaced", text)).await;
             Err(())
         }
     }

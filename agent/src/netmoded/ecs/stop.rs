@@ -29,24 +29,35 @@ pub async fn stop(agent: &Arc<Agent>, task: &Arc<EcsTask>, reason: Option<String
 
 /// Ends a task; the first reason counts.
 pub async fn because(agent: &Arc<Agent>, task: &Arc<EcsTask>, code: Option<StopCode>, reason: String) {
-    if task.now().ending() {
-        return;
-    }
     let by = match code {
         None | Some(StopCode::UserInitiated) => By::current(),
         Some(_) => By::agent(reason.clone()),
     };
-    task.ended_by(by.clone());
-    events::within(by, || {
-        let record = task.update(agent, |r| {
-            r.desired = TaskStatus::Stopped;
-            r.status = TaskStatus::Stopping;
-            r.stopping_at = Some(clock::now());
-            r.stop_code = code;
-            r.stopped_reason = Some(reason);
-        });
-        end_members(agent, task, record);
-    });
+    if task.now().ending() {
+        return;
+    }
+    if !task.ended_by(by.clone()) {
+        let _ = task.subscribe().wait_for(EcsRecord::ending).await;
+        return;
+    }
+    let change = move |r: &mut EcsRecord| {
+        // Its last container may have ended by itself just now.
+        if r.ending() {
+            return;
+        }
+        r.desired = TaskStatus::Stopped;
+        r.status = TaskStatus::Stopping;
+        r.stopping_at = Some(clock::now());
+        r.stop_code = code;
+        r.stopped_reason = Some(reason);
+    };
+    let (agent, task) = (agent.clone(), task.clone());
+    let begun = async move {
+        let record = task.set(&agent, change).await;
+        end_members(&agent, &task, record);
+    };
+    // A caller who goes away does not keep it from being ended.
+    let _ = tokio::spawn(events::scope(by, begun)).await;
 }
 
 /// Goes on with ending a task where an agent before this one had begun.
