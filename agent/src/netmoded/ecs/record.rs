@@ -1,5 +1,6 @@
 //! What is recorded of a task, and every task of the agent.
 
+use super::service;
 use crate::agent::{Agent, blocking};
 use crate::events::{By, told};
 use netmode_engine::store::{self, Kind};
@@ -147,6 +148,11 @@ impl EcsTask {
         self.record.borrow().clone()
     }
 
+    /// Looks at the newest record where it is.
+    pub fn look<T>(&self, at: impl FnOnce(&EcsRecord) -> T) -> T {
+        at(&self.record.borrow())
+    }
+
     /// Hears of every change.
     pub fn subscribe(&self) -> watch::Receiver<EcsRecord> {
         self.record.subscribe()
@@ -178,6 +184,9 @@ impl EcsTask {
             told::ecs_task(agent, &record, told::action(record.status));
         }
         self.record.send_replace(record.clone());
+        if record.status != before {
+            service::stir(agent, &record.group);
+        }
         record
     }
 }
@@ -217,13 +226,13 @@ impl Tasks {
     /// Every task, the oldest first.
     pub fn all(&self) -> Vec<Arc<EcsTask>> {
         let mut all: Vec<_> = self.tasks().values().cloned().collect();
-        all.sort_by_cached_key(|t| t.now().created_at);
+        all.sort_by_cached_key(|t| t.look(|r| r.created_at.clone()));
         all
     }
 
     /// The endpoints that tasks share.
     pub fn endpoints(&self) -> Vec<Id> {
-        self.tasks().values().filter_map(|t| t.now().endpoint).collect()
+        self.tasks().values().filter_map(|t| t.look(|r| r.endpoint)).collect()
     }
 
     /// The task that a person means: by id, the beginning of an id, or its ARN.

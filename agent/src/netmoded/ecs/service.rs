@@ -1,7 +1,7 @@
 //! Services: so many tasks of a definition are kept running, and what happens is told as ECS words it (ECS developer
 //! guide, "Amazon ECS service event messages").
 
-use super::record::EcsTask;
+use super::record::{EcsRecord, EcsTask};
 use super::run::{self, Wanted};
 use super::stop;
 use crate::agent::{Agent, blocking};
@@ -53,7 +53,10 @@ struct Service {
     record: Mutex<Record>,
     /// Values of secrets, in memory alone.
     secrets: Mutex<BTreeMap<String, String>>,
+    /// Somebody wants it otherwise.
     changed: Notify,
+    /// A task of it has come to another status.
+    stirred: Notify,
     /// Its record is removed, and is not to be written again. Looked at with the record's lock.
     gone: AtomicBool,
 }
@@ -69,7 +72,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Service {
     fn new(record: Record, secrets: BTreeMap<String, String>) -> Arc<Self> {
         let (record, secrets) = (Mutex::new(record), Mutex::new(secrets));
-        Arc::new(Self { record, secrets, changed: Notify::default(), gone: AtomicBool::default() })
+        let (changed, stirred) = (Notify::default(), Notify::default());
+        Arc::new(Self { record, secrets, changed, stirred, gone: AtomicBool::default() })
     }
 
     fn now(&self) -> Record {
@@ -132,7 +136,7 @@ impl Service {
 
     fn tasks(&self, agent: &Agent) -> Vec<Arc<EcsTask>> {
         let group = self.group();
-        agent.ecs.all().into_iter().filter(|t| t.now().group == group).collect()
+        agent.ecs.all().into_iter().filter(|t| t.look(|r| r.group == group)).collect()
     }
 }
 
@@ -171,6 +175,14 @@ fn begin(agent: &Arc<Agent>, service: Arc<Service>) {
 fn find(agent: &Agent, name: &str) -> Result<Arc<Service>, ApiError> {
     let parsed = name.parse::<Name>().ok();
     parsed.and_then(|n| locked(&agent.services.0).get(&n).cloned()).ok_or_else(|| missing(name))
+}
+
+/// A task of this group has come to another status.
+pub fn stir(agent: &Agent, group: &str) {
+    let name = group.strip_prefix("service:").and_then(|name| name.parse::<Name>().ok());
+    if let Some(service) = name.and_then(|name| locked(&agent.services.0).get(&name).cloned()) {
+        service.stirred.notify_one();
+    }
 }
 
 fn missing(name: &str) -> ApiError {
@@ -248,7 +260,7 @@ pub async fn remove(agent: &Arc<Agent>, name: &str) -> Result<(), ApiError> {
     blocking(move || ended.remove(&shared)).await??;
     locked(&agent.services.0).remove(&service.now().name);
     service.changed.notify_one();
-    for task in service.tasks(agent).into_iter().filter(|t| !t.now().ending()) {
+    for task in service.tasks(agent).into_iter().filter(|t| !t.look(EcsRecord::ending)) {
         scheduler_stops(agent, &task, &service.now().name).await;
     }
     told::service(agent, name, "removed", &format!("service {name} was removed."));
@@ -277,7 +289,7 @@ pub fn show(agent: &Agent, name: &str) -> Result<ServiceView, ApiError> {
 fn view(agent: &Agent, service: &Service) -> ServiceView {
     let record = service.now();
     let tasks = service.tasks(agent);
-    let count = |status: fn(TaskStatus) -> bool| tasks.iter().filter(|t| status(t.now().status)).count() as u32;
+    let count = |status: fn(TaskStatus) -> bool| tasks.iter().filter(|t| status(t.look(|r| r.status))).count() as u32;
     ServiceView {
         service_name: record.name.to_string(),
         status: "ACTIVE".into(),
@@ -297,7 +309,7 @@ async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
     let known = |agent: &Agent| locked(&agent.services.0).get(&name).is_some_and(|s| Arc::ptr_eq(s, &service));
     while known(&agent) && !agent.ending.begun() {
         let record = service.now();
-        let tasks: Vec<_> = service.tasks(&agent).into_iter().filter(|t| !t.now().ending()).collect();
+        let tasks: Vec<_> = service.tasks(&agent).into_iter().filter(|t| !t.look(EcsRecord::ending)).collect();
         let wanted = record.desired as usize;
         if tasks.len() < wanted {
             steady = false;
@@ -316,7 +328,7 @@ async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
                 service.tell(&agent, "stopped", text).await;
             }
             continue;
-        } else if !steady && tasks.iter().all(|t| t.now().status == TaskStatus::Running) {
+        } else if !steady && tasks.iter().all(|t| t.look(|r| r.status) == TaskStatus::Running) {
             (steady, failures) = (true, 0);
             service.tell(&agent, "steady", format!("service {} has reached a steady state.", record.name)).await;
         }
@@ -327,8 +339,9 @@ async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
             (PAUSE * (1 << (failures - 1).min(6))).min(LONGEST)
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
             () = service.changed.notified() => failures = 0,
+            () = service.stirred.notified(), if steady => {}
+            () = tokio::time::sleep(pause), if !steady => {}
         }
     }
 }
@@ -336,7 +349,7 @@ async fn keep(agent: Arc<Agent>, service: Arc<Service>) {
 /// Whether the task before this one has lived long enough not to count as a failure.
 fn lived(agent: &Agent, service: &Service, task: &EcsTask) -> bool {
     let id = task.now().id;
-    service.tasks(agent).iter().filter(|t| t.now().id != id).all(|t| !failed(t))
+    service.tasks(agent).iter().filter(|t| t.look(|r| r.id) != id).all(|t| !failed(t))
 }
 
 fn failed(task: &EcsTask) -> bool {
@@ -353,9 +366,9 @@ fn failed(task: &EcsTask) -> bool {
 /// How many of the latest tasks in a row failed at once.
 async fn hasty(service: &Arc<Service>, agent: &Arc<Agent>) -> u32 {
     let tasks = service.tasks(agent);
-    let ended = tasks.iter().rev().filter(|t| t.now().status == TaskStatus::Stopped);
+    let ended = tasks.iter().rev().filter(|t| t.look(|r| r.status) == TaskStatus::Stopped);
     let failures = ended.take_while(|t| failed(t)).count() as u32;
-    if failures >= 3 && tasks.iter().all(|t| t.now().status != TaskStatus::Running) {
+    if failures >= 3 && tasks.iter().all(|t| t.look(|r| r.status) != TaskStatus::Running) {
         let text = format!("service {} is unable to consistently start tasks successfully.", service.now().name);
         service.tell(agent, "failing", text).await;
     }
