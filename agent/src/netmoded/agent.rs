@@ -169,6 +169,8 @@ impl Agent {
         self.names.forget(endpoint);
         made.into_iter().for_each(|netns| self.seats.forget(netns));
         let failures = self.engine.detach(endpoint);
+        // A flow log that was made meanwhile may have found it standing.
+        self.flowlogs.leaves(endpoint);
         let (mode, ended) = (leaves.as_ref().map(|e| e.mode), Ended::whole(&failures));
         for failure in failures {
             tracing::warn!(%endpoint, %failure, "could not be taken back");

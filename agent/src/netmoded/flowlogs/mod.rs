@@ -99,6 +99,8 @@ struct Shared {
     watched: Mutex<AllWatched>,
     /// Held by who reads flows that stand.
     turn: Semaphore,
+    /// Held while a log is made: no two are given one file.
+    making: Mutex<()>,
     /// Whether somebody hears what the host refuses.
     host: Mutex<bool>,
     /// Records written and lost by logs that are no more.
@@ -144,6 +146,7 @@ impl FlowLogs {
             changed: changes::Sender::new(0),
             watched: Mutex::default(),
             turn: Semaphore::new(1),
+            making: Mutex::default(),
             host: Mutex::default(),
             before: Mutex::default(),
         }))
@@ -168,13 +171,20 @@ impl FlowLogs {
         let lost = Arc::new(AtomicBool::new(false));
         let watched = Watched { orders, lost: lost.clone(), addresses: target.addresses.clone() };
         let heard = Heard { orders: heard, lost, logs: self.0.changed.subscribe() };
-        if !locked(&self.0.watched).add(endpoint.id, watched) {
-            return;
-        }
-        let ears = Ears::open(&self.0.kernel, &target);
+        // Also where the ENI is watched already: what could not be heard then may be heard now.
         if !target.walled_inside {
             watch::host(&self.0);
         }
+        if !locked(&self.0.watched).add(endpoint.id, watched) {
+            return;
+        }
+        // It may have gone since it was looked up, and whoever watched it would hold its namespace. One that goes from here
+        // on is found among those that are watched.
+        if agent.engine.endpoint(endpoint.id).is_none() {
+            drop(locked(&self.0.watched).take(endpoint.id));
+            return;
+        }
+        let ears = Ears::open(&self.0.kernel, &target);
         tokio::spawn(watch::eni(self.0.clone(), target, ears, heard, fresh, unseen));
     }
 
@@ -236,6 +246,7 @@ impl FlowLogs {
     pub fn create(&self, agent: &Agent, request: &FlowLogRequest) -> Result<FlowLogView, ApiError> {
         let record = wished(agent, request)?;
         let log = Log::of(record.clone())?;
+        let _alone = locked(&self.0.making);
         if let Some(other) = locked(&self.0.logs).values().find(|other| other.sink.shares_files(&log.sink)) {
             let text = format!(
                 "the flow log {} has {} and what is put aside of it; name another file with --to",
