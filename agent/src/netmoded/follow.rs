@@ -13,7 +13,7 @@ use netmode_model::op::OpError;
 use netmode_model::state::LinkState;
 use netmode_model::{ApiError, Code, IfName, Place};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -35,7 +35,8 @@ pub fn watch(agent: &Arc<Agent>) -> std::io::Result<()> {
     changed.egress.notify_one();
     beside::begin(agent);
     tokio::spawn(beside::follow(agent.clone()));
-    tokio::spawn(sweep(agent.clone()));
+    tokio::spawn(sweep(agent.clone(), changed.clone()));
+    tokio::spawn(close_wires(agent.clone(), changed.clone()));
     tokio::spawn(listen(agent.clone(), monitor, changed.clone()));
     tokio::spawn(answer(agent.clone(), changed));
     Ok(())
@@ -48,10 +49,36 @@ struct Changed {
     ours: Notify,
     /// The way out.
     egress: Notify,
-    /// Links of ours that may not be as they should.
-    suspects: Mutex<BTreeSet<IfName>>,
-    /// There are some.
+    /// What may not be as it should.
+    suspects: Mutex<BTreeSet<Suspect>>,
+    /// There is some.
     doubt: Notify,
+    /// Links that lead outside and came or changed.
+    wires: Mutex<BTreeSet<IfName>>,
+    /// There are some.
+    plugged: Notify,
+    /// Messages were lost.
+    missed: Notify,
+}
+
+/// What may not be as it should. Those who tell of it look at nothing: asking the kernel takes a thread that may wait.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Suspect {
+    /// A link of ours.
+    Link(IfName),
+    /// The link with this number, if it is a bridge of ours.
+    Bridge(u32),
+}
+
+impl Changed {
+    fn doubt(&self, suspect: Suspect) {
+        locked(&self.suspects).insert(suspect);
+        self.doubt.notify_one();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a message about a link is a reason to look at it: a bridge of ours whatever it says, a link of an endpoint
@@ -68,9 +95,13 @@ fn bridge_of(agent: &Agent, index: u32) -> Option<IfName> {
 }
 
 /// Whether one of the links that were talked about is not as it should be. What was said may be over.
-fn doubtful(agent: &Agent, suspects: BTreeSet<IfName>) -> bool {
+fn doubtful(agent: &Agent, suspects: BTreeSet<Suspect>) -> bool {
     let networks = agent.engine.networks();
-    suspects.iter().any(|name| {
+    let named = suspects.into_iter().filter_map(|suspect| match suspect {
+        Suspect::Link(name) => Some(name),
+        Suspect::Bridge(index) => bridge_of(agent, index),
+    });
+    named.collect::<BTreeSet<_>>().iter().any(|name| {
         let Ok(Some(link)) = agent.kernel.link(&Place::Host, name) else { return true };
         match networks.iter().find(|n| n.bridge == *name) {
             Some(network) if !network.has_host_link() => false,
@@ -102,22 +133,20 @@ async fn listen(agent: Arc<Agent>, mut monitor: Monitor, changed: Arc<Changed>) 
                 if agent.engine.networks().iter().any(|n| n.bridge == name) {
                     agent.beside.met(&name);
                 }
-                changed.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-                changed.doubt.notify_one();
+                changed.doubt(Suspect::Link(name));
             }
-            Ok(Change::Address { index, gone: true }) => {
-                let bridge = bridge_of(&agent, index);
-                changed.suspects.lock().unwrap_or_else(PoisonError::into_inner).extend(bridge);
-                changed.doubt.notify_one();
-            }
+            Ok(Change::Address { index, gone: true }) => changed.doubt(Suspect::Bridge(index)),
             Ok(Change::Unlinked { alias }) => vpc::unlinked(&agent, &alias),
             Ok(Change::Table | Change::Rule) => changed.ours.notify_one(),
             Ok(Change::Foreign) => agent.beside.look_again(),
             Ok(Change::Route) => changed.egress.notify_one(),
-            Ok(Change::Link { name: Some(name), wire: true, .. }) => closed(&changed, agent.forwarding.met(&name)),
+            Ok(Change::Link { name: Some(name), wire: true, .. }) => {
+                locked(&changed.wires).insert(name);
+                changed.plugged.notify_one();
+            }
             Ok(Change::Link { .. } | Change::Address { .. }) => {}
             Ok(Change::Lost) => {
-                look_for_gone(&agent);
+                changed.missed.notify_one();
                 vpc::look_for_lost(&agent);
                 tokio::spawn(look_for_wires(agent.clone(), changed.clone()));
                 beside::all_bridges(&agent);
@@ -147,6 +176,17 @@ async fn look_for_wires(agent: Arc<Agent>, changed: Arc<Changed>) {
     }
 }
 
+/// Closes what is plugged in to strangers. Beside the repairs: one that fails does not put it off.
+async fn close_wires(agent: Arc<Agent>, changed: Arc<Changed>) {
+    loop {
+        changed.plugged.notified().await;
+        let (shared, wires) = (agent.clone(), std::mem::take(&mut *locked(&changed.wires)));
+        let work = move || wires.iter().map(|wire| shared.forwarding.met(wire)).collect::<Vec<_>>();
+        let all = blocking(work).await.unwrap_or_default();
+        all.into_iter().for_each(|some| closed(&changed, some));
+    }
+}
+
 /// Something was closed to strangers: a repair that went on at that moment may not know it.
 fn closed(changed: &Changed, some: Result<bool, OpError>) {
     match some {
@@ -156,7 +196,7 @@ fn closed(changed: &Changed, some: Result<bool, OpError>) {
     }
 }
 
-/// Messages were lost: every link that is on its way is looked for.
+/// Every link that is on its way is looked for.
 fn look_for_gone(agent: &Agent) {
     for dev in agent.engine.leaving() {
         if let Ok(None) = agent.kernel.link(&Place::Host, &dev) {
@@ -180,7 +220,7 @@ async fn answer(agent: Arc<Agent>, changed: Arc<Changed>) {
             () = changed.egress.notified() => follow_mtu,
             () = changed.doubt.notified() => {
                 tokio::time::sleep(BURST).await;
-                let suspects = std::mem::take(&mut *changed.suspects.lock().unwrap_or_else(PoisonError::into_inner));
+                let suspects = std::mem::take(&mut *locked(&changed.suspects));
                 let wrong = blocking(move || doubtful(&shared, suspects)).await;
                 if !matches!(wrong, Ok(false)) {
                     changed.ours.notify_one();
@@ -198,10 +238,10 @@ async fn answer(agent: Arc<Agent>, changed: Arc<Changed>) {
     }
 }
 
-/// A link may have gone before its endpoint was detached; then no message tells of it.
-async fn sweep(agent: Arc<Agent>) {
+/// A link may have gone before its endpoint was detached; then no message tells of it. So may messages have been lost.
+async fn sweep(agent: Arc<Agent>, changed: Arc<Changed>) {
     loop {
-        tokio::time::sleep(AGAIN).await;
+        let _ = tokio::time::timeout(AGAIN, changed.missed.notified()).await;
         if !agent.engine.leaving().is_empty() {
             let shared = agent.clone();
             let _ = blocking(move || look_for_gone(&shared)).await;

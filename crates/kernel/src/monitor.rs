@@ -79,6 +79,9 @@ const LINK_GROUP: u32 = 1;
 /// A burst of changes must fit: 1,000 links that go send 6 MB.
 const BUFFER: usize = 8 << 20;
 
+/// Datagrams that are read at once; others wait for the thread as well.
+const AT_ONCE: usize = 64;
+
 /// What we did ourselves, and what of others matters.
 struct Own {
     /// The sockets that we write with.
@@ -164,13 +167,13 @@ fn listen(protocol: isize, groups: &[u32], everywhere: bool) -> io::Result<Async
 
 type Ready<'a> = tokio::io::unix::AsyncFdReadyMutGuard<'a, Netlink>;
 
-/// Reads all that is there; equal neighbours become one.
+/// Reads what is there, and leaves the socket readable where that is too much at once; equal neighbours become one.
 fn read(
     ready: &mut Ready<'_>,
     queue: &mut VecDeque<Change>,
     change: impl Fn(&Frame<'_>) -> Option<Change>,
 ) -> io::Result<()> {
-    loop {
+    for _ in 0..AT_ONCE {
         match ready.get_inner_mut().receive(libc::MSG_DONTWAIT) {
             Ok(Some(bytes)) => {
                 for change in frames(bytes).filter_map(|frame| change(&frame)) {
@@ -187,6 +190,7 @@ fn read(
             Err(e) => return Err(e),
         }
     }
+    Ok(())
 }
 
 /// `struct rtmsg`: length of the destination's prefix, and the table; the type comes seventh. Every link that comes up brings routes of its

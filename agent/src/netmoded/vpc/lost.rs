@@ -1,7 +1,7 @@
 //! ENIs whose links are gone while their tasks run: the tasks end, as ECS ends one whose interface is detached. A new
 //! link under the old name would not be what the task was given, and half a network is worse than none.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, blocking};
 use crate::events::{self, By, told};
 use crate::registry::Task;
 use crate::task::Joined;
@@ -56,7 +56,8 @@ fn reason(agent: &Agent, endpoint: &Endpoint) -> String {
 
 /// Ends the task of an ENI, and those that share its network.
 async fn end(agent: Arc<Agent>, endpoint: Endpoint) {
-    let reason = reason(&agent, &endpoint);
+    let (shared, lost) = (agent.clone(), endpoint.clone());
+    let Ok(reason) = blocking(move || reason(&shared, &lost)).await else { return };
     events::scope(By::kernel(reason.clone()), end_for(agent, endpoint, reason)).await;
 }
 
