@@ -194,9 +194,15 @@ impl Containers {
     pub async fn wait(&self, id: Id) -> Result<Exit, ContainerError> {
         loop {
             let noticed = self.0.exits.notice(id);
-            let record = match self.look(id)? {
-                (State::Ended(exit), _) => return Ok(exit),
-                (_, record) => record.ok_or(ContainerError::NotFound(id))?,
+            let record = match self.look(id) {
+                Ok((State::Ended(exit), _)) => return Ok(exit),
+                Ok((_, Some(record))) => record,
+                Ok((_, None)) | Err(ContainerError::NotFound(_)) => {
+                    // Nothing will ever happen to it, and nobody else would take this waiter away.
+                    self.0.exits.forget(id);
+                    return Err(ContainerError::NotFound(id));
+                }
+                Err(error) => return Err(error),
             };
             // While conmon lives its file is what counts; if it was killed, the container itself.
             let processes = [record.monitor, record.init];
@@ -465,6 +471,19 @@ pub fn signal(text: &str) -> Result<i32, ContainerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn nobody_waits_for_what_is_not_there() {
+        let dir = std::env::temp_dir().join(format!("nm-waiters-{}", std::process::id()));
+        let config = Config { run_dir: dir.join("run"), state_dir: dir.join("state"), ..Config::default() };
+        let containers = Containers::new(config).unwrap();
+        for n in 0..3 {
+            let missing = containers.wait(Id::from_bytes([n; 16])).await;
+            assert!(matches!(missing, Err(ContainerError::NotFound(_))), "{missing:?}");
+        }
+        assert_eq!(containers.0.exits.waiting(), 0);
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn signals_by_name_and_number() {

@@ -57,6 +57,12 @@ impl Exits {
         lock(&self.waiters).remove(&id);
     }
 
+    /// How many are waited for.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.waiters).len()
+    }
+
     fn watch(&self) -> std::io::Result<()> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
         // conmon writes a temporary file and renames it (g_file_set_contents).
