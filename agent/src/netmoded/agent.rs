@@ -124,7 +124,14 @@ impl Agent {
     pub fn attach(&self, request: &Attach) -> Result<Endpoint, ApiError> {
         let begun = Instant::now();
         self.until_free(request);
-        let made = self.engine.attach(request).map_err(ApiError::from).inspect(|endpoint| {
+        let made = self.engine.attach(request).map_err(ApiError::from);
+        let made = made.map(|(endpoint, failures)| {
+            for failure in failures {
+                tracing::warn!(endpoint = %endpoint.id, %failure, "attached, but for this");
+            }
+            endpoint
+        });
+        let made = made.inspect(|endpoint| {
             self.relays.begin(&self.engine, endpoint.id);
             vpc::joined(&self.engine, endpoint);
             self.flowlogs.joined(self, endpoint);

@@ -22,6 +22,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+/// `EIO`, errno(3): of a failure that has no number.
+const EIO: i32 = 5;
+
 /// A request to attach. Everything random or clocked comes in with it.
 #[derive(Debug, Clone)]
 pub struct Attach {
@@ -229,11 +232,11 @@ impl Engine {
         Ok((endpoint, plan))
     }
 
-    /// Attaches an endpoint.
+    /// Attaches an endpoint. What went wrong behind the point of no return is told beside it.
     ///
     /// # Errors
-    /// Why not; nothing has changed then.
-    pub fn attach(&self, request: &Attach) -> Result<Endpoint, AttachError> {
+    /// Why not; nothing has changed then, but for what the error names.
+    pub fn attach(&self, request: &Attach) -> Result<(Endpoint, Vec<OpError>), AttachError> {
         let reserved = self.reserve(request)?;
         let mut endpoint = reserved.endpoint();
         self.record(&endpoint)?;
@@ -248,20 +251,24 @@ impl Engine {
             }
         };
         endpoint.progress = Progress::Ready;
-        if let Err(unrecorded) = self.record(&endpoint) {
-            self.outside.undo(undo);
+        if let Err(unrecorded) = self.put(&endpoint) {
+            let left = self.outside.undo(undo);
             let _ = self.store.remove(Kind::Endpoint, &endpoint.id.to_string());
-            return Err(unrecorded);
+            return Err(AttachError::unrecorded(unrecorded, left));
         }
         // The point of no return: from here on the endpoint stands, whatever the rest reports.
         reserved.keep(endpoint.clone());
         drop(changing);
-        self.outside.finish(&plan.then);
-        Ok(endpoint)
+        let failures = self.outside.finish(&plan.then);
+        Ok((endpoint, failures))
     }
 
     pub(crate) fn record(&self, endpoint: &Endpoint) -> Result<(), AttachError> {
-        Ok(store::put(&*self.store, Kind::Endpoint, &endpoint.id.to_string(), endpoint)?)
+        Ok(self.put(endpoint)?)
+    }
+
+    fn put(&self, endpoint: &Endpoint) -> Result<(), StoreError> {
+        store::put(&*self.store, Kind::Endpoint, &endpoint.id.to_string(), endpoint)
     }
 
     /// Takes an endpoint away; one that is not there is done already.
@@ -282,7 +289,7 @@ impl Engine {
         let mut failures = self.outside.undo(steps);
         failures.extend(self.outside.finish(&plan.then));
         drop((kept, _left));
-        let _ = self.store.remove(Kind::Endpoint, &record.id.to_string());
+        failures.extend(self.store.remove(Kind::Endpoint, &record.id.to_string()).err().map(stays));
         self.leases().release_ports(&record);
         if record.link.is_none() {
             self.leases().release_link(&record, None);
@@ -535,6 +542,15 @@ impl Drop for Reserved<'_> {
             leases.release_ports(&endpoint);
             leases.release_link(&endpoint, None);
         }
+    }
+}
+
+/// A record that could not be removed, as the step that was refused.
+fn stays(error: StoreError) -> OpError {
+    let step = format!("rm {}", error.path.display());
+    match error.source.raw_os_error() {
+        Some(errno) => OpError { step, errno, detail: String::new() },
+        None => OpError { step, errno: EIO, detail: error.source.to_string() },
     }
 }
 

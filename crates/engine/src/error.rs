@@ -166,6 +166,19 @@ pub enum AttachError {
     /// The record could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The record could not be written, and not every step before it could be taken back.
+    #[error("{unrecorded}; left behind, see \"netmode doctor\": {}", listed(left))]
+    LeftBehind {
+        /// Why it was to be taken back.
+        #[source]
+        unrecorded: StoreError,
+        /// What could not be.
+        left: Vec<OpError>,
+    },
+}
+
+fn listed(all: &[OpError]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn cannot(p: &Published) -> String {
@@ -226,6 +239,11 @@ impl AttachError {
         }
     }
 
+    /// A record that could not be written; `left`: what could not be taken back for it.
+    pub(crate) fn unrecorded(unrecorded: StoreError, left: Vec<OpError>) -> Self {
+        if left.is_empty() { Self::Store(unrecorded) } else { Self::LeftBehind { unrecorded, left } }
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         match self {
@@ -255,7 +273,7 @@ impl AttachError {
             Self::LanFull { .. } | Self::VlansExhausted { .. } => Code::PoolExhausted,
             Self::NoSuchNetwork(_) => Code::NotFound,
             Self::Kernel(_) => Code::Kernel,
-            Self::Store(_) => Code::State,
+            Self::Store(_) | Self::LeftBehind { .. } => Code::State,
         }
     }
 }

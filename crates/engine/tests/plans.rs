@@ -124,9 +124,21 @@ fn a_failure_at_any_step_leaves_nothing() {
         let paper = lab.kernel.paper();
         assert_eq!((paper.holds.len(), paper.held.len()), (0, 0), "step {n} left {:?}", paper.holds);
         assert!(lab.store.list_bytes(Kind::Endpoint).unwrap().is_empty());
-        let again = lab.engine.attach(&request(2, "bridge", ports(&["8080:80"]))).unwrap();
+        let again = lab.engine.attach(&request(2, "bridge", ports(&["8080:80"]))).unwrap().0;
         assert_eq!(again.address().unwrap().to_string(), "172.17.0.2", "the address was given back");
     }
+}
+
+#[test]
+fn a_record_that_stays_is_told() {
+    let lab = lab(None, "172.17.0.0/24");
+    let (endpoint, failures) = lab.engine.attach(&request(1, "bridge", NetOptions::default())).unwrap();
+    assert_eq!(failures, []);
+    let record = lab.dir.join(format!("run/endpoints/{}.json", endpoint.id));
+    std::fs::remove_file(&record).unwrap();
+    std::fs::create_dir_all(record.join("x")).unwrap();
+    let told = lab.engine.detach(endpoint.id);
+    assert_eq!(told.iter().map(|e| e.step.clone()).collect::<Vec<_>>(), [format!("rm {}", record.display())]);
 }
 
 #[test]
@@ -186,12 +198,12 @@ fn refusals_name_the_owner_and_change_nothing() {
 #[test]
 fn an_address_is_free_again_only_when_its_link_is_gone() {
     let lab = lab(None, "172.17.0.0/24");
-    let first = lab.engine.attach(&request(1, "bridge", ports(&["80:80"]))).unwrap();
+    let first = lab.engine.attach(&request(1, "bridge", ports(&["80:80"]))).unwrap().0;
     assert!(lab.engine.detach(first.id).is_empty());
-    let second = lab.engine.attach(&request(2, "bridge", ports(&["80:80"]))).unwrap();
+    let second = lab.engine.attach(&request(2, "bridge", ports(&["80:80"]))).unwrap().0;
     assert_eq!(second.address().unwrap().to_string(), "172.17.0.3");
     assert!(lab.engine.link_gone(&first.link.unwrap().host_dev).is_some());
-    let third = lab.engine.attach(&request(3, "bridge", NetOptions::default())).unwrap();
+    let third = lab.engine.attach(&request(3, "bridge", NetOptions::default())).unwrap().0;
     assert_eq!(third.address().unwrap().to_string(), "172.17.0.2");
 }
 
@@ -200,7 +212,7 @@ fn neighbours_are_told_only_what_they_may_not_know() {
     let lab = lab(None, "172.17.0.0/24");
     let told = |n, mac: Option<&str>| {
         let net = NetOptions { mac_address: mac.map(|m| m.parse().unwrap()), ..NetOptions::default() };
-        let endpoint = lab.engine.attach(&request(n, "bridge", net)).unwrap();
+        let (endpoint, _) = lab.engine.attach(&request(n, "bridge", net)).unwrap();
         lab.engine.detach(endpoint.id);
         let link = endpoint.link.unwrap();
         assert!(lab.engine.link_gone(&link.host_dev).is_some());
@@ -235,7 +247,7 @@ proptest! {
         let lab = lab(v6.then_some("fd00:17::/64"), "172.17.0.0/24");
         let mut standing = Vec::new();
         for (n, (mode, net)) in options.into_iter().enumerate() {
-            if let Ok(endpoint) = lab.engine.attach(&request(n as u8 + 1, &mode, net)) {
+            if let Ok((endpoint, _)) = lab.engine.attach(&request(n as u8 + 1, &mode, net)) {
                 standing.push(endpoint.id);
             }
         }
