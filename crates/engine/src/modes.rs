@@ -29,6 +29,17 @@ pub fn needs(mode: Mode) -> Needs {
     }
 }
 
+/// What stands between others and a task with these security groups.
+pub fn guarded_by(mode: Mode, groups: &[String]) -> &'static str {
+    match (mode, groups) {
+        (Mode::Awsvpc, _) => "the task's own security groups",
+        (Mode::Bridge, []) => "the host: its published ports, whatever they are, are open as far as the host's are",
+        (Mode::Bridge, _) => "the task's own security groups: an extension, ECS has none in bridge mode",
+        (Mode::Host, _) => "the host alone: the task has the host's address",
+        (Mode::None, _) => "nothing: it has no network",
+    }
+}
+
 /// Refuses what a mode cannot do.
 ///
 /// # Errors

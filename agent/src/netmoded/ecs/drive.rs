@@ -11,9 +11,10 @@ use crate::registry::Task;
 use crate::{clock, life};
 use netmode_engine::ecs::compose::Member;
 use netmode_engine::ecs::order;
+use netmode_engine::modes;
 use netmode_model::api::{NetOptions, NetworkRef, RunRequest, TaskState};
 use netmode_model::ecs::{Condition, ContainerDefinition, Health, StopCode, TaskStatus};
-use netmode_model::{ApiError, Mode, RequestedMode};
+use netmode_model::{ApiError, RequestedMode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,11 +171,11 @@ async fn all_started(agent: &Arc<Agent>, task: &Arc<EcsTask>) {
 }
 
 fn request(record: &EcsRecord, member: &Member) -> (RunRequest, Intent) {
-    let mode = record.requested.effective();
+    let needs = modes::needs(record.requested.effective());
     // A container's variables are the task's where there is one namespace.
     let mut net = NetOptions { sg_best_effort: record.sg_best_effort, ..member.net.clone() };
-    net.security_groups =
-        if mode == Mode::Bridge && !member.alone { record.security_groups.clone() } else { Vec::new() };
+    let guarded = needs.link && !needs.eni && !member.alone;
+    net.security_groups = if guarded { record.security_groups.clone() } else { Vec::new() };
     let requested = if member.alone { RequestedMode::None } else { record.requested };
     let request = RunRequest {
         name: Some(member.name.clone()),

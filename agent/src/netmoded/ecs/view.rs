@@ -6,10 +6,10 @@ use crate::agent::Agent;
 use crate::instance;
 use crate::task::TaskRecord;
 use netmode_engine::modes;
+use netmode_model::Id;
 use netmode_model::api::{NetworkBinding, NetworkInterface};
 use netmode_model::ecs::{Detail, EcsContainerView, EcsTaskView, Health, TaskAttachment, TaskStatus};
 use netmode_model::vpc::EniView;
-use netmode_model::{Id, Mode, Protocol};
 
 /// What stands for a region and an account in names: there is neither.
 const PREFIX: &str = "arn:aws:ecs:local:000000000000";
@@ -124,10 +124,10 @@ fn interface(eni: &EniView) -> NetworkInterface {
 }
 
 fn bindings(agent: &Agent, record: &EcsRecord, task: &TaskRecord) -> Vec<NetworkBinding> {
-    match record.requested.effective() {
-        mode if modes::needs(mode).eni => Vec::new(),
+    match modes::needs(record.requested.effective()) {
+        needs if needs.eni => Vec::new(),
         // The container binds them itself.
-        Mode::Host => {
+        needs if !needs.netns => {
             let ports = task.request.net.ports.iter();
             let own = |p: &netmode_model::PortSpec| NetworkBinding {
                 bind_ip: "0.0.0.0".into(),
@@ -135,7 +135,7 @@ fn bindings(agent: &Agent, record: &EcsRecord, task: &TaskRecord) -> Vec<Network
                 host_port: Some(p.container.first()),
                 container_port_range: None,
                 host_port_range: None,
-                protocol: if p.protocol == Protocol::Udp { Protocol::Udp } else { p.protocol },
+                protocol: p.protocol,
             };
             ports.map(own).collect()
         }

@@ -3,9 +3,8 @@
 use crate::agent::Agent;
 use crate::task::TaskRecord;
 use ipnetwork::IpNetwork;
-use netmode_engine::Endpoint;
 use netmode_engine::vpc::Groups;
-use netmode_model::Mode;
+use netmode_engine::{Endpoint, modes};
 use netmode_model::group::{Direction, Effective, EffectiveReply, Peer, Traffic};
 use netmode_model::vpc::GroupRef;
 use std::net::{IpAddr, Ipv4Addr};
@@ -34,7 +33,7 @@ pub fn of(agent: &Agent, record: &TaskRecord) -> EffectiveReply {
     if ids.is_empty() {
         rules.extend(published(&endpoints));
     }
-    EffectiveReply { task: record.name.to_string(), guarded_by: guarded_by(record.mode(), &ids).into(), rules }
+    EffectiveReply { task: record.name.to_string(), guarded_by: modes::guarded_by(record.mode(), &ids).into(), rules }
 }
 
 fn written(groups: &Groups, peer: &Peer) -> String {
@@ -77,14 +76,4 @@ fn published(endpoints: &[Endpoint]) -> Vec<Effective> {
         }
     };
     endpoints.iter().flat_map(|e| &e.ports).map(open).collect()
-}
-
-fn guarded_by(mode: Mode, groups: &[String]) -> &'static str {
-    match (mode, groups) {
-        (Mode::Awsvpc, _) => "the task's own security groups",
-        (Mode::Bridge, []) => "the host: its published ports, whatever they are, are open as far as the host's are",
-        (Mode::Bridge, _) => "the task's own security groups: an extension, ECS has none in bridge mode",
-        (Mode::Host, _) => "the host alone: the task has the host's address",
-        (Mode::None, _) => "nothing: it has no network",
-    }
 }

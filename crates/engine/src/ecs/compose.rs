@@ -1,5 +1,6 @@
 //! What each container of a definition is on this machine: the request that a container of `netmode run` would be.
 
+use crate::modes;
 use netmode_model::api::{ContainerSpec, NetOptions};
 use netmode_model::ecs::{ContainerDefinition, HealthCheck, MountPoint, PortMapping, TaskDefinition};
 use netmode_model::{Mode, Name, PortSpec};
@@ -88,7 +89,7 @@ pub fn compose(definition: &TaskDefinition, chosen: &Chosen<'_>) -> Result<Compo
     for container in &definition.container_definitions {
         let Some(name) = names.get(&container.name).cloned() else { continue };
         let spec = spec(definition, container, chosen, &mut composed.notes)?;
-        let shared = chosen.mode == Mode::Awsvpc;
+        let shared = modes::needs(chosen.mode).eni;
         let net = if shared { NetOptions::default() } else { net(container, &names, chosen.mode)? };
         composed.members.push(Member {
             container: container.name.clone(),
@@ -128,7 +129,7 @@ fn net(c: &ContainerDefinition, names: &BTreeMap<String, Name>, mode: Mode) -> R
 fn port(p: &PortMapping, mode: Mode) -> Result<PortSpec, Invalid> {
     let protocol = p.protocol.as_deref().unwrap_or("tcp");
     let container = p.container_port_range.clone().unwrap_or_else(|| p.container_port.unwrap_or_default().to_string());
-    let host = p.host_port.filter(|port| *port != 0 && mode != Mode::Host).map(|port| format!("{port}:"));
+    let host = p.host_port.filter(|port| *port != 0 && modes::needs(mode).netns).map(|port| format!("{port}:"));
     let text = format!("{}{container}/{protocol}", host.unwrap_or_default());
     text.parse().map_err(|e| Invalid(format!("the port mapping {text} cannot be: {e}")))
 }
