@@ -92,7 +92,7 @@ fn scrape(lab: &Lab) -> Told {
 }
 
 /// What the page of metrics names: family, type, unit.
-const FAMILIES: [(&str, &str, &str); 20] = [
+const FAMILIES: [(&str, &str, &str); 21] = [
     ("netmode_build", "info", ""),
     ("netmode_operations", "counter", ""),
     ("netmode_operation_duration_seconds", "histogram", "seconds"),
@@ -102,6 +102,7 @@ const FAMILIES: [(&str, &str, &str); 20] = [
     ("netmode_drift_repairs", "counter", ""),
     ("netmode_dns_queries", "counter", ""),
     ("netmode_dns_forwarded", "counter", ""),
+    ("netmode_dns_dropped", "counter", ""),
     ("netmode_flow_log_records", "counter", ""),
     ("netmode_sg_packets", "counter", ""),
     ("netmode_conntrack_entries", "gauge", ""),
@@ -240,6 +241,9 @@ fn names_are_counted_by_the_code_of_their_answer() {
     ask("nobody.netmode.internal");
     assert_eq!(["NOERROR", "NXDOMAIN"].map(codes), [before[0] + 2.0, before[1] + 1.0]);
     assert_eq!(scrape(&lab).sum("netmode_dns_forwarded_total", &[]), 0.0);
+    assert_eq!(scrape(&lab).sum("netmode_dns_dropped_total", &[]), 0.0);
+    lab.netmode(&["exec", "web", "bash", "-c", "echo no >/dev/udp/127.0.0.11/53"]).success();
+    eventually("what is no question is counted", 3.0, || scrape(&lab).sum("netmode_dns_dropped_total", &[]) == 1.0);
 }
 
 /// Received and sent by a task's interface, as its own namespace counts.

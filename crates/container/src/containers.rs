@@ -363,18 +363,6 @@ impl Containers {
         errors.extend(gone(fs::remove_file(&exit)).map(ContainerError::file("remove", &exit)));
         errors
     }
-
-    /// What is not installed and will be needed, for `doctor`.
-    pub fn missing(&self) -> Vec<ContainerError> {
-        let config = self.config();
-        let programs = [&config.runtime, &config.conmon, &config.skopeo, &config.umoci];
-        let mut all: Vec<ContainerError> =
-            programs.iter().filter_map(|p| crate::program::find(p).err()).map(ContainerError::from).collect();
-        if !config.seccomp_profile.exists() {
-            all.push(crate::spec::BadSpec::NoSeccomp(config.seccomp_profile.clone()).into());
-        }
-        all
-    }
 }
 
 /// The control group that those of containers are in, one per hierarchy of version 1 or the one of version 2.

@@ -40,7 +40,7 @@ impl Counters {
         self.forwarded.load(Ordering::Relaxed)
     }
 
-    /// Packets that were no question, or one too many.
+    /// Packets that were no question.
     pub fn drops(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

@@ -4,7 +4,6 @@ use crate::kernel::{Kernel, locked};
 use crate::nft;
 use crate::route::kind_of;
 use crate::wire::{Frame, Netlink, attr, frames, text_of, u32_at};
-use futures::stream::{self, Stream};
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netmode_model::IfName;
 use netmode_model::state::is_wire;
@@ -139,16 +138,6 @@ impl Monitor {
                 }
             }
         }
-    }
-
-    /// The changes as a stream, which ends with the first error.
-    pub fn into_stream(self) -> impl Stream<Item = io::Result<Change>> {
-        stream::unfold(Some(self), |monitor| async {
-            let mut monitor = monitor?;
-            let change = monitor.next().await;
-            let rest = change.is_ok().then_some(monitor);
-            Some((change, rest))
-        })
     }
 }
 

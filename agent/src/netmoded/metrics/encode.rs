@@ -121,9 +121,13 @@ impl Scrape {
     fn network(&self, to: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let answers = self.answers.iter().map(|(code, n)| ([("rcode", *code)], *n));
         counters(to, ("netmode_dns_queries", "Questions that were answered, by response code"), None, answers)?;
-        let about = ("netmode_dns_forwarded", "Questions that were asked of other servers");
-        let forwarded = |m: &mut MetricEncoder<'_>| m.encode_counter::<NoLabelSet, _, u64>(&self.forwarded, None);
-        alone(to, about, MetricType::Counter, forwarded)?;
+        let single = [
+            (("netmode_dns_forwarded", "Questions that were asked of other servers"), &self.forwarded),
+            (("netmode_dns_dropped", "Packets that were no question"), &self.dropped),
+        ];
+        for (about, n) in single {
+            alone(to, about, MetricType::Counter, |m| m.encode_counter::<NoLabelSet, _, u64>(n, None))?;
+        }
         let records = [("written", self.flow_records.0), ("lost", self.flow_records.1)];
         let records = records.into_iter().map(|(result, n)| ([("result", result)], n));
         counters(to, ("netmode_flow_log_records", "Records of flow logs, by what became of them"), None, records)?;

@@ -28,6 +28,8 @@ pub struct Scrape {
     pub answers: Vec<(&'static str, u64)>,
     /// Questions that its resolvers asked of others.
     pub forwarded: u64,
+    /// Packets for its resolvers that were no question.
+    pub dropped: u64,
     /// Records of flow logs that were written, and that were lost.
     pub flow_records: (u64, u64),
     /// Endpoints that stand.
@@ -57,6 +59,7 @@ impl Scrape {
             repairs: agent.metrics.repairs.all(),
             answers: agent.names.counters.by_code(),
             forwarded: agent.names.counters.forwards(),
+            dropped: agent.names.counters.drops(),
             flow_records: agent.flowlogs.counts(),
             endpoints,
             ports,

@@ -1,7 +1,7 @@
 //! The life of a container.
 
 use crate::lab::{Lab, cgroups_of, lab, mounts_below, processes_with, soon, strings};
-use netmode_container::{Config, Containers, Exit, Extent, State};
+use netmode_container::{Config, ContainerError, Containers, Exit, Extent, State};
 use netmode_model::Code;
 use netmode_model::api::ExecRequest;
 use std::time::{Duration, Instant};
@@ -217,8 +217,10 @@ fn futures_can_move_between_threads() {
     movable(|c, id| async move { c.attach(id).await });
     movable(|c, id| async move { c.exec(id, &ExecRequest::default()).await?.split().2.await });
     movable(|c, id| async move { c.logs(id, Extent { follow: true, ..Extent::default() })?.next().await });
-    movable(|c, id| async move { c.attach(id).await?.output.next().await.map_err(|_| c.missing().remove(0)) });
-    movable(|c, id| async move { c.attach(id).await?.input.write(b"").await.map_err(|_| c.missing().remove(0)) });
+    movable(|c, id| async move { c.attach(id).await?.output.next().await.map_err(|_| ContainerError::NotFound(id)) });
+    movable(
+        |c, id| async move { c.attach(id).await?.input.write(b"").await.map_err(|_| ContainerError::NotFound(id)) },
+    );
 }
 
 /// Prints what a container costs; the figures go into the benchmark table.

@@ -71,14 +71,6 @@ impl NetnsFd {
         Self::checked(fd, "the descriptor".into())
     }
 
-    /// Opens the namespace that a process is in.
-    ///
-    /// # Errors
-    /// See [`NetnsError`].
-    pub fn of_pid(pid: u32) -> Result<Self, NetnsError> {
-        Self::open(&PathBuf::from(format!("/proc/{pid}/ns/net")))
-    }
-
     /// Looks for a namespace by its [inode](Self::inode): among the pins of ip-netns(8), and those that processes are in
     /// (namespaces(7)). The number may be another namespace's by now.
     pub fn of_inode(inode: u64) -> Option<Self> {

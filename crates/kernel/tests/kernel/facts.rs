@@ -81,7 +81,7 @@ fn only_somebody_elses_network_namespace_will_do() {
     assert!(matches!(open("/"), NetnsError::NotANamespace(_)));
     assert!(matches!(open("/proc/thread-self/ns/mnt"), NetnsError::WrongKind(_)));
     assert!(matches!(open("/proc/thread-self/ns/net"), NetnsError::AgentsOwn(_)));
-    let inits = NetnsFd::of_pid(1);
+    let inits = NetnsFd::open(Path::new("/proc/1/ns/net"));
     assert!(matches!(inits, Err(NetnsError::Inits(_) | NetnsError::Open { .. })), "{inits:?}");
     assert!(matches!(
         NetnsFd::from_fd(OwnedFd::from(File::open("/etc/passwd").unwrap())),
