@@ -196,13 +196,9 @@ impl Default for Firewall {
 
 impl Default for Container {
     fn default() -> Self {
-        Self {
-            runtime: "runc".into(),
-            conmon: "conmon".into(),
-            skopeo: "skopeo".into(),
-            umoci: "umoci".into(),
-            seccomp: "/usr/share/containers/seccomp.json".into(),
-        }
+        let netmode_container::Config { runtime, conmon, skopeo, umoci, seccomp_profile: seccomp, .. } =
+            netmode_container::Config::default();
+        Self { runtime, conmon, skopeo, umoci, seccomp }
     }
 }
 
