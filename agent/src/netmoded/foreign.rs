@@ -81,7 +81,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Attaches a namespace. A second call for the same key answers what stands.
+/// Attaches a namespace. A second call for the same key answers what stands, where it may come `again`; else it is an
+/// error.
 ///
 /// # Errors
 /// Why not; nothing has changed.
@@ -90,27 +91,14 @@ pub fn attach(
     key: Key,
     request: AttachRequest,
     handed: Option<OwnedFd>,
+    again: bool,
 ) -> Result<AttachReply, ApiError> {
     let _turn = agent.busy.turn(&key.owner, &key.interface);
     match agent.engine.find(|e| key.fits(e)) {
-        Some(endpoint) => Ok(reply(&endpoint)),
+        Some(endpoint) if again => Ok(reply(&endpoint)),
+        Some(_) => Err(not_new(&key)),
         None => make(agent, key, request, handed),
     }
-}
-
-/// Attaches a namespace; that the key has an attachment already is an error.
-///
-/// # Errors
-/// Why not; nothing has changed.
-pub fn attach_anew(
-    agent: &Agent,
-    key: Key,
-    request: AttachRequest,
-    handed: Option<OwnedFd>,
-) -> Result<AttachReply, ApiError> {
-    let _turn = agent.busy.turn(&key.owner, &key.interface);
-    must_be_new(agent, &key)?;
-    make(agent, key, request, handed)
 }
 
 /// Whether a key has no attachment.
@@ -118,11 +106,12 @@ pub fn attach_anew(
 /// # Errors
 /// It has one.
 pub fn must_be_new(agent: &Agent, key: &Key) -> Result<(), ApiError> {
-    if agent.engine.find(|e| key.fits(e)).is_none() {
-        return Ok(());
-    }
+    if agent.engine.find(|e| key.fits(e)).is_none() { Ok(()) } else { Err(not_new(key)) }
+}
+
+fn not_new(key: &Key) -> ApiError {
     let text = format!("{} of {} is attached already; detach it first", key.interface, key.owner);
-    Err(ApiError::new(Code::WrongState, text))
+    ApiError::new(Code::WrongState, text)
 }
 
 fn make(agent: &Agent, key: Key, request: AttachRequest, handed: Option<OwnedFd>) -> Result<AttachReply, ApiError> {

@@ -45,7 +45,7 @@ pub async fn attach(
 ) -> Answer<(StatusCode, Json<AttachReply>)> {
     let handed = handed(&peer, &request.netns)?;
     let key = Key::new(peer.uid, request.owner.clone(), request.interface.clone())?;
-    let reply = blocking(move || foreign::attach(&agent, key, request, handed)).await??;
+    let reply = blocking(move || foreign::attach(&agent, key, request, handed, true)).await??;
     Ok((StatusCode::CREATED, Json(reply)))
 }
 

@@ -24,7 +24,7 @@ pub(super) fn answer(
             if only_ask {
                 return must_be_new(called).map(|()| None);
             }
-            let reply = foreign::attach_anew(agent, key()?, request, handed).map_err(refused)?;
+            let reply = foreign::attach(agent, key()?, request, handed, false).map_err(refused)?;
             let mut result = CniResult::from(&reply);
             for interface in &mut result.interfaces {
                 interface.sandbox = call.netns.clone().unwrap_or_default();
