@@ -6,7 +6,7 @@ use crate::compose::ComposeArgs;
 use crate::ecs_args::{InstanceCommand, ServiceCommand, TaskCommand};
 use crate::flowlogs::FlowLogCommand;
 use crate::listing::ListArgs;
-use crate::run_args::{EniArgs, RunArgs};
+use crate::run_args::{LinkArgs, RunArgs};
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
 use crate::vpc_args::{EniCommand, PrefixListCommand, SgCommand, SubnetCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -494,24 +494,6 @@ pub(crate) struct AttachArgs {
     /// Name of the link inside of the namespace
     #[arg(long, value_name = "LINK", default_value = "eth0")]
     pub(crate) interface: String,
-    /// Publish a port: [[IP:][HOST]:]CONTAINER[/PROTOCOL]
-    #[arg(short, long, value_name = "PORT")]
-    pub(crate) publish: Vec<String>,
-    /// A wanted IPv4 address
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) ip: Option<String>,
-    /// A wanted IPv6 address
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) ip6: Option<String>,
-    /// A wanted hardware address
-    #[arg(long, value_name = "MAC")]
-    pub(crate) mac_address: Option<String>,
-    /// Set a kernel variable of the namespace, net.* only
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) sysctl: Vec<String>,
-    /// How fast the interfaces are: in=RATE,out=RATE, or one of both; a rate as tc(8) writes it, 10mbit
-    #[arg(long, value_name = "in=RATE,out=RATE")]
-    pub(crate) net_rate: Option<String>,
     #[command(flatten)]
-    pub(crate) eni: EniArgs,
+    pub(crate) of_link: LinkArgs,
 }

@@ -3,7 +3,7 @@
 use crate::args::{AttachArgs, ExecArgs, NetworkCreateArgs};
 use crate::caller::Caller;
 use crate::failure::Failure;
-use crate::run_args::{LimitArgs, NetArgs, RunArgs};
+use crate::run_args::{LimitArgs, LinkArgs, NetArgs, RunArgs};
 use crate::values::{self, refused};
 use crate::vpc_args::{RulesArgs, SubnetCreateArgs};
 use ipnetwork::IpNetwork;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &RunArgs, caller: &Caller) -> Result<RunRequest> {
         name: option::<Name>(Code::Invalid, "--name", &args.name)?,
         network,
         networks: networks.to_vec(),
-        net: net(&args.net)?,
+        net: net(&args.net, &args.net.of_link)?,
         container: container(args, caller)?,
         auto_remove: args.rm,
     })
@@ -69,8 +69,8 @@ pub(crate) fn pull(args: &RunArgs) -> Result<PullPolicy> {
     Ok(option(Code::Invalid, "--pull", &args.process.pull)?.unwrap_or(PullPolicy::Missing))
 }
 
-fn net(args: &NetArgs) -> Result<NetOptions> {
-    let mac = option(Code::Invalid, "--mac-address", &args.mac_address)?;
+fn net(args: &NetArgs, link: &LinkArgs) -> Result<NetOptions> {
+    let mac = option(Code::Invalid, "--mac-address", &link.mac_address)?;
     for text in &args.expose {
         values::expose(text).map_err(|why| Failure::new(Code::InvalidPort, format!("--expose {text:?}: {why}")))?;
     }
@@ -80,12 +80,12 @@ fn net(args: &NetArgs) -> Result<NetOptions> {
     let host =
         |text: &String| checked("--add-host", text, values::add_host(text), "write NAME:ADDRESS or NAME:host-gateway");
     Ok(NetOptions {
-        ports: ports(&args.publish)?,
+        ports: ports(&link.publish)?,
         publish_all: args.publish_all,
         expose: args.expose.clone(),
         port_env: args.port_env.clone(),
-        ip: args.ip.as_deref().map(|ip| address("--ip", "IPv4", ip)).transpose()?,
-        ip6: args.ip6.as_deref().map(|ip| address("--ip6", "IPv6", ip)).transpose()?,
+        ip: link.ip.as_deref().map(|ip| address("--ip", "IPv4", ip)).transpose()?,
+        ip6: link.ip6.as_deref().map(|ip| address("--ip6", "IPv6", ip)).transpose()?,
         mac_address: mac,
         hostname: args.hostname.clone(),
         dns: args.dns.iter().map(|ip| address("--dns", "IP", ip)).collect::<Result<_>>()?,
@@ -94,12 +94,12 @@ fn net(args: &NetArgs) -> Result<NetOptions> {
         add_hosts: args.add_host.iter().map(host).collect::<Result<_>>()?,
         links: args.link.clone(),
         network_aliases: args.network_alias.clone(),
-        sysctls: pairs("--sysctl", &args.sysctl)?,
-        net_rate: option(Code::Invalid, "--net-rate", &args.net_rate)?.unwrap_or_default(),
-        subnets: args.eni.subnet.clone(),
-        security_groups: args.eni.security_group.clone(),
-        sg_best_effort: args.eni.sg_best_effort,
-        strict_ecs: args.eni.strict_ecs,
+        sysctls: pairs("--sysctl", &link.sysctl)?,
+        net_rate: option(Code::Invalid, "--net-rate", &link.net_rate)?.unwrap_or_default(),
+        subnets: link.eni.subnet.clone(),
+        security_groups: link.eni.security_group.clone(),
+        sg_best_effort: link.eni.sg_best_effort,
+        strict_ecs: link.eni.strict_ecs,
     })
 }
 
@@ -233,16 +233,6 @@ pub(crate) fn exec(args: &ExecArgs, caller: &Caller) -> Result<(String, ExecRequ
 /// The request of `netmode attach`; the namespace goes as the first descriptor.
 pub(crate) fn attach(args: &AttachArgs) -> Result<AttachRequest> {
     let interface: IfName = parsed(Code::Invalid, "--interface", &args.interface)?;
-    let net_args = NetArgs {
-        publish: args.publish.clone(),
-        ip: args.ip.clone(),
-        ip6: args.ip6.clone(),
-        mac_address: args.mac_address.clone(),
-        sysctl: args.sysctl.clone(),
-        net_rate: args.net_rate.clone(),
-        eni: args.eni.clone(),
-        ..NetArgs::default()
-    };
     let given = args.mode.parse().map_err(|e: UnknownMode| Failure::new(Code::UnknownMode, e.to_string()))?;
     let (mode, network) = match given {
         NetworkRef::Mode(mode) => (mode, None),
@@ -258,7 +248,7 @@ pub(crate) fn attach(args: &AttachArgs) -> Result<AttachRequest> {
         interface: Some(interface),
         mode,
         network,
-        net: net(&net_args)?,
+        net: net(&NetArgs::default(), &args.of_link)?,
     })
 }
 

@@ -49,9 +49,8 @@ pub(crate) struct NetArgs {
     /// bridge, host, none, awsvpc, default, container:TASK, ns:PATH, or a network; several networks: give it again
     #[arg(long, visible_aliases = ["network", "net"], value_name = "MODE", default_value = "default")]
     pub(crate) mode: Vec<String>,
-    /// Publish a port: [[IP:][HOST]:]CONTAINER[/PROTOCOL]; ranges as 8000-8099:80-179; no host port: one is chosen
-    #[arg(short, long, value_name = "PORT")]
-    pub(crate) publish: Vec<String>,
+    #[command(flatten)]
+    pub(crate) of_link: LinkArgs,
     /// Publish every exposed port on a chosen port
     #[arg(short = 'P', long)]
     pub(crate) publish_all: bool,
@@ -82,6 +81,14 @@ pub(crate) struct NetArgs {
     /// Another name on networks that have names
     #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
     pub(crate) network_alias: Vec<String>,
+}
+
+/// What is said of a link into a namespace, whoever has that.
+#[derive(Debug, Args, Default)]
+pub(crate) struct LinkArgs {
+    /// Publish a port: [[IP:][HOST]:]CONTAINER[/PROTOCOL]; ranges as 8000-8099:80-179; no host port: one is chosen
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) publish: Vec<String>,
     /// A wanted IPv4 address
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ip: Option<String>,
@@ -91,7 +98,7 @@ pub(crate) struct NetArgs {
     /// A wanted hardware address
     #[arg(long, value_name = "MAC")]
     pub(crate) mac_address: Option<String>,
-    /// Set a kernel variable of the container's network or IPC
+    /// Set a kernel variable of the namespace: net.*, and of a container's IPC
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) sysctl: Vec<String>,
     #[command(flatten)]
