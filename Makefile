@@ -61,8 +61,8 @@ bench: privilege build ## speed and memory beside Debian's docker, podman and CN
 	    NETMODE_SANDBOX_ROOT=$$(tests/sandbox/as-root tests/sandbox/root peers) tests/sandbox/as-root tests/bench; \
 	else echo 'netmode: the benchmarks are not written yet (tests/bench)' >&2; exit 1; fi
 
-vm-test: ## the tests in a virtual machine with other kernels (a later release)
-	@echo 'netmode: the virtual-machine tests come with a later release' >&2; exit 1
+vm-test: build ## the tests in virtual machines with Debian's kernels 6.1 and 6.12; VM_SUITES=all: more of them
+	@tests/vm/run $(VM_SUITES)
 
 deb: build ## a Debian package in dist/
 	@agent/package/deb $(NETMODE_BIN) dist

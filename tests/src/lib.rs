@@ -53,16 +53,21 @@ pub use wire::{Failure, Seen};
 
 use std::time::{Duration, Instant};
 
-/// How much longer than on an idle machine things may take: tests run beside each other, and beside builds.
-const PATIENCE: f64 = 4.0;
+/// How much longer than on an idle machine things may take: tests run beside each other, and beside builds. A machine
+/// that is emulated says how much slower it is (`NETMODE_PATIENCE`).
+pub fn patience() -> f64 {
+    let slower = std::env::var("NETMODE_PATIENCE").ok().and_then(|p| p.parse().ok());
+    4.0 * slower.filter(|p| *p >= 1.0).unwrap_or(1.0)
+}
 
 /// Asks until the answer is yes, which on an idle machine it is within `seconds`; what is asked for is named if it never
 /// is.
 pub fn eventually(what: &str, seconds: f64, mut yes: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs_f64(seconds * PATIENCE);
+    let patient = seconds * patience();
+    let until = Instant::now() + Duration::from_secs_f64(patient);
     let mut pause = Duration::from_millis(2);
     while !yes() {
-        assert!(Instant::now() < until, "not within {} s: {what}", seconds * PATIENCE);
+        assert!(Instant::now() < until, "not within {patient} s: {what}");
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
     }

@@ -1,5 +1,6 @@
 //! Starting and ending a sandbox, its files, and its consoles.
 
+use crate::patience;
 use crate::wire::{Answer, Ask};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -78,10 +79,10 @@ impl Sandbox {
     /// Puts a question to a console.
     ///
     /// # Panics
-    /// If there is no such console within three seconds, or the question makes no sense to it.
+    /// If there is no such console within some seconds, or the question makes no sense to it.
     pub fn ask(&self, console: &str, ask: &Ask) -> Answer {
         let path = self.path(&format!("{CONSOLES}/{console}"));
-        let until = Instant::now() + Duration::from_secs(3);
+        let until = Instant::now() + Duration::from_secs_f64(patience());
         let mut stream = loop {
             match UnixStream::connect(&path) {
                 Ok(stream) => break stream,

@@ -99,6 +99,20 @@ pub enum SubnetError {
         /// The subnet.
         owner: String,
     },
+    /// A link carries macvlans or ipvlans, and the latter in one mode.
+    #[error(
+        "backend {backend}: {parent} carries the {other} links of the subnet {owner}, and a link carries one kind; choose {other}, veth, or another --parent"
+    )]
+    Mixed {
+        /// What was asked for, or chosen.
+        backend: Backend,
+        /// The link.
+        parent: IfName,
+        /// What is on it.
+        other: Backend,
+        /// The subnet.
+        owner: String,
+    },
     /// The LAN's own prefix, and nothing that tasks could be on the LAN by.
     #[error("{prefix} is that of {parent}, and tasks cannot be on that link: {reason}; choose another prefix")]
     NotOnLan {
@@ -130,7 +144,7 @@ impl SubnetError {
             Self::NameTaken(_) => Code::NameTaken,
             Self::Overlap { .. } | Self::VlanTaken { .. } => Code::AddressTaken,
             Self::Outside { .. } => Code::AddressOutside,
-            Self::StandIn(_) | Self::NoLink(_) | Self::NotOnLan { .. } => Code::BadParent,
+            Self::StandIn(_) | Self::NoLink(_) | Self::NotOnLan { .. } | Self::Mixed { .. } => Code::BadParent,
             _ => Code::Invalid,
         }
     }
@@ -180,6 +194,7 @@ pub fn subnet(request: &SubnetRequest, around: &Around<'_>, id: Id, created: Str
     if let (true, Backend::Auto, Backend::Veth, Some(parent)) = (on_lan, request.backend, backend, &parent) {
         return Err(SubnetError::NotOnLan { prefix: first, parent: parent.clone(), reason });
     }
+    one_kind(backend, parent.as_ref(), around.others)?;
     let lan = on_lan && backend != Backend::Veth;
     for prefix in prefixes {
         free(prefix, around, parent.as_ref().filter(|_| backend != Backend::Veth))?;
@@ -220,6 +235,26 @@ pub fn subnet(request: &SubnetRequest, around: &Around<'_>, id: Id, created: Str
     network.subnet = Some(part);
     network.mac = network.derived_mac();
     Ok(network)
+}
+
+/// Nobody else's links on the parent are such as these cannot be beside: one link has one receiver of frames
+/// (`netdev_rx_handler_register`: EBUSY), and a second mode of ipvlans would change the first (`ipvlan_set_port_mode`).
+fn one_kind(backend: Backend, parent: Option<&IfName>, others: &[Network]) -> Result<(), SubnetError> {
+    let beside = |other: Backend| match (backend, other) {
+        (Backend::Ipvlan(mode), Backend::Ipvlan(other)) => mode == other,
+        (Backend::Ipvlan(_), Backend::Macvlan(_)) | (Backend::Macvlan(_), Backend::Ipvlan(_)) => false,
+        _ => true,
+    };
+    let on_it = |s: &&Subnet| s.parent.as_ref() == parent;
+    match (others.iter().filter_map(|n| n.subnet.as_ref()).filter(on_it).find(|s| !beside(s.backend)), parent) {
+        (Some(subnet), Some(parent)) => Err(SubnetError::Mixed {
+            backend,
+            parent: parent.clone(),
+            other: subnet.backend,
+            owner: subnet.title.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn v4(given: Option<IpNetwork>) -> Result<Option<Ipv4Network>, SubnetError> {
@@ -442,6 +477,16 @@ mod tests {
         );
         let private = wish(|r| r.backend = "macvlan:private".parse().unwrap()).unwrap();
         assert!(!private.has_host_link() && private.host_addresses().is_empty());
+    }
+
+    #[test]
+    fn a_link_carries_one_kind() {
+        let there = [wish(|r| r.backend = "ipvlan:l3".parse().unwrap()).unwrap()];
+        let parent = there[0].subnet.as_ref().unwrap().parent.clone().unwrap();
+        let fits = |backend: &str, on: &IfName| one_kind(backend.parse().unwrap(), Some(on), &there).is_ok();
+        assert!(["ipvlan:l3", "vlan", "veth"].iter().all(|backend| fits(backend, &parent)));
+        assert!(["ipvlan:l2", "ipvlan:l3s", "macvlan"].iter().all(|backend| !fits(backend, &parent)));
+        assert!(fits("macvlan", &"eth9".parse().unwrap()), "another link");
     }
 
     #[test]
