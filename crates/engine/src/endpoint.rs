@@ -3,7 +3,7 @@
 use crate::vpc::Eni;
 use ipnetwork::IpNetwork;
 use netmode_model::api::{NetworkBinding, NetworkView};
-use netmode_model::op::Route;
+use netmode_model::op::{IpvlanMode, Route};
 use netmode_model::vpc::Backend;
 use netmode_model::{Id, IfName, Mac, Mode, NetRate, NetnsName, Place, Published, RequestedMode};
 use serde::{Deserialize, Serialize};
@@ -156,6 +156,11 @@ impl EndpointLink {
     /// Whether its groups stand on the host.
     pub fn walled_by_host(&self) -> bool {
         !self.groups.is_empty() && self.has_host_end()
+    }
+
+    /// Whether what comes from outside is asked about by the host's input alone.
+    pub fn comes_in_by_host(&self) -> bool {
+        self.eni.as_ref().is_some_and(|eni| eni.backend == Backend::Ipvlan(IpvlanMode::L3s))
     }
 
     /// The route to a router. One that is no neighbour of its address is on the link all the same.

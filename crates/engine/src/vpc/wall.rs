@@ -246,10 +246,14 @@ fn passed() -> Chain {
 
 fn to_tasks(chain: &str) -> impl Iterator<Item = Rule> {
     let by_link = rule([is_in(Field::Oifname, LINKS)], jump(chain));
+    std::iter::once(by_link).chain(to_addresses(chain))
+}
+
+fn to_addresses(chain: &str) -> impl Iterator<Item = Rule> {
     let to = jump(chain);
-    let by_address =
-        move |family| rule([Match::Family(family), is_in(Field::Daddr(family), walled(family))], to.clone());
-    std::iter::once(by_link).chain(FAMILIES.into_iter().map(by_address))
+    FAMILIES
+        .into_iter()
+        .map(move |family| rule([Match::Family(family), is_in(Field::Daddr(family), walled(family))], to.clone()))
 }
 
 fn from_tasks(chain: &str) -> impl Iterator<Item = Rule> {
@@ -290,9 +294,12 @@ fn forwarded() -> Chain {
     )
 }
 
+/// What comes in here is the host's; and what is for an ipvlan of mode l3s, whose own namespace is not asked: it is
+/// handed over behind this hook (`ipvlan_nf_input`).
 fn to_host() -> Chain {
     let established = rule([Match::Established], Action::Accept);
-    hook("input_walls", Hook::Input, std::iter::once(established).chain(from_tasks(FROM)).collect())
+    let rules = std::iter::once(established).chain(from_tasks(FROM)).chain(to_addresses(TO));
+    hook("input_walls", Hook::Input, rules.collect())
 }
 
 /// What the host sends to a task. Between a subnet's tasks it is the router, and comes and goes by the same link; its
@@ -326,7 +333,7 @@ pub fn host_elements(link: &EndpointLink) -> Vec<Element> {
     }
     let own = |ip: IpAddr| member(walled(Family::of(ip)).into(), Datum::ip(ip));
     let mut elements = memberships(link, |_| true);
-    if link.walled_by_host() {
+    if link.walled_by_host() || link.comes_in_by_host() {
         elements.extend(addresses(link).map(own));
     }
     elements

@@ -42,17 +42,30 @@ fn open(protocol: Protocol, ip: IpAddr, one_family: bool, port: u16) -> Result<O
         bind(fd.as_raw_fd(), &address)?;
         return Ok(fd);
     }
-    // Binds beside connections in TIME_WAIT; cleared after it, so that a stranger who sets it as well
-    // cannot bind beside us.
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    bind(fd.as_raw_fd(), &address)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &false)?;
+    bind_first(&fd, &address)?;
     Ok(fd)
+}
+
+/// Binds the first socket of a TCP port.
+///
+/// With SO_REUSEADDR connections in TIME_WAIT are no hindrance; cleared after it, so that a stranger who sets it as well
+/// cannot bind beside us. It is not set from the outset: where no connection is left over, the port would keep it
+/// whatever its socket clears, and whoever sets SO_REUSEPORT as well could bind and listen (Linux 6.1,
+/// `inet_csk_get_port`: `tb->fastreuse`).
+fn bind_first(fd: &OwnedFd, address: &SockaddrStorage) -> Result<(), Errno> {
+    match bind(fd.as_raw_fd(), address) {
+        Err(Errno::EADDRINUSE) => {
+            setsockopt(fd, sockopt::ReuseAddr, &true)?;
+            bind(fd.as_raw_fd(), address)?;
+            setsockopt(fd, sockopt::ReuseAddr, &false)
+        }
+        other => other,
+    }
 }
 
 /// A socket on `[::1]` that answers, beside one that holds the port on every address, or alone.
 ///
-/// Both need an option while the second is bound. For TCP SO_REUSEADDR: nobody can listen beside them in between,
+/// Beside another, both need an option while the second is bound. For TCP SO_REUSEADDR: nobody can listen beside them in between,
 /// listening checks for others again. For UDP, where binding is all, SO_REUSEPORT: that lets in nobody but sockets of
 /// the same user.
 pub(super) fn answering(beside: Option<BorrowedFd<'_>>, protocol: Protocol, port: u16) -> Result<OwnedFd, Errno> {
@@ -70,12 +83,14 @@ pub(super) fn answering(beside: Option<BorrowedFd<'_>>, protocol: Protocol, port
             _ => setsockopt(&fd, sockopt::ReuseAddr, &on),
         })
     };
-    share(true)?;
     let address = SockaddrStorage::from(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port));
-    let bound = bind(fd.as_raw_fd(), &address).and_then(|()| match protocol {
-        Protocol::Tcp => listen(&fd, Backlog::MAXCONN),
-        _ => Ok(()),
-    });
+    let listens = || if protocol == Protocol::Tcp { listen(&fd, Backlog::MAXCONN) } else { Ok(()) };
+    if beside.is_none() && protocol == Protocol::Tcp {
+        bind_first(&fd, &address).and_then(|()| listens())?;
+        return Ok(fd);
+    }
+    share(true)?;
+    let bound = bind(fd.as_raw_fd(), &address).and_then(|()| listens());
     share(false)?;
     bound.map(|()| fd)
 }

@@ -5,6 +5,7 @@ use netmode_kernel::Kernel;
 use netmode_model::nft::*;
 use netmode_model::{Inverse, Op, Protocol};
 use nix::sched::{CloneFlags, unshare};
+use std::process::{Command, Stdio};
 
 fn set(name: &str, key: &[Type], data: &[Type], interval: bool) -> Set {
     Set { name: name.into(), key: key.into(), data: data.into(), interval }
@@ -213,13 +214,30 @@ pub fn add(element: Element) -> Op {
     Op::ElementAdd { table: TableName::inet("nm"), element }
 }
 
+/// nft 1.0.6 turns the one byte of a protocol about as if it were two, where ranges follow; Linux 6.12 refuses that
+/// (`nft_byteorder_init`). Our own encoder does not.
+fn nft_reads_ranges_with_protocols() -> bool {
+    let script = "table ip t {
+        map m { type inet_proto . inet_service : ipv4_addr; flags interval; }
+        chain c { type nat hook prerouting priority 0; dnat ip to meta l4proto . th dport map @m; }
+    }";
+    let file = std::env::temp_dir().join("trial.nft");
+    std::fs::write(&file, script).unwrap();
+    Command::new("nft").arg("-c").arg("-f").arg(&file).stderr(Stdio::null()).status().unwrap().success()
+}
+
 #[test]
 fn the_kernel_holds_what_nft_would_have_written() {
     let lab = lab!();
     need!("nft");
-    let ruleset = everything(false);
-    let mut ops = vec![Op::TableAdd(ruleset.clone())];
-    ops.extend(elements().into_iter().map(add));
+    let (mut ruleset, mut elements) = (everything(false), elements());
+    if !nft_reads_ranges_with_protocols() {
+        ruleset.chains.iter_mut().for_each(|chain| chain.rules.retain(|rule| !rule.to_string().contains("@range")));
+        ruleset.sets.retain(|set| !set.name.starts_with("range"));
+        elements.retain(|element| !element.set.starts_with("range"));
+    }
+    let mut ops = vec![Op::TableAdd(ruleset)];
+    ops.extend(elements.into_iter().map(add));
     ops.push(Op::TableAdd(frames(false)));
     ops.extend(frame_elements().into_iter().map(|element| Op::ElementAdd { table: TableName::bridge("nm"), element }));
     lab.apply(&ops);
