@@ -21,10 +21,10 @@ UNITS := netmode.service netmode.socket
 STAGE := $(CARGO_TARGET_DIR)/stage
 LIST := $(PREFIX)/lib/netmode/installed-files
 
-.PHONY: help privilege build demo test check bench vm-test install uninstall deb clean
+.PHONY: help privilege build demo test check bench vm-test vm-e2e vm-box vagrant-validate vagrant-test install uninstall deb clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 
 build: ## the programs, statically linked, release profile
 	@echo 'netmode: building (release, $(TRIPLE))'
@@ -63,6 +63,18 @@ bench: privilege build ## speed and memory beside Debian's docker, podman and CN
 
 vm-test: build ## the tests in virtual machines with Debian's kernels 6.1 and 6.12; VM_SUITES=all: more of them
 	@tests/vm/run $(VM_SUITES)
+
+vm-e2e: privilege deb ## the package on a whole machine: systemd, containerd, a reboot, an upgrade (amd64)
+	@tests/sandbox/as-root tests/vm/e2e
+
+vm-box: privilege ## a Vagrant box for libvirt, made here (amd64)
+	@tests/sandbox/as-root tests/vm/box
+
+vagrant-validate: privilege ## what Vagrant says of vagrant/Vagrantfile
+	@tests/sandbox/as-root tests/vm/vagrant validate
+
+vagrant-test: privilege deb ## vagrant up with that box, the tests inside, vagrant destroy
+	@tests/sandbox/as-root tests/vm/vagrant test
 
 deb: build ## a Debian package in dist/
 	@agent/package/deb $(NETMODE_BIN) dist
