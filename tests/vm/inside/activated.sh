@@ -1,0 +1,45 @@
+# shellcheck shell=sh
+# Socket activation, and containers in scopes of their own.
+check 'the service is started by the first who asks' '
+    systemctl stop netmode.service
+    [ "$(systemctl is-active netmode.service)" = inactive ]
+    systemctl is-active netmode.socket
+    netmode ps
+    systemctl is-active netmode.service'
+check 'a container serves on a published port' '
+    netmode run -d --name web -p 8080:80 -p 8080:80/udp --rootfs / "$PWD/probe" serve --tag web tcp/80 udp/80
+    eventually 20 "reaches client $HOST:8080 web"
+    reaches host 127.0.0.1:8080 web'
+check 'it reaches outside' 'reaches "$(field web .containers[0].pid)" $CLIENT:9000 client'
+check 'it is in a scope of its own, not in the unit of the agent' '
+    id=$(field web .id)
+    systemctl is-active "netmode-$id.scope"
+    grep "netmode-$id.scope" "/proc/$(field web .containers[0].pid)/cgroup"
+    systemctl show -P ControlGroup netmode.service
+    systemd-cgls --no-pager -u netmode.service
+    [ "$(cat /sys/fs/cgroup/system.slice/netmode.service/cgroup.procs)" = "$(main_pid)" ] || {
+        cat /sys/fs/cgroup/system.slice/netmode.service/cgroup.procs; false; }'
+check 'the store of systemd keeps what the next agent needs' '
+    [ "$(systemctl show -P NFileDescriptorStore netmode.service)" = 2 ]
+    ! pgrep -x netmode-keep
+    netmode doctor -o json | jq -e ".[] | select(.object | test(\"held ports\"))" || netmode doctor | grep "held ports"'
+check 'a stop and a start of the service change nothing for it' '
+    pid=$(field web .containers[0].pid)
+    systemctl stop netmode.service
+    reaches client $HOST:8080 web
+    systemctl start netmode.service
+    [ "$(field web .containers[0].pid)" = "$pid" ]
+    reaches client $HOST:8080 web'
+check 'killed, the agent is started again by systemd' '
+    old=$(main_pid)
+    kill -9 "$old"
+    eventually 20 "[ \"\$(main_pid)\" != $old ] && netmode ps"
+    reaches client $HOST:8080 web'
+check 'systemd-networkd is restarted and leaves all of it as it is' '
+    before=$(ip -br addr; ip rule; ip route show table all)
+    systemctl restart systemd-networkd
+    sleep 2
+    reaches client $HOST:8080 web
+    reaches "$(field web .containers[0].pid)" $CLIENT:9000 client
+    eventually 15 "ip -br addr | grep -q \"^e.*10.0.2.15\""
+    eventually 10 "ip rule" && [ "$(ip rule | sort)" = "$(echo "$before" | grep -E "^[0-9]+:" | sort)" ] || { ip rule; echo "$before"; false; }'

@@ -1,0 +1,43 @@
+# shellcheck shell=sh
+# Boot 2 follows an orderly reboot, boot 3 one without any warning.
+check 'socket and service are there again' '
+    systemctl is-active netmode.socket netmode.service containerd
+    [ -z "$(systemctl --failed --no-legend --plain)" ] || { systemctl --failed; false; }'
+check 'no record was set aside, and doctor finds no failure' '
+    journalctl --no-pager -b -u netmode
+    ! journalctl --no-pager -b -u netmode | grep -i "set aside"
+    netmode doctor || [ $? = 1 ]'
+check 'networks, subnets and groups are as they were' '
+    netmode network inspect app | jq -e ".[0].IPAM.Config[0].Subnet == \"10.20.0.0/24\""
+    netmode subnet show tasks -o json | grep -q 10.30.0.0/24
+    netmode sg show web -o json | grep -q 80
+    ip -br addr | grep "10.20.0.1/24"'
+check 'who is to be started again runs, with address and port' '
+    eventually 60 "reaches client $HOST:8090 back"
+    [ "$(address back)" = 10.20.0.7 ]'
+check 'who is not is stopped' '
+    netmode ps -a
+    for task in web own gone; do [ "$(field $task .state)" = STOPPED ]; done
+    ! reaches client $HOST:8080 web
+    netmode inspect web | grep -i reason || :'
+check 'their addresses and ports are free' '
+    [ "$(netmode port ls -q 2>/dev/null | wc -l)" -ge 0 ]
+    netmode rm web gone own
+    netmode run -d --name web -p 8080:80 -p 8080:80/udp --rootfs / "$PWD/probe" serve --tag web tcp/80 udp/80
+    netmode run -d --name gone --network app -p 8091:80 --rootfs / "$PWD/probe" serve --tag gone tcp/80
+    netmode run -d --name own --mode awsvpc --subnet tasks --security-group web --rootfs / "$PWD/probe" serve --tag own tcp/80
+    eventually 20 "reaches client $HOST:8080 web && reaches client $HOST:8091 gone && reaches host $(address own):80 own"
+    netmode ps
+    [ "$(address web)" = 172.17.0.2 ]
+    [ "$(address gone)" = 10.20.0.2 ]'
+check 'nothing is left of what CNI had attached' '
+    ls /run/netmode/attachments
+    [ -z "$(ls /run/netmode/attachments)" ]'
+check 'the pod from before the reboot can be removed, and a new one has the first address again' '
+    cri status
+    for id in $(ls /var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes); do cri "stop $id
+remove $id"; done
+    ctr container rm c1 || :
+    cri run pod3 localhost/probe:local 8081 >/tmp/pod3
+    [ "$(jq -r .ok.ips[0] /tmp/pod3)" = 10.88.0.2 ]
+    eventually 20 "reaches client $HOST:8081 pod3"'

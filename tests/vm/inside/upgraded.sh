@@ -1,0 +1,48 @@
+# shellcheck shell=sh
+# The package is upgraded while packets go to and from containers of netmode, ctr and CRI. Of none is there a second one.
+pod() { ctr task ls | awk '$1 == "c1" { print $2 }'; }
+start_streams() {
+    rm -f /tmp/stop /tmp/stream.*
+    client python3 stream.py $HOST 8080 /tmp/stop >/tmp/stream.web 2>&1 &
+    web=$!
+    nsenter -t "$(field web .containers[0].pid)" -n python3 stream.py $CLIENT 9000 /tmp/stop >/tmp/stream.out 2>&1 &
+    out=$!
+    nsenter -t "$(pod)" -n python3 stream.py $CLIENT 9000 /tmp/stop >/tmp/stream.ctr 2>&1 &
+    ctr=$!
+    sleep 5
+}
+end_streams() {
+    sleep 2
+    touch /tmp/stop
+    for pid in $web $out $ctr; do
+        wait "$pid" || echo "$pid" >>/tmp/stream.failed
+    done
+    cat /tmp/stream.web /tmp/stream.out /tmp/stream.ctr
+}
+
+# Whatever the machine cannot carry while nothing is done to it is not the upgrade's.
+start_streams
+sleep 5
+end_streams
+check 'streams lose nothing while nothing happens' 'cat /tmp/stream.web /tmp/stream.out /tmp/stream.ctr; [ ! -e /tmp/stream.failed ]'
+
+state() { field web .containers[0].pid; pod; netmode version; main_pid; }
+before=$(state)
+start_streams
+apt-get install --yes ./upgraded.deb >/tmp/upgrade.log 2>&1
+upgrade=$?
+end_streams
+check 'the package is upgraded' "[ $upgrade = 0 ] && dpkg -s netmode | grep '^Version.*upgraded' || { cat /tmp/upgrade.log; false; }"
+check 'an upgrade loses no packet to or from running containers' 'cat /tmp/stream.web /tmp/stream.out /tmp/stream.ctr; [ ! -e /tmp/stream.failed ]'
+after=$(state)
+check 'it is another agent, with the same containers' "
+    [ '$(echo "$before" | tail -n 1)' != '$(echo "$after" | tail -n 1)' ]
+    [ '$(echo "$before" | head -n 2)' = '$(echo "$after" | head -n 2)' ]
+    netmode exec web true
+    reaches client $HOST:8080 web
+    reaches client $HOST:8081 pod1"
+check 'a container can be started, and the port that was published is still held' '
+    ! netmode run -d --name again -p 8080:80 --rootfs / sleep 10
+    netmode run --rm --rootfs / true
+    doctor=$(netmode doctor) || [ $? = 1 ]
+    echo "$doctor"'
