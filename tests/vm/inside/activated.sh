@@ -10,11 +10,11 @@ check 'a container serves on a published port' '
     netmode run -d --name web -p 8080:80 -p 8080:80/udp --rootfs / "$PWD/probe" serve --tag web tcp/80 udp/80
     eventually 20 "reaches client $HOST:8080 web"
     reaches host 127.0.0.1:8080 web'
-check 'it reaches outside' 'reaches "$(field web .containers[0].pid)" $CLIENT:9000 client'
+check 'it reaches outside' 'reaches "$(field web .pid)" $CLIENT:9000 client'
 check 'it is in a scope of its own, not in the unit of the agent' '
     id=$(field web .id)
     systemctl is-active "netmode-$id.scope"
-    grep "netmode-$id.scope" "/proc/$(field web .containers[0].pid)/cgroup"
+    grep "netmode-$id.scope" "/proc/$(field web .pid)/cgroup"
     systemctl show -P ControlGroup netmode.service
     systemd-cgls --no-pager -u netmode.service
     [ "$(cat /sys/fs/cgroup/system.slice/netmode.service/cgroup.procs)" = "$(main_pid)" ] || {
@@ -24,11 +24,11 @@ check 'the store of systemd keeps what the next agent needs' '
     ! pgrep -x netmode-keep
     netmode doctor -o json | jq -e ".[] | select(.object | test(\"held ports\"))" || netmode doctor | grep "held ports"'
 check 'a stop and a start of the service change nothing for it' '
-    pid=$(field web .containers[0].pid)
+    pid=$(field web .pid)
     systemctl stop netmode.service
     reaches client $HOST:8080 web
     systemctl start netmode.service
-    [ "$(field web .containers[0].pid)" = "$pid" ]
+    [ "$(field web .pid)" = "$pid" ]
     reaches client $HOST:8080 web'
 check 'killed, the agent is started again by systemd' '
     old=$(main_pid)
@@ -40,6 +40,6 @@ check 'systemd-networkd is restarted and leaves all of it as it is' '
     systemctl restart systemd-networkd
     sleep 2
     reaches client $HOST:8080 web
-    reaches "$(field web .containers[0].pid)" $CLIENT:9000 client
+    reaches "$(field web .pid)" $CLIENT:9000 client
     eventually 15 "ip -br addr | grep -q \"^e.*10.0.2.15\""
     eventually 10 "ip rule" && [ "$(ip rule | sort)" = "$(echo "$before" | grep -E "^[0-9]+:" | sort)" ] || { ip rule; echo "$before"; false; }'

@@ -10,4 +10,3 @@ check 'networks, subnets, groups and tasks are made' '
     netmode run -d --name gone --network app -p 8091:80 --rootfs / "$PWD/probe" serve --tag gone tcp/80
     eventually 20 "reaches client $HOST:8090 back && reaches client $HOST:8091 gone"
     eventually 20 "reaches host $(address own):80 own"'
-# In /run the programs are gone after a reboot.

@@ -10,7 +10,7 @@ check() {
         echo "ok - $1 ($(($(uptime) - before)) s)"
     else
         echo "not ok - $1 ($(($(uptime) - before)) s)"
-        tail -n 30 /tmp/check.out | sed 's/^/    /'
+        tail -n 30 /tmp/check.out | cut -c1-300 | sed 's/^/    /'
         failed=$((failed + 1))
     fi
 }

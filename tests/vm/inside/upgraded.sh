@@ -5,7 +5,7 @@ start_streams() {
     rm -f /tmp/stop /tmp/stream.*
     client python3 stream.py $HOST 8080 /tmp/stop >/tmp/stream.web 2>&1 &
     web=$!
-    nsenter -t "$(field web .containers[0].pid)" -n python3 stream.py $CLIENT 9000 /tmp/stop >/tmp/stream.out 2>&1 &
+    nsenter -t "$(field web .pid)" -n python3 stream.py $CLIENT 9000 /tmp/stop >/tmp/stream.out 2>&1 &
     out=$!
     nsenter -t "$(pod)" -n python3 stream.py $CLIENT 9000 /tmp/stop >/tmp/stream.ctr 2>&1 &
     ctr=$!
@@ -26,7 +26,7 @@ sleep 5
 end_streams
 check 'streams lose nothing while nothing happens' 'cat /tmp/stream.web /tmp/stream.out /tmp/stream.ctr; [ ! -e /tmp/stream.failed ]'
 
-state() { field web .containers[0].pid; pod; netmode version; main_pid; }
+state() { field web .pid; pod; netmode version; main_pid; }
 before=$(state)
 start_streams
 apt-get install --yes ./upgraded.deb >/tmp/upgrade.log 2>&1
