@@ -11,6 +11,9 @@ check 'a container serves on a published port' '
     eventually 20 "reaches client $HOST:8080 web"
     reaches host 127.0.0.1:8080 web'
 check 'it reaches outside' 'reaches "$(field web .pid)" $CLIENT:9000 client'
+# /run, where its writable layer is, is mounted noexec.
+check 'a container executes what it has written' '
+    netmode run --rm --rootfs / sh -c "cp /bin/true /srv/t && /srv/t"'
 check 'it is in a scope of its own, not in the unit of the agent' '
     id=$(field web .id)
     systemctl is-active "netmode-$id.scope"

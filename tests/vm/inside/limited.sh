@@ -13,7 +13,7 @@ check 'exec is inside of it' '
         netmode exec small cat /proc/self/cgroup; cat "/proc/$(field small .pid)/cgroup"; false; }'
 check 'who takes too much memory is killed' '
     status=0
-    netmode run --name greedy --memory 32m --rootfs / python3 -c "len(b'x' * (200 << 20))" || status=$?
+    netmode run --name greedy --memory 32m --rootfs / python3 -c "len(bytes([1]) * (200 << 20))" || status=$?
     [ "$status" = 137 ] || { echo "status $status"; false; }
     journalctl -k -b | grep "Memory cgroup out of memory"'
 check 'an end leaves neither scope nor group' '
