@@ -58,7 +58,17 @@ impl Runtime {
     /// What is the same for a container and for a command in it. `dir` gets the sockets and pid files.
     pub(crate) fn conmon(&self, layout: &Layout, id: Id, unique: &str, dir: &Path) -> Result<Command, ProgramError> {
         let runtime = program::find(&self.runtime)?;
-        let mut command = program::command(&program::find(&self.conmon)?);
+        let conmon = program::find(&self.conmon)?;
+        let mut command = if self.systemd {
+            // Left in the agent's control group it would be taken for a part of the agent: limited, counted and, by
+            // `systemctl kill`, ended with it. A name could still belong to the one before.
+            let mut command = program::command(&program::find("systemd-run")?);
+            let described = format!("--description=monitor of netmode container {unique}");
+            command.args(["--scope", "--quiet", "--collect", "--slice=system.slice", &described, "--"]).arg(conmon);
+            command
+        } else {
+            program::command(&conmon)
+        };
         // Its console socket lies in TMPDIR and must fit the 108 bytes of a socket address.
         let short = layout.run.as_os_str().len() < 80;
         command.env("TMPDIR", if short { layout.run.as_path() } else { Path::new("/tmp") });

@@ -18,8 +18,7 @@ check 'it is in a scope of its own, not in the unit of the agent' '
     id=$(field web .id)
     systemctl is-active "netmode-$id.scope"
     grep "netmode-$id.scope" "/proc/$(field web .pid)/cgroup"
-    systemctl show -P ControlGroup netmode.service
-    systemd-cgls --no-pager -u netmode.service
+    systemd-cgls --no-pager /system.slice
     [ "$(cat /sys/fs/cgroup/system.slice/netmode.service/cgroup.procs)" = "$(main_pid)" ] || {
         cat /sys/fs/cgroup/system.slice/netmode.service/cgroup.procs; false; }'
 check 'the store of systemd keeps what the next agent needs' '

@@ -47,4 +47,4 @@ reaches() {
 field() { netmode inspect "$1" -o json | jq -r ".[0]$2"; }
 address() { field "$1" .networks[0].ipv4Addresses[0] | cut -d/ -f1; }
 main_pid() { systemctl show -P MainPID netmode.service; }
-cri() { printf '%s\n' "$*" | python3 cri.py /run/containerd/containerd.sock | tee /dev/stderr; }
+cri() { printf '%s\n' "$*" | python3 cri.py /run/containerd/containerd.sock | tee -a /dev/stderr; }

@@ -7,10 +7,11 @@ check 'limits reach the control group' '
     grep . memory.max cpu.max pids.max
     [ "$(cat memory.max) $(cat cpu.max) $(cat pids.max)" = "67108864 50000 100000 30" ]'
 check 'stats reads it' '
-    netmode stats --no-stream -o json small | tee /dev/stderr | grep -q small'
+    netmode stats --no-stream -o json small | tee -a /dev/stderr | grep -q small'
 check 'exec is inside of it' '
-    [ "$(netmode exec small cat /proc/self/cgroup)" = "$(cat "/proc/$(field small .pid)/cgroup")" ] || {
-        netmode exec small cat /proc/self/cgroup; cat "/proc/$(field small .pid)/cgroup"; false; }'
+    netmode exec small sleep 5 &
+    eventually 5 "[ \$(wc -l <"/sys/fs/cgroup$(cut -d: -f3 "/proc/$(field small .pid)/cgroup")/cgroup.procs") = 2 ]"
+    wait'
 check 'who takes too much memory is killed' '
     status=0
     netmode run --name greedy --memory 32m --rootfs / python3 -c "len(bytes([1]) * (200 << 20))" || status=$?
