@@ -5,6 +5,7 @@ use crate::cni::CniCommand;
 use crate::compose::ComposeArgs;
 use crate::ecs_args::{InstanceCommand, ServiceCommand, TaskCommand};
 use crate::flowlogs::FlowLogCommand;
+use crate::lab::args::LabCommand;
 use crate::listing::ListArgs;
 use crate::run_args::{LinkArgs, RunArgs};
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
@@ -247,6 +248,9 @@ pub(crate) enum Command {
     /// The agent's configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Learn the network modes by doing: machines to try them on, with tasks, hints and checks
+    #[command(subcommand)]
+    Lab(LabCommand),
     /// Show the versions of this program and of the agent
     Version,
     /// Print a completion script

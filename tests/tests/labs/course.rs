@@ -1,0 +1,198 @@
+//! One lab in a sandbox of its own.
+
+use crate::text::{self, Block};
+use netmode_tests::sandbox::repository;
+use netmode_tests::{Lab, Output, need};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+
+/// What the package installs, by hand.
+const INSTALL: &str = "cp /opt/netmode/bin/netmode /opt/netmode/bin/netmoded /usr/local/bin/
+mkdir -p /usr/local/lib/netmode/cni
+cp /opt/netmode/bin/netmode-cni /usr/local/lib/netmode/cni/netmode";
+/// Where its labs lie.
+const LABS: &str = "/usr/local/share/netmode/labs";
+
+/// A machine on which one lab is gone through.
+pub struct Course {
+    machine: Lab,
+    number: String,
+    name: String,
+    faults: usize,
+    /// Names of checks that have failed at least once.
+    failed: BTreeSet<String>,
+    blocks: Vec<Block>,
+    /// Index of the first block that was not run.
+    next: usize,
+}
+
+impl Course {
+    /// Starts the lab; `None` if a program is missing that it needs.
+    pub fn begin(number: u32) -> Option<Self> {
+        let machine = Lab::with().no_agent().start();
+        machine.sh(INSTALL);
+        copy(&machine, &repository().join("vagrant/labs"), LABS);
+        let labs = machine.json(&["lab", "ls"]);
+        let lab =
+            labs.as_array().unwrap().iter().find(|lab| lab["number"] == number).expect("the lab is listed").clone();
+        if let Some(missing) = lab["missing"].as_str() {
+            note_missing(missing);
+            return None;
+        }
+        let name = lab["name"].as_str().unwrap().to_owned();
+        let faults = usize::try_from(lab["faults"].as_u64().unwrap()).unwrap();
+        let blocks = text::blocks(&text::read(&name));
+        assert!(faults > 0 && !blocks.is_empty(), "{lab}");
+        let course =
+            Self { machine, number: number.to_string(), name, faults, failed: BTreeSet::new(), blocks, next: 0 };
+        let beginning = course.lab(&["start", "--no-shell"]).success().stdout;
+        assert!(beginning.contains(&format!("# Lab {number} ")) && beginning.contains("\nhost\n"), "{beginning}");
+        Some(course)
+    }
+
+    /// `netmode lab WORDS NUMBER`.
+    fn lab(&self, words: &[&str]) -> Output {
+        self.machine.netmode(&[&["lab"], words, &[&self.number]].concat())
+    }
+
+    /// The checks, each for itself: those that do not pass, with what is said about them.
+    fn failing(&self) -> Vec<Value> {
+        let out = self.lab(&["check", "--all", "-o", "json"]);
+        let checks = out.json();
+        let failing: Vec<Value> =
+            checks.as_array().unwrap().iter().filter(|check| check["result"] != "passed").cloned().collect();
+        assert_eq!(out.status, i32::from(!failing.is_empty()), "{out:?}");
+        failing
+    }
+
+    fn fails(&mut self, when: &str) {
+        let failing = self.failing();
+        assert!(!failing.is_empty(), "{}: every check passes {when}", self.name);
+        self.failed.extend(failing.iter().map(|check| check["check"].as_str().unwrap().to_owned()));
+    }
+
+    #[track_caller]
+    fn passes(&self, when: &str) {
+        let failing = self.failing();
+        assert!(failing.is_empty(), "{} {when}: {failing:#?}\n{}", self.name, self.lab(&["picture"]).stdout);
+    }
+
+    pub fn all_checks_fail_somewhere_at_the_start(&mut self) {
+        self.fails("at the start");
+        let said = self.lab(&["check"]).exits(1).stdout;
+        assert!(said.contains("FAIL") && said.contains("netmode lab hint"), "{said}");
+    }
+
+    pub fn text_before_the_solution(&mut self) {
+        self.text(false);
+    }
+
+    pub fn text_behind_the_solution(&mut self) {
+        self.text(true);
+        self.passes("behind the text");
+    }
+
+    /// Runs the text's commands up to the mark of the solution, or those behind it.
+    fn text(&mut self, behind: bool) {
+        while let Some(block) = self.blocks.get(self.next).filter(|block| block.solved == behind).cloned() {
+            let outputs: Vec<String> = block.commands.iter().map(|command| self.type_in(command)).collect();
+            text::compare(&self.name, &block, &outputs);
+            self.next += 1;
+        }
+    }
+
+    /// What a command shows in the lab's shell.
+    fn type_in(&self, command: &str) -> String {
+        self.lab(&["shell", "-c", &format!("exec 2>&1\n{command}")]).stdout
+    }
+
+    pub fn hints(&self) {
+        let first = self.lab(&["hint"]).success().stdout;
+        let second = self.lab(&["hint"]).success().stdout;
+        assert!(first.starts_with("Hint 1 of ") && second.starts_with("Hint 2 of "), "{first}{second}");
+    }
+
+    pub fn solve(&self) {
+        let shown = self.lab(&["solve"]).success();
+        assert!(shown.stderr.lines().any(|line| line.starts_with("$ ")), "{shown:?}");
+        self.passes("with the solution");
+        let said = self.lab(&["check"]).success().stdout;
+        assert!(said.contains("netmode lab break"), "{said}");
+    }
+
+    pub fn faults(&mut self) {
+        for seed in 0..self.faults {
+            let said = self.lab(&["break", "--seed", &seed.to_string()]).success().stdout;
+            self.fails(&format!("with fault {seed} ({said})"));
+            self.lab(&["hint"]).success();
+            self.lab(&["solve"]).success();
+            self.passes(&format!("with fault {seed} repaired ({said})"));
+            // The next one goes into a lab that is as new: a repair may leave other traces than the solution does.
+            if seed + 1 < self.faults {
+                self.lab(&["reset"]).success();
+                self.lab(&["solve"]).success();
+            }
+        }
+    }
+
+    pub fn every_check_was_seen_to_fail(&self) {
+        let report = self.machine.json(&["lab", "report"]);
+        let never: Vec<&Value> = report
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| &line["check"])
+            .filter(|check| !self.failed.contains(check.as_str().unwrap()))
+            .collect();
+        assert!(never.is_empty(), "{}: a check that cannot fail: {never:?}", self.name);
+    }
+
+    pub fn report(&self) {
+        let lines = self.machine.json(&["lab", "report"]);
+        let lines = lines.as_array().unwrap();
+        assert!(!lines.is_empty() && lines.iter().all(|line| line["lab"] == *self.name && line["result"] == "passed"));
+        let csv = self.machine.netmode(&["lab", "report"]).success().stdout;
+        let csv: Vec<&str> = csv.lines().collect();
+        assert_eq!(csv.len(), lines.len() + 1, "one line for each check, and the headings: {csv:#?}");
+        assert!(csv[0].starts_with("learner,lab,check,result,") && csv[1].contains(&self.name), "{csv:#?}");
+        self.machine.netmode(&["lab", "report", "--dir", "/tmp"]).success();
+        assert!(self.machine.read("/tmp/report.csv").lines().count() == csv.len());
+        assert!(self.machine.read("/tmp/report.json").starts_with('['));
+    }
+
+    pub fn reset(&mut self) {
+        let begun = Instant::now();
+        self.lab(&["reset"]).success();
+        // Noted, not asserted: the limit of a second is for an idle machine.
+        eprintln!("{}: reset in {} ms", self.name, begun.elapsed().as_millis());
+        self.fails("behind a reset");
+    }
+
+    pub fn stop(&self) {
+        self.lab(&["stop"]).success();
+        let left = self
+            .machine
+            .sh("pgrep -a netmoded || :; find /sys/fs/cgroup -name 'netmode-lab-*'; ip netns | grep '^nm-' || :");
+        assert_eq!(left, "", "left behind");
+        self.lab(&["check"]).refused(1, &["does not run", "netmode lab start"]);
+    }
+}
+
+fn note_missing(missing: &str) {
+    need!(false, missing);
+}
+
+/// Copies a directory of the repository into the machine.
+fn copy(machine: &Lab, from: &Path, to: &str) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let inside = format!("{to}/{}", path.file_name().unwrap().to_str().unwrap());
+        if path.is_dir() {
+            copy(machine, &path, &inside);
+        } else {
+            machine.write(&inside, &std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The labs as a learner goes through them: each text's commands answer what the text says, the checks fail before and
+//! pass behind the reference solution, every fault is seen by them and repaired by its own, and a reset is quick.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod course;
+mod text;
+
+use course::Course;
+use netmode_tests::sandbox::repository;
+
+/// Goes through one lab from its beginning to its end.
+fn go_through(number: u32) {
+    let Some(mut course) = Course::begin(number) else { return };
+    course.all_checks_fail_somewhere_at_the_start();
+    course.text_before_the_solution();
+    course.hints();
+    course.solve();
+    course.text_behind_the_solution();
+    course.faults();
+    course.every_check_was_seen_to_fail();
+    course.report();
+    course.reset();
+    course.stop();
+}
+
+macro_rules! labs {
+    ($($name:ident $number:literal)*) => {
+        $(#[test]
+        fn $name() {
+            go_through($number);
+        })*
+
+        /// A lab without a test is none.
+        #[test]
+        fn every_lab_has_a_test_here() {
+            let mut directories: Vec<u32> = std::fs::read_dir(repository().join("vagrant/labs")).unwrap()
+                .filter_map(|entry| entry.unwrap().file_name().to_str()?.split_once('-')?.0.parse().ok()).collect();
+            directories.sort_unstable();
+            assert_eq!(directories, [$($number),*]);
+        }
+    };
+}
+
+labs! {
+    none 1
+    bridge_by_hand 3
+    static_ports 4
+}

@@ -1,0 +1,2 @@
+netmode exec job ip -br link
+ip link del probe0

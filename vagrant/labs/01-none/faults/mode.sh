@@ -1,0 +1,3 @@
+netmode rm -f job
+netmode run -d --name job -v /run/home/data:/data --rootfs / \
+    sh -c 'ip -br link >/data/links; exec netmode lab serve 8080'

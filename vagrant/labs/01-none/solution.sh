@@ -1,0 +1,3 @@
+netmode run -d --name job --mode none -v /run/home/data:/data --rootfs / \
+    sh -c 'ip -br link >/data/links; exec netmode lab serve 8080'
+netmode exec job ip -br addr

@@ -1,0 +1,3 @@
+netmode ps
+netmode rm -f safe
+netmode run -d --name safe --rootfs / sleep 10000

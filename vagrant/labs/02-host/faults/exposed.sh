@@ -1,0 +1,2 @@
+netmode rm -f safe
+netmode run -d --name safe --mode host --rootfs / sleep 10000

@@ -1,0 +1,3 @@
+ss -Hltnp 'sport = :8080'
+kill "$(ss -Hltnp 'sport = :8080' | sed -n 's/.*pid=\([0-9]*\),.*/\1/p')"
+netmode run -d --name web --mode host -p 8080 --rootfs / netmode lab serve --name web 8080

@@ -1,0 +1,2 @@
+bridge link
+ip link set vred master br0

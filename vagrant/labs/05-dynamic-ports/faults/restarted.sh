@@ -1,0 +1,4 @@
+netmode rm -f web-2
+# The port that it had is somebody else's before it is back.
+netmode run -d --name other -p 3000 --rootfs / sleep 10000
+netmode run -d --name web-2 -p 3000 --rootfs / netmode lab serve --name web-2 3000

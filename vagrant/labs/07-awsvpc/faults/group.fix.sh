@@ -1,0 +1,3 @@
+netmode sg effective web-2
+netmode rm -f web-2
+netmode run -d --name web-2 --mode awsvpc --subnet tasks --security-group web --rootfs / netmode lab serve --name web-2 80

@@ -1,0 +1,2 @@
+netmode port ls
+netmode rm -f extra

@@ -1,0 +1,2 @@
+netmode sg effective web-1
+netmode sg authorize web --protocol tcp --port 80 --cidr 0.0.0.0/0

@@ -1,0 +1,2 @@
+netmode instance show
+netmode instance set-profile c5.large --trunking

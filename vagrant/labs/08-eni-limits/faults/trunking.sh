@@ -1,0 +1,1 @@
+netmode instance set-profile c5.large

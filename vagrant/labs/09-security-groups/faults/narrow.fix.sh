@@ -1,0 +1,2 @@
+netmode sg effective db
+netmode sg authorize db --protocol tcp --port 5432 --group web

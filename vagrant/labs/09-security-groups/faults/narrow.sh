@@ -1,0 +1,2 @@
+netmode sg revoke db --protocol tcp --port 5432 --group web
+netmode sg authorize db --protocol tcp --port 5433 --group web

@@ -1,0 +1,2 @@
+sysctl net.ipv6.conf.all.forwarding
+sysctl -w net.ipv6.conf.all.forwarding=1
