@@ -68,6 +68,7 @@ mount -t tmpfs -o mode=755 lab /mnt
 chmod 1777 /mnt/tmp
 mount --bind "${LAB_RUN%/*}" /mnt/run/netmode-lab
 for dir in etc opt var; do
+    [ -d "/$dir" ] || continue
     mkdir -p "/mnt/$dir/upper" "/mnt/$dir/work"
     mount -t overlay -o "lowerdir=/$dir,upperdir=/mnt/$dir/upper,workdir=/mnt/$dir/work" overlay "/$dir"
 done

@@ -43,6 +43,15 @@ macro_rules! labs {
 
 labs! {
     none 1
+    host 2
     bridge_by_hand 3
     static_ports 4
+    dynamic_ports 5
+    names 6
+    awsvpc 7
+    eni_limits 8
+    security_groups 9
+    addresses 10
+    which_mode 11
+    cni 12
 }

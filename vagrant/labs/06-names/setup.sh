@@ -1,4 +1,6 @@
 mkdir -p /run/home/conf
+netmode sg create web
+netmode sg authorize web --protocol tcp --port 80 --cidr 0.0.0.0/0
 for name in nginx localhost; do
     cat >/run/home/conf/$name.conf <<'END'
 daemon off;

@@ -22,7 +22,7 @@ pub(crate) struct Check {
     run: Vec<String>,
     #[serde(default)]
     expect: Expect,
-    /// Seconds in which it may still come true.
+    /// Seconds in which it may still come true, from the first check on.
     #[serde(default)]
     retry: f64,
     /// What to do next where it is not true.
@@ -63,17 +63,19 @@ pub(crate) enum Verdict {
 /// Makes every check, in order; with `all` those behind a barrier, too.
 pub(crate) fn all<'a>(checks: &'a [Check], all: bool) -> Vec<(&'a Check, Verdict)> {
     let mut done: Vec<(&Check, Verdict)> = Vec::new();
+    // What comes true by itself does so while others are looked at.
+    let begun = Instant::now();
     for check in checks {
         let passed = |name: &String| done.iter().any(|(c, v)| c.name == *name && *v == Verdict::Passed);
         let waits = !all && check.after.as_ref().is_some_and(|name| !passed(name));
-        done.push((check, if waits { Verdict::Waits } else { check.verdict() }));
+        done.push((check, if waits { Verdict::Waits } else { check.verdict(begun) }));
     }
     done
 }
 
 impl Check {
-    fn verdict(&self) -> Verdict {
-        let until = Instant::now() + Duration::from_secs_f64(self.retry);
+    fn verdict(&self, begun: Instant) -> Verdict {
+        let until = begun + Duration::from_secs_f64(self.retry);
         loop {
             match self.once() {
                 Ok(()) => return Verdict::Passed,

@@ -8,7 +8,7 @@ use crate::lab::{enter, picture};
 use crate::output::{Output, print};
 use netmode_model::Code;
 use serde_json::json;
-use std::path::Path;
+use std::process::Command;
 
 /// Makes the checks and says what to do next. `false` if one does not pass.
 pub(crate) fn check(lab: &Lab, all: bool, output: Output) -> Result<bool, Failure> {
@@ -87,11 +87,11 @@ pub(crate) fn break_it(lab: &Lab, seed: Option<usize>) -> Result<(), Failure> {
     let Some(fault) = lab.card.faults.get(seed % count) else {
         return Err(Failure::new(Code::NotFound, format!("{} has no faults", lab.name)));
     };
-    let status = script(lab, &format!("faults/{}.sh", fault.name), false)?;
-    if status != 0 {
-        let text = format!("the fault could not be put in (status {status}); \"netmode lab reset\" begins again");
-        return Err(Failure::new(Code::State, text));
-    }
+    // Its words would give it away.
+    enter::run_quietly(&mut script(lab, &format!("faults/{}.sh", fault.name), "-eu")?).map_err(|failure| {
+        let text = format!("the fault could not be put in: {failure}; \"netmode lab reset\" begins again");
+        Failure::new(Code::State, text)
+    })?;
     progress.fault = Some(fault.name.clone());
     progress.rung = 0;
     progress.write(&lab.name)?;
@@ -112,7 +112,7 @@ pub(crate) fn solve(lab: &Lab) -> Result<(), Failure> {
     let name = fault(lab, &progress).map_or_else(|| "solution.sh".into(), |f| format!("faults/{}.fix.sh", f.name));
     progress.solved += 1;
     progress.write(&lab.name)?;
-    match script(lab, &name, true)? {
+    match enter::run(&mut script(lab, &name, "-eux")?)? {
         0 => Ok(()),
         status => {
             let text = format!("{name} ended with status {status}; it expects a fresh lab: netmode lab reset");
@@ -121,13 +121,13 @@ pub(crate) fn solve(lab: &Lab) -> Result<(), Failure> {
     }
 }
 
-/// Runs a script of the lab.
-fn script(lab: &Lab, name: &str, show: bool) -> Result<u8, Failure> {
+/// A script of the lab.
+fn script(lab: &Lab, name: &str, flags: &str) -> Result<Command, Failure> {
     let path = lab.directory.join(name);
-    if !Path::new(&path).exists() {
+    if !path.exists() {
         return Err(Failure::new(Code::NotFound, format!("{} is missing", path.display())));
     }
     let mut command = enter::command("sh");
-    command.arg(if show { "-eux" } else { "-eu" }).arg(&path).env("PS4", "$ ").env("LAB", &lab.directory);
-    enter::run(&mut command)
+    command.arg(flags).arg(&path).env("PS4", "$ ").env("LAB", &lab.directory).current_dir("/run/home");
+    Ok(command)
 }

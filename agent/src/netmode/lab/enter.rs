@@ -1,6 +1,7 @@
 //! The one module of the command line that starts programs: a lab's machine, and what checks run in it.
 
 use crate::failure::Failure;
+use crate::lab::catalog::find_program;
 use crate::lab::expect::Answer;
 use netmode_model::Code;
 use std::io::{self, Read};
@@ -27,15 +28,25 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// This program again, with other arguments.
+/// This program for use in a lab: the one that is installed, which containers have, too.
 pub(crate) fn this() -> PathBuf {
-    std::env::current_exe().unwrap_or_else(|_| "netmode".into())
+    find_program("netmode").or_else(|| std::env::current_exe().ok()).unwrap_or_else(|| "netmode".into())
 }
 
 /// Runs a command to its end with our own input and output, and gives its status as a shell does.
 pub(crate) fn run(command: &mut Command) -> Result<u8, Failure> {
     let status = command.status().map_err(|error| cannot_start(command, &error))?;
     Ok(shell_status(status))
+}
+
+/// Runs a command to its end without a word; what it said is told if it fails.
+pub(crate) fn run_quietly(command: &mut Command) -> Result<(), Failure> {
+    let out = command.output().map_err(|error| cannot_start(command, &error))?;
+    if out.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
+    Err(Failure::new(Code::State, format!("{said} (status {})", shell_status(out.status))))
 }
 
 /// Becomes the command.
@@ -80,7 +91,8 @@ fn namespace(place: &str) -> Result<Option<String>, String> {
     let words = [this().to_string_lossy().as_ref(), "inspect", task, "-o", "json"].map(String::from);
     let tasks = answer("host", &words, Duration::from_secs(10))?;
     let tasks: serde_json::Value = serde_json::from_str(&tasks.stdout).unwrap_or_default();
-    let path = tasks[0]["netns"].as_str().ok_or_else(|| format!("there is no task {task} with a network"))?;
+    let path =
+        tasks[0]["netns"].as_str().ok_or_else(|| format!("no task {task} has a network namespace of its own"))?;
     Ok(Some(path.into()))
 }
 

@@ -4,6 +4,7 @@
 use crate::failure::Failure;
 use crate::output::print;
 use netmode_model::Code;
+use nix::sys::signal::{SigSet, Signal};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -17,6 +18,11 @@ pub(crate) fn serve(name: Option<&str>, ip: Option<IpAddr>, port: u16) -> Result
     let name = name.unwrap_or(&own);
     let listener = listen(ip, port)
         .map_err(|error| Failure::new(Code::PortTaken, format!("{name} cannot listen on tcp port {port}: {error}")))?;
+    // As first process of a container it would not be ended by SIGTERM otherwise.
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    if signals.thread_block().is_ok() {
+        std::thread::spawn(move || signals.wait().map(|_| std::process::exit(0)));
+    }
     print(&format!("{name} listens on tcp port {port}\n"))?;
     loop {
         // A client that has gone is no reason to end.

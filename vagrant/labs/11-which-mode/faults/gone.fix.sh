@@ -1,0 +1,2 @@
+netmode ps -a
+netmode start awsvpc

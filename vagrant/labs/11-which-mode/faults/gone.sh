@@ -1,0 +1,1 @@
+netmode stop -t 1 awsvpc

@@ -1,0 +1,2 @@
+tc qdisc show
+netmode update --net-rate none bridge

@@ -1,0 +1,1 @@
+netmode update --net-rate in=32kbit,out=32kbit bridge

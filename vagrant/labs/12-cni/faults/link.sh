@@ -1,0 +1,1 @@
+ip -n pod route del default
