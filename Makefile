@@ -107,6 +107,7 @@ uninstall: ## what install put there, and what runs by it; configuration and rec
 	@cd '$(DESTDIR)$(PREFIX)' && rmdir lib/netmode/cni lib/netmode share/doc/netmode/cni/examples share/doc/netmode/cni \
 	    share/doc/netmode/examples share/doc/netmode
 	@cd '$(DESTDIR)$(PREFIX)' && rmdir --ignore-fail-on-non-empty lib/cni libexec/cni
+	@[ ! -d '$(DESTDIR)$(PREFIX)/share/netmode' ] || find '$(DESTDIR)$(PREFIX)/share/netmode' -depth -type d -empty -delete
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@echo 'netmode: removed; /etc/netmode and /var/lib/netmode stay'
 

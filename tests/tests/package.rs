@@ -81,6 +81,8 @@ fn the_package_installs_runs_and_purges_cleanly() {
         "/usr/share/fish/vendor_completions.d/netmode.fish",
         "/usr/share/doc/netmode/examples/netmode.toml",
         "/usr/share/doc/netmode/operations.md",
+        "/usr/share/netmode/labs/01-none/lab.md",
+        "/usr/share/netmode/labs/sandbox.sh",
     ] {
         assert!(lab.has_file(file), "{file}");
     }
