@@ -101,7 +101,8 @@ impl Link {
     fn title(&self) -> String {
         let mut text = self.name.clone();
         if !matches!(self.kind.as_str(), "" | "veth") {
-            let _ = write!(text, " [{}]", self.kind);
+            let network = self.network.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+            let _ = write!(text, " [{}{network}]", self.kind);
         }
         for address in &self.addresses {
             let _ = write!(text, " {address}");
@@ -127,7 +128,7 @@ mod tests {
             ""
         };
         let master = master.map(String::from);
-        Link { name: name.into(), index, peer, master, kind: kind.into(), addresses, up: true }
+        Link { name: name.into(), index, peer, master, kind: kind.into(), network: None, addresses, up: true }
     }
 
     fn space(name: &str, links: Vec<Link>, ids: &[(i64, &str)]) -> (String, Space) {

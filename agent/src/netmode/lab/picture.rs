@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::lab::{drawing, enter};
 use serde_json::Value;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub(super) struct Link {
     pub(super) peer: Option<(u64, Option<i64>)>,
     pub(super) master: Option<String>,
     pub(super) kind: String,
+    /// Of a bridge of ours: the network's or the subnet's name.
+    pub(super) network: Option<String>,
     pub(super) addresses: Vec<String>,
     pub(super) up: bool,
 }
@@ -34,10 +37,13 @@ pub(super) struct Space {
 pub(crate) fn draw() -> Result<String, Failure> {
     let mut spaces = BTreeMap::new();
     let tasks = tasks();
-    spaces.insert("host".to_owned(), space("host", "host", String::new()));
-    for name in names() {
+    for name in std::iter::once("host".to_owned()).chain(names()) {
         let (shown, note) = tasks.get(&name).cloned().unwrap_or((name.clone(), String::new()));
         spaces.insert(name.clone(), space(&name, &shown, note));
+    }
+    let networks = networks();
+    for link in spaces.get_mut("host").into_iter().flat_map(|host: &mut Space| &mut host.links) {
+        link.network = networks.get(&link.name).cloned();
     }
     Ok(drawing::draw(&spaces))
 }
@@ -54,7 +60,7 @@ fn names() -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(|n| n["name"].as_str().map(String::from)).collect()
 }
 
-/// Tasks by the name of their namespace: name, and what stands behind it.
+/// Tasks by the name of their namespace: name, and what stands behind it. Those in host mode are the host's.
 fn tasks() -> BTreeMap<String, (String, String)> {
     let netmode = enter::this().to_string_lossy().into_owned();
     let ids =
@@ -64,20 +70,47 @@ fn tasks() -> BTreeMap<String, (String, String)> {
         return BTreeMap::new();
     }
     let list = ask(&[&[netmode.as_str(), "inspect"], &ids[..], &["-o", "json"]].concat());
-    let task = |task: &Value| {
-        let netns = task["netns"].as_str()?.rsplit('/').next()?.to_owned();
-        let mode = task["networkMode"].as_str().unwrap_or_default();
-        let ports = task["containers"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .flat_map(|c| c["networkBindings"].as_array().into_iter().flatten());
-        let port = |b: &Value| Some(format!("{} to {}", b["hostPort"].as_u64()?, b["containerPort"].as_u64()?));
-        let ports: BTreeSet<String> = ports.filter_map(port).collect();
-        let ports = ports.into_iter().fold(String::new(), |text, port| format!("{text}, port {port}"));
-        Some((netns, (task["name"].as_str()?.to_owned(), format!("{mode}{ports}"))))
+    let tasks = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    // Of a task definition: without the random end.
+    let short = |name: &str| match name.rsplit_once('-') {
+        Some((short, end)) if name.starts_with("ecs-") && end.len() == 20 => short.to_owned(),
+        _ => name.to_owned(),
     };
-    list.as_array().into_iter().flatten().filter_map(task).collect()
+    let name = |task: &Value| short(task["name"].as_str().unwrap_or_default());
+    let netns = |task: &Value| Some(task["netns"].as_str()?.rsplit('/').next()?.to_owned());
+    let mut places: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for (netns, task) in tasks.iter().filter_map(|task| Some((netns(task)?, task))) {
+        // Containers of one awsvpc task share a namespace.
+        match places.entry(netns) {
+            Entry::Occupied(mut entry) => entry.get_mut().0 += &format!(", {}", name(task)),
+            Entry::Vacant(entry) => drop(entry.insert((name(task), note(task)))),
+        }
+    }
+    let on_host: Vec<String> = tasks.iter().filter(|task| task["networkMode"] == "host").map(name).collect();
+    if !on_host.is_empty() {
+        places.insert("host".into(), ("host".into(), format!("and in it {}", on_host.join(", "))));
+    }
+    places
+}
+
+/// Names of networks and subnets by that of their bridge.
+fn networks() -> BTreeMap<String, String> {
+    let netmode = enter::this().to_string_lossy().into_owned();
+    let list = |what, key: &str| {
+        let list = ask(&[&netmode, what, "ls", "-o", "json"]);
+        let pair = |n: &Value| Some((n[key].as_str()?.to_owned(), n["name"].as_str()?.to_owned()));
+        list.as_array().into_iter().flatten().filter_map(pair).collect::<Vec<_>>()
+    };
+    list("network", "bridge").into_iter().chain(list("subnet", "hostLink")).collect()
+}
+
+/// A task's mode and its published ports.
+fn note(task: &Value) -> String {
+    let containers = task["containers"].as_array().into_iter().flatten();
+    let ports = containers.flat_map(|container| container["networkBindings"].as_array().into_iter().flatten());
+    let port = |b: &Value| Some(format!(", port {} to {}", b["hostPort"].as_u64()?, b["containerPort"].as_u64()?));
+    let ports: BTreeSet<String> = ports.filter_map(port).collect();
+    ports.into_iter().fold(task["networkMode"].as_str().unwrap_or_default().to_owned(), |text, port| text + &port)
 }
 
 fn space(netns: &str, name: &str, note: String) -> Space {
@@ -111,6 +144,7 @@ fn link(json: &Value) -> Option<Link> {
             .map(|index| (index, json["link_netnsid"].as_i64())),
         master: json["master"].as_str().map(String::from),
         kind: kind.to_owned(),
+        network: None,
         addresses: json["addr_info"].as_array().into_iter().flatten().filter_map(address).collect(),
         up: json["flags"].as_array().into_iter().flatten().any(|flag| flag == "UP"),
     })
