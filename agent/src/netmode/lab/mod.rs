@@ -154,13 +154,19 @@ fn shell(lab: &Lab, command: Option<&str>) -> Result<u8, Failure> {
     }
     let asked = machine::directory(&lab.name).join("reset");
     loop {
-        let prompt = format!("lab {}:\\w# ", lab.number);
-        let status = enter::run(machine::entering(&lab.name, &words)?.env("PS1", prompt))?;
-        if !asked.exists() {
-            return Ok(status);
+        let status = enter::run(&mut machine::entering(&lab.name, &words)?)?;
+        if asked.exists() {
+            again(lab)?;
+            print("\nThe lab begins again.\n")?;
+            continue;
         }
-        again(lab)?;
-        print("\nThe lab begins again.\n")?;
+        if command.is_none() {
+            print(&format!(
+                "The lab goes on. Back: netmode lab shell {0}. Its end: netmode lab stop {0}.\n",
+                lab.number
+            ))?;
+        }
+        return Ok(status);
     }
 }
 
