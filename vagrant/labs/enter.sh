@@ -4,12 +4,14 @@ set -eu
 pid=$1
 shift
 # First into the lab's control groups, so that what CMD starts is counted and limited there.
+join() { echo $$ >"$1/cgroup.procs" || :; }
 cgroups=/proc/$pid/root/sys/fs/cgroup
-for procs in "$cgroups"/init/cgroup.procs "$cgroups"/*/init/cgroup.procs "$cgroups"/*/cgroup.procs; do
-    case $procs in
-        */init/cgroup.procs) ;;
-        *) [ ! -d "${procs%/*}/init" ] && [ "${procs%/*}" != "$cgroups/init" ] || continue ;;
-    esac
-    [ ! -e "$procs" ] || echo $$ 2>/dev/null >"$procs" || :
-done
+if [ -d "$cgroups/init" ]; then
+    join "$cgroups/init"
+else
+    for dir in "$cgroups"/*; do
+        [ ! -d "$dir/init" ] || dir=$dir/init
+        join "$dir"
+    done
+fi
 exec nsenter --target "$pid" --mount --pid --net --uts --ipc --cgroup --wd="/proc/$pid/root/run/home" -- "$@"

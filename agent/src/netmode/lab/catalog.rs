@@ -131,3 +131,34 @@ fn card(path: &Path) -> Result<Card, Failure> {
         Failure::new(Code::State, format!("{}: {text}", path.display()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cards_name_is_there() {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vagrant/labs");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(top).unwrap() {
+            let directory = entry.unwrap().path();
+            if !directory.join("lab.toml").exists() {
+                continue;
+            }
+            let card = card(&directory.join("lab.toml")).unwrap();
+            seen += 1;
+            assert!(directory.join("solution.sh").exists() && !card.hints.is_empty(), "{}", directory.display());
+            for (n, check) in card.checks.iter().enumerate() {
+                let before = |name: &String| card.checks[..n].iter().any(|other| other.name == *name);
+                assert!(check.after.as_ref().is_none_or(before), "{}: {:?}", directory.display(), check.after);
+            }
+            for fault in &card.faults {
+                for end in ["sh", "fix.sh"] {
+                    let path = directory.join(format!("faults/{}.{end}", fault.name));
+                    assert!(path.exists() && !fault.hints.is_empty(), "{}", path.display());
+                }
+            }
+        }
+        assert!(seen >= 12, "{seen}");
+    }
+}
