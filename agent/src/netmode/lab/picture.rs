@@ -43,7 +43,8 @@ pub(crate) fn draw() -> Result<String, Failure> {
     }
     let networks = networks();
     for link in spaces.get_mut("host").into_iter().flat_map(|host: &mut Space| &mut host.links) {
-        link.network = networks.get(&link.name).cloned();
+        // The default one has the name of its kind.
+        link.network = networks.get(&link.name).filter(|name| *name != "bridge").cloned();
     }
     Ok(drawing::draw(&spaces))
 }
