@@ -15,17 +15,18 @@ pub(crate) fn check(lab: &Lab, all: bool, output: Output) -> Result<bool, Failur
     let verdicts = check::all(&lab.card.checks, all);
     let mut progress = Progress::of(&lab.name);
     progress.mark(&verdicts);
-    progress.write(&lab.name)?;
     let done = verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Passed);
+    let found = done && progress.fault.take().is_some();
+    progress.write(&lab.name)?;
     if output.structured() {
         output.data(&verdicts.iter().map(object).collect::<Vec<_>>())?;
         return Ok(done);
     }
     let passed = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Passed).count();
     let lines: String = verdicts.iter().map(line).collect();
-    let end = match (done, progress.fault.is_some()) {
+    let end = match (done, found) {
         (true, false) => "All done. Now break it: netmode lab break\n".into(),
-        (true, true) => "You found it.\n".into(),
+        (true, true) => "The fault is gone. Another one: netmode lab break\n".into(),
         _ => format!("{passed} of {} pass. Stuck? netmode lab hint\n", verdicts.len()),
     };
     print(&format!("{}\n{lines}\n{end}", picture::draw()?))?;
