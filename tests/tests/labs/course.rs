@@ -104,9 +104,12 @@ impl Course {
     /// Runs the text's commands up to the mark of the solution, or those behind it.
     fn text(&mut self, behind: bool) {
         while let Some(block) = self.blocks.get(self.next).filter(|block| block.solved == behind).cloned() {
+            self.next += 1;
+            if !block.needs.is_empty() && self.machine.run(&["which", &block.needs]).status != 0 {
+                continue;
+            }
             let outputs: Vec<String> = block.commands.iter().map(|command| self.type_in(command)).collect();
             text::compare(&self.name, &block, &outputs);
-            self.next += 1;
         }
     }
 

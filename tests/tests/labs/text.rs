@@ -14,9 +14,11 @@ pub struct Block {
     shown: Vec<String>,
     /// Whether it stands behind the mark of the solution.
     pub solved: bool,
+    /// A program without which it is passed by: what stands behind `console`.
+    pub needs: String,
 }
 
-const FENCE: &str = "```console\n";
+const FENCE: &str = "```console";
 /// Where the learner has done the tasks.
 const MARK: &str = "<!-- solve -->";
 
@@ -57,16 +59,18 @@ pub fn read(lab: &str) -> String {
 pub fn blocks(text: &str) -> Vec<Block> {
     assert!(text.contains(MARK), "the mark {MARK} is missing");
     let (mut blocks, mut at) = (Vec::new(), 0);
-    while let Some(start) = text[at..].find(FENCE).map(|n| at + n + FENCE.len()) {
+    while let Some(head) = text[at..].find(FENCE).map(|n| at + n + FENCE.len()) {
+        let start = head + text[head..].find('\n').expect("a fence has lines") + 1;
         let end = start + text[start..].find("```").expect("every fence is closed");
-        blocks.push(block(&text[start..end], text[..start].contains(MARK)));
+        let needs = text[head..start].trim().to_owned();
+        blocks.push(Block { solved: text[..start].contains(MARK), needs, ..block(&text[start..end]) });
         at = end + 3;
     }
     blocks
 }
 
-fn block(body: &str, solved: bool) -> Block {
-    let mut block = Block { body: body.into(), commands: vec![], shown: vec![], solved };
+fn block(body: &str) -> Block {
+    let mut block = Block { body: body.into(), commands: vec![], shown: vec![], solved: false, needs: String::new() };
     for line in body.lines() {
         if let Some(command) = line.strip_prefix("$ ") {
             block.commands.push(command.into());
@@ -95,8 +99,7 @@ pub fn compare(lab: &str, block: &Block, outputs: &[String]) {
     static WRITING: Mutex<()> = Mutex::new(());
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let new: String = block.commands.iter().zip(outputs).map(|(command, output)| written(command, output)).collect();
-    std::fs::write(file(lab), read(lab).replacen(&format!("{FENCE}{}", block.body), &format!("{FENCE}{new}"), 1))
-        .unwrap();
+    std::fs::write(file(lab), read(lab).replacen(&block.body, &new, 1)).unwrap();
 }
 
 fn written(command: &str, output: &str) -> String {

@@ -61,7 +61,7 @@ pub(crate) enum Verdict {
 }
 
 /// Makes every check, in order; with `all` those behind a barrier, too.
-pub(crate) fn all<'a>(checks: &'a [Check], all: bool) -> Vec<(&'a Check, Verdict)> {
+pub(crate) fn all(checks: &[Check], all: bool) -> Vec<(&Check, Verdict)> {
     let mut done: Vec<(&Check, Verdict)> = Vec::new();
     // What comes true by itself does so while others are looked at.
     let begun = Instant::now();
