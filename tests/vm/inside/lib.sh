@@ -46,5 +46,7 @@ reaches() {
 # field TASK JQ: of what the agent says of a task.
 field() { netmode inspect "$1" -o json | jq -r ".[0]$2"; }
 address() { field "$1" .networks[0].ipv4Addresses[0] | cut -d/ -f1; }
+# One for each plugin of a list.
+attachments() { ls /run/netmode/attachments | wc -l; }
 main_pid() { systemctl show -P MainPID netmode.service; }
 cri() { printf '%s\n' "$*" | python3 cri.py /run/containerd/containerd.sock | tee -a /dev/stderr; }
