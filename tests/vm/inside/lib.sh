@@ -5,11 +5,11 @@ uptime() { cut -d. -f1 /proc/uptime; }
 
 # check WHAT SCRIPT: the script's status decides; what it says is shown where it fails.
 check() {
-    before=$(uptime)
+    begun=$(uptime)
     if sh -euc ". ./lib.sh; $2" >/tmp/check.out 2>&1 </dev/null; then
-        echo "ok - $1 ($(($(uptime) - before)) s)"
+        echo "ok - $1 ($(($(uptime) - begun)) s)"
     else
-        echo "not ok - $1 ($(($(uptime) - before)) s)"
+        echo "not ok - $1 ($(($(uptime) - begun)) s)"
         tail -n 30 /tmp/check.out | cut -c1-300 | sed 's/^/    /'
         failed=$((failed + 1))
     fi
