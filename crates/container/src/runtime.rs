@@ -61,10 +61,18 @@ impl Runtime {
         let conmon = program::find(&self.conmon)?;
         let mut command = if self.systemd {
             // Left in the agent's control group it would be taken for a part of the agent: limited, counted and, by
-            // `systemctl kill`, ended with it. A name could still belong to the one before.
+            // `systemctl kill`, ended with it. At shutdown its turn is after the agent's, as the container's is (see
+            // `bundle`). It gets no name, which could still belong to the one before.
             let mut command = program::command(&program::find("systemd-run")?);
             let described = format!("--description=monitor of netmode container {unique}");
-            command.args(["--scope", "--quiet", "--collect", "--slice=system.slice", &described, "--"]).arg(conmon);
+            command.args([
+                "--scope",
+                "--quiet",
+                "--collect",
+                "--slice=system.slice",
+                "--property=Before=netmode.service",
+            ]);
+            command.args([&described, "--"]).arg(conmon);
             command
         } else {
             program::command(&conmon)

@@ -1,5 +1,9 @@
 # shellcheck shell=sh
 # Boot 2 follows an orderly reboot, boot 3 one without any warning.
+[ "$BOOT" != 2 ] || check 'the reboot has not waited for containers' '
+    begun=$(($(date +%s) - $(uptime)))
+    echo "$((begun - $(cat /var/lib/asked))) s"
+    [ $((begun - $(cat /var/lib/asked))) -lt 60 ]'
 check 'socket and service are there again' '
     systemctl is-active netmode.socket netmode.service containerd
     [ -z "$(systemctl --failed --no-legend --plain)" ] || { systemctl --failed; false; }'
