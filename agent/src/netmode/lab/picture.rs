@@ -71,23 +71,25 @@ fn tasks() -> BTreeMap<String, (String, String)> {
         return BTreeMap::new();
     }
     let list = ask(&[&[netmode.as_str(), "inspect"], &ids[..], &["-o", "json"]].concat());
-    let tasks = list.as_array().map(Vec::as_slice).unwrap_or_default();
     // Of a task definition: without the random end.
     let short = |name: &str| match name.rsplit_once('-') {
         Some((short, end)) if name.starts_with("ecs-") && end.len() == 20 => short.to_owned(),
         _ => name.to_owned(),
     };
     let name = |task: &Value| short(task["name"].as_str().unwrap_or_default());
+    let mut tasks: Vec<&Value> = list.as_array().into_iter().flatten().collect();
+    tasks.sort_by_key(|task| name(task));
     let netns = |task: &Value| Some(task["netns"].as_str()?.rsplit('/').next()?.to_owned());
     let mut places: BTreeMap<String, (String, String)> = BTreeMap::new();
-    for (netns, task) in tasks.iter().filter_map(|task| Some((netns(task)?, task))) {
+    for (netns, task) in tasks.iter().filter_map(|task| Some((netns(task)?, *task))) {
         // Containers of one awsvpc task share a namespace.
         match places.entry(netns) {
             Entry::Occupied(mut entry) => entry.get_mut().0 += &format!(", {}", name(task)),
             Entry::Vacant(entry) => drop(entry.insert((name(task), note(task)))),
         }
     }
-    let on_host: Vec<String> = tasks.iter().filter(|task| task["networkMode"] == "host").map(name).collect();
+    let on_host: Vec<String> =
+        tasks.iter().filter(|task| task["networkMode"] == "host").map(|task| name(task)).collect();
     if !on_host.is_empty() {
         places.insert("host".into(), ("host".into(), format!("and in it {}", on_host.join(", "))));
     }

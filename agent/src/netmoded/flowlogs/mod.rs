@@ -19,7 +19,7 @@ use netmode_model::{ApiError, Code, Id, NetnsName};
 use sink::Sink;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch as changes};
@@ -40,7 +40,7 @@ const INTERVALS: [u32; 2] = [600, 60];
 /// How long the last records of an ENI are waited for when it goes.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Refusals that may wait for a watcher.
+/// Refusals, and batches of flows, that may wait for a watcher.
 const WAITING: usize = 4096;
 
 /// A flow log in force.
@@ -55,6 +55,16 @@ struct Watched {
     orders: mpsc::Sender<Order>,
     lost: Arc<AtomicBool>,
     addresses: Vec<IpAddr>,
+    by_host: bool,
+}
+
+impl Watched {
+    /// Hands on what the host told. Nobody waits for a watcher: what it has no room for is lost to it.
+    fn hand(&self, order: Order) {
+        if self.orders.try_send(order).is_err() {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Those that are watched, by endpoint and by address.
@@ -101,7 +111,7 @@ struct Shared {
     turn: Semaphore,
     /// Held while a log is made: no two are given one file.
     making: Mutex<()>,
-    /// Whether somebody hears what the host refuses.
+    /// Whether somebody hears what the host refuses, and of flows that it tracks.
     host: Mutex<bool>,
     /// Records written and lost by logs that are no more.
     before: Mutex<(u64, u64)>,
@@ -117,6 +127,8 @@ struct Target {
     routers: Vec<IpAddr>,
     /// Its groups stand in its own namespace.
     walled_inside: bool,
+    /// The host tracks its connections: it forwards its packets.
+    by_host: bool,
     about: About,
     /// What has the kernel track its connections.
     tracking: Ruleset,
@@ -169,7 +181,8 @@ impl FlowLogs {
         }
         let (orders, heard) = mpsc::channel(WAITING);
         let lost = Arc::new(AtomicBool::new(false));
-        let watched = Watched { orders, lost: lost.clone(), addresses: target.addresses.clone() };
+        let (addresses, by_host) = (target.addresses.clone(), target.by_host);
+        let watched = Watched { orders, lost: lost.clone(), addresses, by_host };
         let heard = Heard { orders: heard, lost, logs: self.0.changed.subscribe() };
         // Also where the ENI is watched already: what could not be heard then may be heard now.
         if !target.walled_inside {
@@ -401,6 +414,7 @@ fn target(agent: &Agent, endpoint: &Endpoint) -> Option<Target> {
         addresses: link.addrs.iter().map(ipnetwork::IpNetwork::ip).collect(),
         routers: network.gateways().iter().map(ipnetwork::IpNetwork::ip).collect(),
         walled_inside: link.walled_inside(),
+        by_host: link.has_host_end(),
         about: about::about(agent, endpoint, &eni.id, &network),
         tracking: flowlog::tracking(endpoint.netns.name()?, agent.engine.settings()),
     })

@@ -1,4 +1,5 @@
-//! Those who watch: one for each ENI, in its namespace, and one for what the host refuses.
+//! Those who watch: one for each ENI, and one for the host, which tracks the flows of those whose packets it forwards
+//! (once more in their namespaces would cost a twentieth of a short connection), and refuses some.
 
 use super::sink::Batch;
 use super::{Shared, Target, locked};
@@ -8,8 +9,9 @@ use netmode_kernel::{Kernel, Told, Watch};
 use netmode_model::flow::{Flow, Refusal};
 use netmode_model::op::OpError;
 use netmode_model::{Inverse, Op, Place};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,6 +32,8 @@ const GATHER: Duration = Duration::from_millis(50);
 pub(super) enum Order {
     /// The host refused this.
     Refused(Refusal),
+    /// The host has tracked these to their end.
+    Ended(Vec<Flow>),
     /// What was gathered is written now. Told when that is done; `last`: the ENI goes.
     Close { done: std::sync::mpsc::Sender<()>, last: bool },
 }
@@ -46,6 +50,7 @@ pub(super) struct Heard {
 /// What the kernel tells of an ENI.
 #[derive(Default)]
 pub(super) struct Ears {
+    open: bool,
     flows: Option<Watch<Flow>>,
     refusals: Option<Watch<Refusal>>,
 }
@@ -53,20 +58,35 @@ pub(super) struct Ears {
 impl Ears {
     /// Has the kernel track, count and tell. What it does not tell is missing, and said to be. Waits for the kernel.
     pub(super) fn open(kernel: &Kernel, target: &Target) -> Self {
-        let place = Place::Netns(target.netns.clone());
+        if target.by_host {
+            return Self { open: true, ..Self::default() };
+        }
+        let place = target.tracked_at();
         let tracked = kernel.replace_tables(&[(target.tracking.clone(), Vec::new())], &[]);
         if let Err(error) = tracked.and_then(|()| kernel.account(&place)) {
             tracing::warn!(eni = target.eni, %error, "its flows are not counted");
         }
         let inside = target.walled_inside.then(|| kernel.watch_refusals(&place));
         Self {
+            open: true,
             flows: opened(&target.eni, "flows", kernel.watch_flows(&place)),
             refusals: inside.and_then(|watch| opened(&target.eni, "refusals", watch)),
         }
     }
 
     fn are_open(&self) -> bool {
-        self.flows.is_some()
+        self.open
+    }
+}
+
+impl Target {
+    /// Where its connections are tracked.
+    fn tracked_at(&self) -> Place {
+        if self.by_host { Place::Host } else { Place::Netns(self.netns.clone()) }
+    }
+
+    fn is_its(&self, flow: &Flow) -> bool {
+        [flow.tuple.from.ip, flow.tuple.to.ip].iter().any(|ip| self.addresses.contains(ip))
     }
 }
 
@@ -121,6 +141,9 @@ impl Watcher {
     /// Nobody asks for the connections any more; in somebody else's namespace nothing of ours stays.
     async fn fall_silent(&mut self) {
         self.ears = Ears::default();
+        if self.target.by_host {
+            return;
+        }
         let (shared, eni) = (self.shared.clone(), self.target.eni.clone());
         let table = self.target.tracking.table.clone();
         let _ = blocking(move || {
@@ -134,9 +157,25 @@ impl Watcher {
     /// The flows that stand; `None` if the kernel cannot be asked. One ENI at a time: each walks the whole table.
     async fn standing(&self) -> Option<Vec<Flow>> {
         let _turn = self.shared.turn.acquire().await;
-        let (shared, place) = (self.shared.clone(), Place::Netns(self.target.netns.clone()));
-        let read = blocking(move || shared.kernel.flows(&place)).await;
-        read.ok()?.inspect_err(|error| tracing::warn!(eni = self.target.eni, %error, "its flows cannot be read")).ok()
+        let (shared, target) = (self.shared.clone(), self.target.clone());
+        let read = blocking(move || {
+            let mut flows = shared.kernel.flows(&target.tracked_at())?;
+            flows.retain(|flow| target.is_its(flow));
+            Ok::<_, OpError>(flows)
+        });
+        read.await
+            .ok()?
+            .inspect_err(|error| tracing::warn!(eni = self.target.eni, %error, "its flows cannot be read"))
+            .ok()
+    }
+
+    /// What the host's watcher has handed on.
+    fn told(&mut self, order: Order) {
+        match order {
+            Order::Refused(refusal) => self.refused(&[refusal], false),
+            Order::Ended(all) => self.ended(&Told { all, lost: false, drained: true }),
+            Order::Close { .. } => {}
+        }
     }
 
     fn ended(&mut self, told: &Told<Flow>) {
@@ -159,14 +198,18 @@ impl Watcher {
         }
     }
 
-    /// Ends windows, all of them or those that are due, and hands what they hold to the logs.
-    async fn close(&mut self, all: bool) {
+    /// Ends windows, all of them or those that are due, and hands what they hold to the logs. `last`: what is told of the
+    /// ENI by others, which goes.
+    async fn close(&mut self, all: bool, last: Option<&mut mpsc::Receiver<Order>>) {
         let at = now();
         let over = |interval: u32, window: &Window| all || at >= end_of(interval, window);
         if self.windows.iter().any(|(interval, window)| over(*interval, window)) {
             let standing = self.standing().await;
+            // A flow that ended before it was read is not among them, and nobody hears of it later.
+            if let Some(orders) = last.filter(|_| self.target.by_host) {
+                self.linger(orders).await;
+            }
             if all {
-                // A flow that ended before it was read is not among them, and nobody hears of it later.
                 self.hear_out();
             }
             for (_, window) in self.windows.iter_mut().filter(|(interval, window)| over(**interval, window)) {
@@ -208,9 +251,7 @@ impl Watcher {
     async fn linger(&mut self, orders: &mut mpsc::Receiver<Order>) {
         let end = Instant::now() + LAST;
         while let Ok(Some(order)) = tokio::time::timeout_at(end, orders.recv()).await {
-            if let Order::Refused(refusal) = order {
-                self.refused(&[refusal], false);
-            }
+            self.told(order);
         }
         tokio::time::sleep_until(end).await;
     }
@@ -281,14 +322,13 @@ pub(super) async fn eni(shared: Arc<Shared>, target: Target, ears: Ears, mut hea
             () = tokio::time::sleep(rest) => {}
             Ok(()) = heard.logs.changed() => watcher.renew(false, false).await,
             order = heard.orders.recv() => match order {
-                Some(Order::Refused(refusal)) => watcher.refused(&[refusal], false),
                 Some(Order::Close { done, last }) => {
                     if last {
                         watcher.linger(&mut heard.orders).await;
                     }
                     watcher.hear_out();
                     watcher.refused(&[], heard.lost.swap(false, Ordering::Relaxed));
-                    watcher.close(true).await;
+                    watcher.close(true, last.then_some(&mut heard.orders)).await;
                     if last {
                         watcher.fall_silent().await;
                     }
@@ -297,6 +337,7 @@ pub(super) async fn eni(shared: Arc<Shared>, target: Target, ears: Ears, mut hea
                         return;
                     }
                 }
+                Some(order) => watcher.told(order),
                 None => return watcher.fall_silent().await,
             },
         }
@@ -304,36 +345,74 @@ pub(super) async fn eni(shared: Arc<Shared>, target: Target, ears: Ears, mut hea
             watcher.refused(&[], true);
         }
         // Whatever came: a window that is over is not kept open by what comes after it.
-        watcher.close(false).await;
+        watcher.close(false, None).await;
     }
 }
 
-/// Watches what the host refuses, and hands it to those whose it is.
+/// Watches the host, and hands what it tells to those whose it is.
 pub(super) fn host(shared: &Arc<Shared>) {
     let mut watched = locked(&shared.host);
     if *watched {
         return;
     }
-    let mut refusals = opened("host", "refusals", shared.kernel.watch_refusals(&Place::Host));
-    *watched = refusals.is_some();
+    let kernel = &shared.kernel;
+    if let Err(error) = kernel.account(&Place::Host) {
+        tracing::warn!(%error, "flows on the host are not counted");
+    }
+    let mut refusals = opened("host", "refusals", kernel.watch_refusals(&Place::Host));
+    let mut flows = opened("host", "flows", kernel.watch_flows(&Place::Host));
+    *watched = refusals.is_some() || flows.is_some();
     let shared = shared.clone();
     tokio::spawn(async move {
-        let mut due = None;
-        while refusals.is_some() {
-            let told = gathered(&mut refusals, &mut due).await;
-            let watched = locked(&shared.watched);
-            if told.lost {
-                watched.all().for_each(|w| w.lost.store(true, Ordering::Relaxed));
+        let (mut refusals_due, mut flows_due) = (None, None);
+        let mut logs = shared.changed.subscribe();
+        while refusals.is_some() || flows.is_some() {
+            tokio::select! {
+                told = gathered(&mut refusals, &mut refusals_due) => hand_refusals(&shared, told),
+                told = gathered(&mut flows, &mut flows_due) => hand_flows(&shared, told),
+                Ok(()) = logs.changed() => {}
             }
-            for refusal in told.all {
-                let own = if refusal.inward { refusal.tuple.to.ip } else { refusal.tuple.from.ip };
-                if let Some(watched) = watched.of(own)
-                    && watched.orders.try_send(Order::Refused(refusal)).is_err()
-                {
-                    watched.lost.store(true, Ordering::Relaxed);
-                }
+            // Who makes the next log finds nobody listening, and has somebody do so.
+            let mut watched = locked(&shared.host);
+            if locked(&shared.logs).is_empty() {
+                *watched = false;
+                return;
             }
         }
         *locked(&shared.host) = false;
     });
+}
+
+fn hand_refusals(shared: &Shared, told: Told<Refusal>) {
+    let watched = locked(&shared.watched);
+    if told.lost {
+        watched.all().for_each(|w| w.lost.store(true, Ordering::Relaxed));
+    }
+    for refusal in told.all {
+        let own = if refusal.inward { refusal.tuple.to.ip } else { refusal.tuple.from.ip };
+        if let Some(watched) = watched.of(own) {
+            watched.hand(Order::Refused(refusal));
+        }
+    }
+}
+
+fn hand_flows(shared: &Shared, told: Told<Flow>) {
+    let watched = locked(&shared.watched);
+    let by_host = || watched.all().filter(|w| w.by_host);
+    if told.lost {
+        by_host().for_each(|w| w.lost.store(true, Ordering::Relaxed));
+    }
+    let mut ended: HashMap<IpAddr, Vec<Flow>> = HashMap::new();
+    for flow in told.all {
+        for ip in [flow.tuple.from.ip, flow.tuple.to.ip] {
+            if watched.of(ip).is_some_and(|w| w.by_host) {
+                ended.entry(ip).or_default().push(flow.clone());
+            }
+        }
+    }
+    for (ip, flows) in ended {
+        if let Some(watched) = watched.of(ip) {
+            watched.hand(Order::Ended(flows));
+        }
+    }
 }
