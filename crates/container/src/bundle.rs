@@ -149,9 +149,9 @@ pub(crate) fn build(parts: &Parts<'_>) -> Result<Spec, OciSpecError> {
     Ok(spec)
 }
 
-/// What runc asks systemd for besides what it always does (runc, `docs/systemd.md`). By itself it takes the scope out of
-/// the order in which a machine is shut down: a container whose first process has no handler for SIGTERM then holds the
-/// shutdown up for 90 s. The agent is ended before, so that it takes no container's end for one of its own doing.
+/// What runc asks systemd for besides what it always does (runc, `docs/systemd.md`). By itself it takes the scope out
+/// of the order in which a machine is shut down: a container whose first process has no handler for SIGTERM then holds
+/// the shutdown up for 90 s. The agent is ended before, so that it does not start again what the shutdown has ended.
 fn scope_properties() -> HashMap<String, String> {
     [("DefaultDependencies", "true"), ("TimeoutStopUSec", "uint64 10000000"), ("Before", "['netmode.service']")]
         .map(|(name, value)| (format!("org.systemd.property.{name}"), value.to_owned()))

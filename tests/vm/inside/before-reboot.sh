@@ -5,8 +5,8 @@ check 'networks, subnets, groups and tasks are made' '
     netmode subnet create tasks --cidr 10.30.0.0/24
     netmode sg create web
     netmode sg authorize web --protocol tcp --port 80 --cidr 0.0.0.0/0
-    netmode run -d --name back --restart always --network app --ip 10.20.0.7 -p 8090:80 --rootfs / "$PWD/probe" serve --tag back tcp/80
-    netmode run -d --name own --mode awsvpc --subnet tasks --security-group web --rootfs / "$PWD/probe" serve --tag own tcp/80
-    netmode run -d --name gone --network app -p 8091:80 --rootfs / "$PWD/probe" serve --tag gone tcp/80
+    serve back --restart always --network app --ip 10.20.0.7 -p 8090:80
+    serve own --mode awsvpc --subnet tasks --security-group web
+    serve gone --network app -p 8091:80
     eventually 20 "reaches client $HOST:8090 back && reaches client $HOST:8091 gone"
     eventually 20 "reaches host $(address own):80 own"'

@@ -3,7 +3,7 @@
 python3 image.py /tmp/image.tar localhost/probe:local "$PWD/probe" >/dev/null
 mkdir -p /etc/cni/net.d
 cp /usr/share/doc/netmode/cni/examples/10-bridge.conflist /etc/cni/net.d/
-sed -i 's|^\(  \[plugins."io.containerd.grpc.v1.cri"\]\)$|\1\n    sandbox_image = "localhost/probe:local"|' /etc/containerd/config.toml
+sed -i '/^  \[plugins."io.containerd.grpc.v1.cri"\]$/a sandbox_image = "localhost/probe:local"' /etc/containerd/config.toml
 
 check 'the plugins are switched on where Debian has containerd look' '
     netmode cni enable --dir /usr/lib/cni
@@ -38,6 +38,6 @@ check 'a pod is removed without a trace' '
     eventually 20 "reaches client $HOST:8082 pod2"
     cri "stop $id
 remove $id"
-    ! reaches client $HOST:8082 pod2
+    not reaches client $HOST:8082 pod2
     eventually 10 "[ \$(attachments) = $before ]"'
 check 'doctor finds no failure' 'netmode doctor || [ $? = 1 ]'

@@ -24,6 +24,9 @@ eventually() {
     done
 }
 
+# "!" alone is none of the failures that end a script.
+not() { if "$@"; then return 1; fi; }
+
 # The other end of the wire lan0 (192.0.2.1) is a machine of its own: 192.0.2.2.
 client() { ip netns exec client "$@"; }
 CLIENT=192.0.2.2 HOST=192.0.2.1
@@ -46,6 +49,8 @@ reaches() {
 # field TASK JQ: of what the agent says of a task.
 field() { netmode inspect "$1" -o json | jq -r ".[0]$2"; }
 address() { field "$1" .networks[0].ipv4Addresses[0] | cut -d/ -f1; }
+# serve NAME FLAGS...: a task whose server calls itself NAME, on port 80.
+serve() { netmode run -d --name "$@" --rootfs / "$PWD/probe" serve --tag "$1" tcp/80 udp/80; }
 # One for each plugin of a list.
 attachments() { ls /run/netmode/attachments | wc -l; }
 main_pid() { systemctl show -P MainPID netmode.service; }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The package is upgraded while packets go to and from containers of netmode, ctr and CRI. Of none is there a second one.
+# The package is upgraded while packets go to and from containers of netmode and of ctr. None is sent a second time.
 pod() { ctr task ls | awk '$1 == "c1" { print $2 }'; }
 start_streams() {
     rm -f /tmp/stop /tmp/stream.*
@@ -24,7 +24,7 @@ end_streams() {
 start_streams
 sleep 5
 end_streams
-check 'streams lose nothing while nothing happens' 'cat /tmp/stream.web /tmp/stream.out /tmp/stream.ctr; [ ! -e /tmp/stream.failed ]'
+check 'streams lose nothing while nothing happens' '[ ! -e /tmp/stream.failed ]'
 
 state() { field web .pid; pod; netmode version; main_pid; }
 before=$(state)
@@ -32,8 +32,8 @@ start_streams
 apt-get install --yes ./upgraded.deb >/tmp/upgrade.log 2>&1
 upgrade=$?
 end_streams
-check 'the package is upgraded' "[ $upgrade = 0 ] && dpkg -s netmode | grep '^Version.*upgraded' || { cat /tmp/upgrade.log; false; }"
-check 'an upgrade loses no packet to or from running containers' 'cat /tmp/stream.web /tmp/stream.out /tmp/stream.ctr; [ ! -e /tmp/stream.failed ]'
+check 'the package is upgraded' "cat /tmp/upgrade.log; [ $upgrade = 0 ]; dpkg -s netmode | grep '^Version.*upgraded'"
+check 'an upgrade loses no packet to or from running containers' '[ ! -e /tmp/stream.failed ]'
 after=$(state)
 check 'it is another agent, with the same containers' "
     [ '$(echo "$before" | tail -n 1)' != '$(echo "$after" | tail -n 1)' ]
@@ -42,7 +42,7 @@ check 'it is another agent, with the same containers' "
     reaches client $HOST:8080 web
     reaches client $HOST:8081 pod1"
 check 'a container can be started, and the port that was published is still held' '
-    ! netmode run -d --name again -p 8080:80 --rootfs / sleep 10
+    not netmode run -d --name again -p 8080:80 --rootfs / sleep 10
     netmode run --rm --rootfs / true
     doctor=$(netmode doctor) || [ $? = 1 ]
     echo "$doctor"'
