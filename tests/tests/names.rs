@@ -355,6 +355,26 @@ fn the_host_itself_can_ask() {
     assert!(refused.contains("dns.host") && refused.contains("loopback"), "{refused}");
 }
 
+#[test]
+fn systemd_resolved_finds_containers_by_the_drop_in() {
+    let lab = Lab::with().config("[dns]\nhost = \"127.0.0.1:5354\"").start();
+    lab.task("plain", &[], &["sleep", "600"]);
+    let drop_in = include_str!("../../agent/package/resolved.conf");
+    lab.sh(&format!(
+        "mkdir -p /etc/systemd/resolved.conf.d /run/dbus /run/systemd/resolve
+         chown systemd-resolve: /run/systemd/resolve
+         printf '%s' '{drop_in}' >/etc/systemd/resolved.conf.d/netmode.conf
+         dbus-daemon --system --fork"
+    ));
+    lab.spawn(&["/lib/systemd/systemd-resolved"], "/run/lab/resolved.log");
+    lab.sh("for _ in $(seq 100); do dig +time=1 +tries=1 @127.0.0.53 localhost >/dev/null && exit; sleep 0.1; done; exit 1");
+    let ask = |words: &str| lab.sh(&format!("dig +short @127.0.0.53 {words}")).trim().to_owned();
+    let ip = lab.address("plain");
+    assert_eq!(ask("plain.netmode.internal"), ip, "{}", lab.read("/run/lab/resolved.log"));
+    let link = lab.sh("resolvectl query plain.netmode.internal");
+    assert!(link.contains(&ip), "{link}");
+}
+
 fn names_of_enis(backend: &str) {
     let lab = awsvpc::lab_on(backend);
     let ip = awsvpc::serve(&lab, "web");

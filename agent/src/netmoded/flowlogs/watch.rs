@@ -406,7 +406,7 @@ fn hand_flows(shared: &Shared, told: Told<Flow>) {
     for flow in told.all {
         for ip in [flow.tuple.from.ip, flow.tuple.to.ip] {
             if watched.of(ip).is_some_and(|w| w.by_host) {
-                ended.entry(ip).or_default().push(flow.clone());
+                ended.entry(ip).or_default().push(flow);
             }
         }
     }
