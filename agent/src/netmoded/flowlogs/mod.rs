@@ -129,6 +129,8 @@ struct Target {
     walled_inside: bool,
     /// The host tracks its connections: it forwards its packets.
     by_host: bool,
+    /// The host forwards its packets, or refuses some of them.
+    heard_on_host: bool,
     about: About,
     /// What has the kernel track its connections.
     tracking: Ruleset,
@@ -185,7 +187,7 @@ impl FlowLogs {
         let watched = Watched { orders, lost: lost.clone(), addresses, by_host };
         let heard = Heard { orders: heard, lost, logs: self.0.changed.subscribe() };
         // Also where the ENI is watched already: what could not be heard then may be heard now.
-        if !target.walled_inside {
+        if target.heard_on_host {
             watch::host(&self.0);
         }
         if !locked(&self.0.watched).add(endpoint.id, watched) {
@@ -415,6 +417,7 @@ fn target(agent: &Agent, endpoint: &Endpoint) -> Option<Target> {
         routers: network.gateways().iter().map(ipnetwork::IpNetwork::ip).collect(),
         walled_inside: link.walled_inside(),
         by_host: link.has_host_end(),
+        heard_on_host: link.has_host_end() || link.comes_in_by_host(),
         about: about::about(agent, endpoint, &eni.id, &network),
         tracking: flowlog::tracking(endpoint.netns.name()?, agent.engine.settings()),
     })

@@ -50,7 +50,6 @@ pub(super) struct Heard {
 /// What the kernel tells of an ENI.
 #[derive(Default)]
 pub(super) struct Ears {
-    open: bool,
     flows: Option<Watch<Flow>>,
     refusals: Option<Watch<Refusal>>,
 }
@@ -59,7 +58,7 @@ impl Ears {
     /// Has the kernel track, count and tell. What it does not tell is missing, and said to be. Waits for the kernel.
     pub(super) fn open(kernel: &Kernel, target: &Target) -> Self {
         if target.by_host {
-            return Self { open: true, ..Self::default() };
+            return Self::default();
         }
         let place = target.tracked_at();
         let tracked = kernel.replace_tables(&[(target.tracking.clone(), Vec::new())], &[]);
@@ -68,14 +67,9 @@ impl Ears {
         }
         let inside = target.walled_inside.then(|| kernel.watch_refusals(&place));
         Self {
-            open: true,
             flows: opened(&target.eni, "flows", kernel.watch_flows(&place)),
             refusals: inside.and_then(|watch| opened(&target.eni, "refusals", watch)),
         }
-    }
-
-    fn are_open(&self) -> bool {
-        self.open
     }
 }
 
@@ -118,7 +112,8 @@ impl Watcher {
     async fn renew(&mut self, fresh: bool, unseen: bool) {
         let wanted: Vec<u32> = self.shared.about(&self.target).iter().map(|log| log.record.interval).collect();
         self.windows.retain(|interval, _| wanted.contains(interval));
-        match (wanted.is_empty(), self.ears.are_open()) {
+        // The host's watcher listens for those whose connections the host tracks.
+        match (wanted.is_empty(), self.ears.flows.is_some() || self.target.by_host) {
             (true, true) => self.fall_silent().await,
             (false, false) => {
                 let (shared, target) = (self.shared.clone(), self.target.clone());
@@ -198,25 +193,26 @@ impl Watcher {
         }
     }
 
-    /// Ends windows, all of them or those that are due, and hands what they hold to the logs. `last`: what is told of the
-    /// ENI by others, which goes.
-    async fn close(&mut self, all: bool, last: Option<&mut mpsc::Receiver<Order>>) {
+    /// Ends windows, all of them or those that are due, and hands what they hold to the logs. `last`: the ENI goes, and
+    /// this is by what the host's watcher hands on.
+    async fn close(&mut self, all: bool, last: Option<&mut Heard>) {
         let at = now();
         let over = |interval: u32, window: &Window| all || at >= end_of(interval, window);
         if self.windows.iter().any(|(interval, window)| over(*interval, window)) {
             let standing = self.standing().await;
-            // A flow that ended before it was read is not among them, and nobody hears of it later.
-            if let Some(orders) = last.filter(|_| self.target.by_host) {
-                self.linger(orders).await;
-            }
-            if all {
-                self.hear_out();
-            }
             for (_, window) in self.windows.iter_mut().filter(|(interval, window)| over(**interval, window)) {
                 match &standing {
                     Some(flows) => window.standing(flows, at),
                     None => window.lose(),
                 }
+            }
+            // A flow that ended before it was read is not among those, and nobody hears of it later. Those that were
+            // among them have only the rest counted.
+            if let Some(heard) = last {
+                self.linger(heard).await;
+            }
+            if all {
+                self.hear_out();
             }
         }
         for (interval, window) in &mut self.windows {
@@ -248,12 +244,13 @@ impl Watcher {
     }
 
     /// What is on its way.
-    async fn linger(&mut self, orders: &mut mpsc::Receiver<Order>) {
+    async fn linger(&mut self, heard: &mut Heard) {
         let end = Instant::now() + LAST;
-        while let Ok(Some(order)) = tokio::time::timeout_at(end, orders.recv()).await {
+        while let Ok(Some(order)) = tokio::time::timeout_at(end, heard.orders.recv()).await {
             self.told(order);
         }
         tokio::time::sleep_until(end).await;
+        self.refused(&[], heard.lost.swap(false, Ordering::Relaxed));
     }
 
     /// What the kernel has told already.
@@ -323,12 +320,8 @@ pub(super) async fn eni(shared: Arc<Shared>, target: Target, ears: Ears, mut hea
             Ok(()) = heard.logs.changed() => watcher.renew(false, false).await,
             order = heard.orders.recv() => match order {
                 Some(Order::Close { done, last }) => {
-                    if last {
-                        watcher.linger(&mut heard.orders).await;
-                    }
-                    watcher.hear_out();
                     watcher.refused(&[], heard.lost.swap(false, Ordering::Relaxed));
-                    watcher.close(true, last.then_some(&mut heard.orders)).await;
+                    watcher.close(true, last.then_some(&mut heard)).await;
                     if last {
                         watcher.fall_silent().await;
                     }
