@@ -33,14 +33,21 @@ check 'their addresses and ports are free' '
     netmode ps
     [ "$(address web)" = 172.17.0.2 ]
     [ "$(address gone)" = 10.20.0.2 ]'
-check 'nothing is left of what CNI had attached, and its addresses are free' '
-    find /run/netmode/attachments /var/lib/cni/networks -type f
-    [ -z "$(ls /run/netmode/attachments)" ]
-    [ -z "$(find /var/lib/cni/networks -type f -name "[0-9f]*[.:]*")" ]'
 check 'pods from before the reboot can be removed, and a new one has a network' '
     cri status
     for id in $(ls /var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes); do cri "stop $id
 remove $id"; done
     [ -z "$(ls /var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes)" ]
-    cri run "pod-$BOOT" localhost/probe:local 8081
+    cri run "pod-$BOOT" localhost/probe:local 8081 >/tmp/pod
     eventually 20 "reaches client $HOST:8081 pod-$BOOT"'
+addresses='find /var/lib/cni/networks -type f -name "*[.:]*[.:]*"'
+# host-local forgets what an earlier boot left when it is next asked for an address in that directory.
+check 'its addresses are the only ones that are taken' "$addresses; [ \$($addresses | wc -l) = 2 ]"
+# The second boot's pod is there when the power is cut.
+[ "$BOOT" = 2 ] || check 'nothing is left of CNI, once it is gone' '
+    id=$(jq -r .ok.id /tmp/pod)
+    cri "stop $id
+remove $id"
+    '"$addresses"'
+    [ -z "$('"$addresses"')" ]
+    [ -z "$(ls /run/netmode/attachments)" ]'
