@@ -72,6 +72,8 @@ pub struct Firewall {
     pub owner: bool,
     /// Let containers send in their own name alone.
     pub source_guard: bool,
+    /// Links that lead outside, between which, and the networks' own, established connections pass the rules by.
+    pub flowtable: Vec<IfName>,
     /// Forward for strangers as well where the agent switched forwarding on.
     pub forward: bool,
     /// The one bit of the packet mark that the guard uses.
@@ -190,7 +192,15 @@ impl Default for Ports {
 
 impl Default for Firewall {
     fn default() -> Self {
-        Self { owner: true, source_guard: true, forward: false, mark: 0x2000_0000, rule_pref: 90, beside: true }
+        Self {
+            owner: true,
+            source_guard: true,
+            flowtable: Vec::new(),
+            forward: false,
+            mark: 0x2000_0000,
+            rule_pref: 90,
+            beside: true,
+        }
     }
 }
 

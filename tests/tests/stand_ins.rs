@@ -56,6 +56,8 @@ fn ipvlan_l2_is_on_the_lan_itself() {
     // One hardware address for all of them: the parent's.
     let own = link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
     assert!(lab.sh("ip link show uplink0").contains(own), "{link}");
+    assert_eq!(lab.json(&["eni", "show", "one"])[0]["macAddress"], own);
+    assert_eq!(lab.inspect("one")["networks"][0]["macAddress"], own);
 }
 
 /// An ipvlan of layer 3 is routed by its parent's machine: the LAN needs a route to it, as it would in a VPC.

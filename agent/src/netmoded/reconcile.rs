@@ -45,7 +45,7 @@ impl Desired<'_> {
     ) -> Result<Vec<Mended>, OpError> {
         let mut mended = self.tables(kernel, seen, table)?;
         let remade = !mended.is_empty();
-        let present = Present::new(seen);
+        let present = Present::new(seen).with_new_tables(remade);
         mended.extend(mend(linux, Kind::PolicyRule, "host", present.missing(&bridge::host_up(self.settings))));
         mended.extend(self.networks.iter().flat_map(|n| self.network(linux, &present, n)));
         mended.extend(self.endpoints.iter().filter_map(|e| self.endpoint(linux, seen, &present, e)));

@@ -19,8 +19,18 @@ pub fn network_up(net: &Network, settings: &Settings) -> Vec<Op> {
     let localnet = format!("net/ipv4/conf/{}/route_localnet", net.bridge);
     let mut ops = bridge_up(net, &net.gateways(), &[(localnet, "1")], settings);
     ops.extend(network_elements(net).into_iter().map(|element| add(settings, element)));
+    ops.extend(by_flowtable(&net.bridge, settings));
     ops.extend(in_service(net, settings));
     ops
+}
+
+/// Has connections by a link pass the rules, where the configuration names links for that.
+pub(crate) fn by_flowtable(dev: &IfName, settings: &Settings) -> Option<Op> {
+    (!settings.flowtable.is_empty()).then(|| Op::FlowtableLink {
+        table: TableName::inet(&settings.table),
+        flowtable: ruleset::FLOWTABLE.into(),
+        dev: dev.clone(),
+    })
 }
 
 /// A bridge that is down, with its addresses and variables, and the refusing routes of its prefixes.
@@ -116,11 +126,13 @@ pub fn closed(family: Family, link: &IfName) -> Element {
     member(ruleset::closed(family), vec![Span::One(Datum::Name(link.clone()))])
 }
 
-/// Steps that the host needs once, whatever networks there are: the rules of the guard.
+/// Steps that the host needs once, whatever networks there are: the rules of the guard, and the links that lead outside
+/// in the flowtable.
 pub fn host_up(settings: &Settings) -> Vec<Op> {
     let families = [(Family::V4, true), (Family::V6, settings.kernel_ipv6)];
     let rules = families.into_iter().filter(|(_, wanted)| *wanted).flat_map(|(family, _)| guard(family, settings));
-    rules.map(Op::RuleAdd).collect()
+    let outside = settings.flowtable.iter().filter_map(|dev| by_flowtable(dev, settings));
+    rules.map(Op::RuleAdd).chain(outside).collect()
 }
 
 /// The fail-closed guard: default-deny policy routing, out of reach of `nft flush ruleset`.
@@ -239,7 +251,7 @@ pub fn attached(ep: &Endpoint, link: &EndpointLink, at: &Place) -> Vec<Final> {
         at: at.clone(),
         dev: link.interface.clone(),
         ip: addr.ip(),
-        mac: link.mac,
+        mac: link.hardware_address(),
     });
     flush(&ep.ports, &addresses(link)).into_iter().chain(announce).collect()
 }

@@ -19,6 +19,7 @@ pub struct Present<'a> {
     links: HashMap<(&'a Place, &'a IfName), &'a LinkState>,
     addrs: HashSet<(&'a Place, &'a IfName, IpNetwork)>,
     routes: HashSet<&'a Route>,
+    remade: bool,
 }
 
 impl<'a> Present<'a> {
@@ -29,7 +30,13 @@ impl<'a> Present<'a> {
             links: seen.links.iter().map(|l| ((&l.at, &l.name), l)).collect(),
             addrs: seen.addrs.iter().map(|a| (&a.at, &a.dev, a.addr)).collect(),
             routes: seen.routes.iter().collect(),
+            remade: false,
         }
+    }
+
+    /// Whether the tables have been made anew since, with their elements: then no link is in a flowtable.
+    pub fn with_new_tables(self, remade: bool) -> Self {
+        Self { remade, ..self }
     }
 
     /// The operations that have to be done again, in order. Empty means that all is as it should be.
@@ -93,11 +100,16 @@ impl<'a> Present<'a> {
             Op::TableAdd(ruleset) => table(&ruleset.table).is_some_and(|t| {
                 let whole = ruleset.chains.iter().all(|c| t.chains.get(&c.name) == Some(&c.rules.len()));
                 let sets = ruleset.sets.iter().all(|s| t.sets.contains(&s.name));
-                whole && sets && t.chains.len() == ruleset.chains.len()
+                whole && sets && t.flowtables.keys().eq(&ruleset.flowtable) && t.chains.len() == ruleset.chains.len()
             }),
             Op::TableDel { table: name } => table(name).is_none(),
             Op::SetAdd { table: name, set } => table(name).is_some_and(|t| t.sets.contains(&set.name)),
             Op::SetDel { table: name, set } => table(name).is_none_or(|t| !t.sets.contains(&set.name)),
+            // A link that is not there cannot be in it.
+            Op::FlowtableLink { table: name, flowtable, dev } => {
+                let links = table(name).and_then(|t| t.flowtables.get(flowtable));
+                !self.has_link(dev) || !self.remade && links.is_some_and(|links| links.contains(dev))
+            }
             Op::ChainSet { table: name, chain, .. } => {
                 table(name).is_some_and(|t| t.chains.get(&chain.name) == Some(&chain.rules.len()))
             }

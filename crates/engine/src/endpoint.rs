@@ -208,12 +208,17 @@ impl Endpoint {
 }
 
 impl EndpointLink {
+    /// The hardware address that frames have: on an ipvlan the parent's.
+    pub fn hardware_address(&self) -> Mac {
+        self.eni.as_ref().and_then(|eni| eni.parent_mac).unwrap_or(self.mac)
+    }
+
     fn view(&self) -> NetworkView {
         let family = |v4: bool| self.addrs.iter().copied().filter(|a| a.is_ipv4() == v4).collect();
         NetworkView {
             name: self.network.clone(),
             interface: self.interface.clone(),
-            mac_address: self.mac,
+            mac_address: self.hardware_address(),
             ipv4_addresses: family(true),
             ipv6_addresses: family(false),
             gateway: self.gateways.iter().copied().find(IpAddr::is_ipv4),

@@ -415,6 +415,7 @@ impl Lan {
             subnet: self.network.prefix(),
             backend: subnet.backend,
             parent: subnet.parent.clone(),
+            parent_mac: subnet.parent_mac,
             vlan: (first..=last).find(|id| subnet.backend == Backend::Vlan && !self.vlans.contains_key(id)),
             best_effort: request.net.sg_best_effort,
             name: named.unwrap_or_default(),

@@ -25,6 +25,7 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
     Ruleset {
         table: TableName::inet(&settings.table),
         owner: settings.own_table,
+        flowtable: (!settings.flowtable.is_empty()).then(|| FLOWTABLE.into()),
         sets: sets(),
         chains: vec![
             loopback_shield(settings.group),
@@ -32,8 +33,8 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
             hook("prerouting_nat", ChainKind::Nat, Hook::Prerouting, -100, to_publish()),
             hook("output_nat", ChainKind::Nat, Hook::Output, -100, to_publish_from_here()),
             guard_mark(settings.mark),
-            to_container(),
-            hook("forward_filter", ChainKind::Filter, Hook::Forward, 0, forward()),
+            to_container(settings),
+            hook("forward_filter", ChainKind::Filter, Hook::Forward, 0, forward(settings)),
             outward(settings.outward),
             masquerade(),
             no_shadow(),
@@ -166,7 +167,7 @@ fn for_tasks(family: Family) -> [Rule; 5] {
 
 /// What is forwarded: an internal network's packets only to itself; to a container what [`to_container`] lets in; and
 /// between others' links nothing where the host forwards only for us.
-fn forward() -> Vec<Rule> {
+fn forward(settings: &Settings) -> Vec<Rule> {
     let internal = Match::In { fields: vec![Field::Iifname], set: INTERNAL.into(), negate: false };
     let strangers = |family| {
         let closed = |field| Match::In { fields: vec![field], set: closed(family).into(), negate: false };
@@ -188,7 +189,12 @@ fn forward() -> Vec<Rule> {
         ),
         rule([is_in(&[Field::Iifname], APART), is_in(&[Field::Oifname], APART), same_bridge(true)], Action::Drop),
     ];
-    rules.extend([Family::V4, Family::V6].into_iter().flat_map(for_tasks));
+    for family in [Family::V4, Family::V6] {
+        let to_task =
+            [Match::Family(family), is_in(&[Field::Oifname], ENIS), is_in(&[Field::Daddr(family)], tasks(family))];
+        rules.extend(by_flowtable(settings, &to_task));
+        rules.extend(for_tasks(family));
+    }
     rules.extend([strangers(Family::V4), strangers(Family::V6)]);
     rules
 }
@@ -278,14 +284,30 @@ fn guard_mark(bit: u32) -> Chain {
     hook("guard_mark", ChainKind::Filter, Hook::Prerouting, -90, rules)
 }
 
+/// Has the kernel carry an established connection by the flowtable, if there is one. It is asked of packets to containers
+/// alone: only those have the mark by which the way back to a container is found, too.
+fn by_flowtable(settings: &Settings, to: &[Match]) -> Vec<Rule> {
+    let by = |protocol: Protocol| {
+        let own = [Match::Established, with_protocol(protocol)];
+        rule(to.iter().cloned().chain(own), Action::FlowAdd(FLOWTABLE.into()))
+    };
+    let wanted = !settings.flowtable.is_empty();
+    [Protocol::Tcp, Protocol::Udp].into_iter().filter(|_| wanted).map(by).collect()
+}
+
+fn with_protocol(protocol: Protocol) -> Match {
+    Match::Is { number: Number::L4Proto, value: protocol.number().into(), negate: false }
+}
+
 /// What may be forwarded to a container: replies, published ports, neighbours on the same bridge.
-fn to_container() -> Chain {
-    let rules = vec![
+fn to_container(settings: &Settings) -> Chain {
+    let mut rules = by_flowtable(settings, &[]);
+    rules.extend([
         rule([Match::Established], Action::Accept),
         rule([Match::Dnat], Action::Accept),
         rule([same_bridge(false)], Action::Accept),
         rule([], Action::Drop),
-    ];
+    ]);
     Chain { name: "to_container".into(), base: None, rules }
 }
 
@@ -348,11 +370,9 @@ fn groups(family: Family) -> IpNetwork {
 /// connections every one of them, 53 and 443 too: then what others send to the service there would be taken for an
 /// answer and go to the container (port shadow, CVE-2021-3773).
 fn outward(ports: PortRange) -> Chain {
-    let with_ports =
-        |protocol: Protocol| Match::Is { number: Number::L4Proto, value: protocol.number().into(), negate: false };
     let to = || Action::Masquerade { ports: Some((ports.first(), ports.last())) };
     let mut rules: Vec<Rule> =
-        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].map(|p| rule([with_ports(p)], to())).into();
+        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].map(|p| rule([with_protocol(p)], to())).into();
     rules.push(rule([], Action::Masquerade { ports: None }));
     Chain { name: "outward".into(), base: None, rules }
 }
@@ -381,5 +401,21 @@ mod tests {
     #[test]
     fn the_table_as_text() {
         insta::assert_snapshot!(ruleset(&Settings::default()).to_string());
+    }
+
+    #[test]
+    fn a_flowtable_is_asked_behind_what_refuses_and_for_what_goes_to_containers_alone() {
+        let settings = Settings { flowtable: vec!["eth0".parse().unwrap()], ..Settings::default() };
+        let text = ruleset(&settings).to_string();
+        let adds: Vec<&str> =
+            text.lines().map(str::trim).filter(|line| line.ends_with("flow add @fast_path")).collect();
+        assert_eq!(adds.len(), 6, "{text}");
+        assert_eq!(adds[0], "ct state established,related meta l4proto tcp flow add @fast_path");
+        assert!(
+            adds[2..].iter().all(|line| line.contains("oifname @enis") && line.contains("daddr @tasks")),
+            "{adds:?}"
+        );
+        assert!(text.contains("flowtable fast_path {"));
+        assert!(!ruleset(&Settings::default()).to_string().contains("flow"));
     }
 }

@@ -141,7 +141,7 @@ impl Seat {
         };
         let base = Base { kind: ChainKind::Nat, hook: Hook::Output, priority: -100 };
         let chain = Chain { name: "output_nat".into(), base: Some(base), rules: vec![rule] };
-        (Ruleset { table, owner: false, sets: vec![map], chains: vec![chain] }, self.elements(ports))
+        (Ruleset { table, owner: false, flowtable: None, sets: vec![map], chains: vec![chain] }, self.elements(ports))
     }
 
     fn elements(&self, ports: Ports) -> Vec<Element> {

@@ -17,6 +17,8 @@ pub struct Settings {
     pub own_table: bool,
     /// Let containers send in their own name alone.
     pub source_guard: bool,
+    /// Links of the host between which, and the links of networks, connections go by a flowtable; none: all go by the rules.
+    pub flowtable: Vec<IfName>,
     /// One bit of the packet mark that says "may be forwarded to a container".
     pub mark: u32,
     /// Priority of the first of three policy routing rules of the guard.
@@ -89,6 +91,7 @@ impl Default for Settings {
             table: "netmode".into(),
             own_table: true,
             source_guard: true,
+            flowtable: Vec::new(),
             mark: 0x2000_0000,
             rule_pref: 90,
             guard_table: 0x6e6d,

@@ -36,6 +36,7 @@ pub fn ruleset(settings: &Settings) -> Ruleset {
     Ruleset {
         table: TableName::bridge(&settings.table),
         owner: settings.own_table,
+        flowtable: None,
         sets: vec![set(PORT_MAC, Type::EtherAddr), set(PORT_IP4, Type::Ipv4Addr), set(PORT_IP6, Type::Ipv6Addr)],
         chains: vec![
             chain("from_port_arp", arp()),

@@ -34,7 +34,7 @@ fn ruleset() -> Ruleset {
     let rule = Rule { matches: vec![Match::Family(Family::V4), Match::DaddrLocal], action };
     let base = Base { kind: ChainKind::Nat, hook: Hook::Prerouting, priority: -100 };
     let chain = Chain { name: "pre".into(), base: Some(base), rules: vec![rule] };
-    Ruleset { table: TableName::inet("nm"), owner: true, sets: vec![set], chains: vec![chain] }
+    Ruleset { table: TableName::inet("nm"), owner: true, flowtable: None, sets: vec![set], chains: vec![chain] }
 }
 
 fn element(port: u16) -> Op {

@@ -97,6 +97,7 @@ pub(crate) fn carry_out(worker: &mut Worker, op: &Op) -> Result<Inverse, Refused
         | Op::TableDel { .. }
         | Op::SetAdd { .. }
         | Op::SetDel { .. }
+        | Op::FlowtableLink { .. }
         | Op::ChainSet { .. }
         | Op::ChainDel { .. }
         | Op::ElementAdd { .. }

@@ -33,6 +33,7 @@ impl Kernel {
                 vec![
                     feature("nft-owner", own_table(), "the monitor repairs what others delete from the table"),
                     feature("nflog", tell(), "flow logs tell of no refusal"),
+                    feature("flowtable", carry(), "every packet of a connection meets the rules"),
                     feature("ipv6", open(AddressFamily::Inet6, SockType::Datagram, SockProtocol::Udp), "IPv4 only"),
                     feature(
                         "sctp",
@@ -67,7 +68,8 @@ fn feature(name: &'static str, tried: Result<(), Refused>, fallback: &'static st
 
 /// A table that its owner leaves behind (Linux 6.9).
 fn own_table() -> Result<(), Refused> {
-    let ruleset = Ruleset { table: TableName::inet("trial"), owner: true, sets: Vec::new(), chains: Vec::new() };
+    let ruleset =
+        Ruleset { table: TableName::inet("trial"), owner: true, flowtable: None, sets: Vec::new(), chains: Vec::new() };
     let mut owner = Owner::open(None)?;
     owner.transact(&[&Op::TableAdd(ruleset)]).map_err(|aborted| aborted.why)?;
     if owner.persists() { Ok(()) } else { Err(Refused::new(Errno::EOPNOTSUPP, "tables cannot outlive their owner")) }
@@ -77,10 +79,26 @@ fn own_table() -> Result<(), Refused> {
 fn tell() -> Result<(), Refused> {
     let rule = Rule { matches: Vec::new(), action: Action::Refuse("trial".into()) };
     let chain = Chain { name: "trial".into(), base: None, rules: vec![rule] };
-    let ruleset = Ruleset { table: TableName::inet("told"), owner: false, sets: Vec::new(), chains: vec![chain] };
+    let ruleset = Ruleset {
+        table: TableName::inet("told"),
+        owner: false,
+        flowtable: None,
+        sets: Vec::new(),
+        chains: vec![chain],
+    };
     let mut owner = Owner::open(None)?;
     owner.transact(&[&Op::TableAdd(ruleset)]).map_err(|aborted| aborted.why)?;
     if owner.tells() { Ok(()) } else { Err(Errno::ENOENT.into()) }
+}
+
+/// A flowtable, and a rule that fills it (nf_flow_table_inet, nft_flow_offload).
+fn carry() -> Result<(), Refused> {
+    let rule = Rule { matches: Vec::new(), action: Action::FlowAdd("trial".into()) };
+    let chain = Chain { name: "trial".into(), base: None, rules: vec![rule] };
+    let flowtable = Some("trial".into());
+    let ruleset =
+        Ruleset { table: TableName::inet("fast"), owner: false, flowtable, sets: Vec::new(), chains: vec![chain] };
+    Owner::open(None)?.transact(&[&Op::TableAdd(ruleset)]).map_err(|aborted| aborted.why)
 }
 
 fn open(family: AddressFamily, kind: SockType, protocol: SockProtocol) -> Result<(), Refused> {

@@ -57,6 +57,10 @@ pub struct Ruleset {
     pub table: TableName,
     /// Own the table by the writing socket where the kernel keeps owned tables (PERSIST, Linux 6.9+).
     pub owner: bool,
+    /// Name of its flowtable, if it has one: connections in it pass the rules by, from link to link of it
+    /// (Linux `Documentation/networking/nf_flowtable.rst`). Its links come and go like elements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flowtable: Option<String>,
     /// Named sets and maps.
     pub sets: Vec<Set>,
     /// Chains, in the order of creation; a chain that is jumped to comes before the one that jumps.
@@ -292,6 +296,9 @@ pub enum Action {
     Counted(Box<Action>),
     /// Go on in another chain and come back.
     Jump(String),
+    /// `flow add @NAME`: the connection goes by this flowtable from the next packet on, if it is established and its
+    /// protocol is TCP or UDP.
+    FlowAdd(String),
     /// `meta mark set meta mark or BIT`.
     MarkOr(u32),
     /// `masquerade fully-random`, the new port out of a range where one is given: then the rule must have shown that

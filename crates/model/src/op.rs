@@ -250,6 +250,15 @@ pub enum Op {
         /// The set.
         set: Set,
     },
+    /// A link of the host is one of those between which a flowtable carries connections; so it may be already.
+    FlowtableLink {
+        /// The table.
+        table: TableName,
+        /// The flowtable.
+        flowtable: String,
+        /// The link. When it goes, the kernel takes it out.
+        dev: IfName,
+    },
     /// A chain has these rules, whatever it had; it is made where it is not there.
     ChainSet {
         /// The table.
@@ -390,6 +399,7 @@ impl Op {
             Self::TableAdd(ruleset) => Some(&ruleset.table),
             Self::TableDel { table } | Self::ElementAdd { table, .. } | Self::ElementDel { table, .. } => Some(table),
             Self::SetAdd { table, .. } | Self::SetDel { table, .. } => Some(table),
+            Self::FlowtableLink { table, .. } => Some(table),
             Self::ChainSet { table, .. } | Self::ChainDel { table, .. } => Some(table),
             _ => None,
         }
@@ -454,11 +464,11 @@ impl Op {
             Self::ElementDel { table, element } => {
                 Inverse::Op(Self::ElementAdd { table: table.clone(), element: element.clone() })
             }
-            // A port goes with its link. What was there before a sysctl, an MTU, a rate or a hardware address only the
+            // A port goes with its link, and so does a flowtable's link. What was there before a sysctl, an MTU, a rate or a hardware address only the
             // executor has seen, and a deleted link or table cannot be made again from its name.
             Self::PortUp { .. } | Self::Sysctl { .. } | Self::LinkMtu { .. } | Self::LinkMac { .. } => Inverse::Nothing,
             Self::RateSet { .. } | Self::RateDel { .. } | Self::LinkFlag { .. } => Inverse::Nothing,
-            Self::LinkQueue { .. } | Self::LinkGroup { .. } => Inverse::Nothing,
+            Self::LinkQueue { .. } | Self::LinkGroup { .. } | Self::FlowtableLink { .. } => Inverse::Nothing,
             Self::LinkDel { .. } | Self::TableDel { .. } => Inverse::Nothing,
         }
     }

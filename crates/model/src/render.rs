@@ -131,6 +131,9 @@ impl Display for Op {
             Self::SetAdd { .. } | Self::SetDel { .. } | Self::ChainSet { .. } | Self::ChainDel { .. } => {
                 self.render_part(f)
             }
+            Self::FlowtableLink { table, flowtable, dev } => {
+                write!(f, "{} add flowtable {table} {flowtable} '{{ devices = {{ {dev} }}; }}'", nft_command(table))
+            }
             Self::ElementAdd { table, element } => write!(f, "{} add element {table} {element}", nft_command(table)),
             Self::ElementDel { table, element } => {
                 let (nft, set) = (nft_command(table), &element.set);

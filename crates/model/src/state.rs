@@ -97,6 +97,8 @@ pub struct TableState {
     pub chains: BTreeMap<String, usize>,
     /// Names of sets and maps.
     pub sets: BTreeSet<String>,
+    /// Flowtables with their links.
+    pub flowtables: BTreeMap<String, BTreeSet<IfName>>,
     /// Every element of every set and map of the table.
     pub elements: BTreeSet<Element>,
 }

@@ -270,7 +270,7 @@ fn interface(agent: &Agent, endpoint: &Endpoint, mode: Mode, version: Version) -
     }
     let network = agent.engine.lookup(&link.network);
     put("AttachmentIndex", json!(0));
-    put("MACAddress", json!(link.mac));
+    put("MACAddress", json!(link.hardware_address()));
     let gateway = |v4: bool| network.as_ref().and_then(|n| if v4 { n.gateway4() } else { n.gateway6() });
     let block = |v4: bool| {
         let prefix = gateway(v4).map(|g| IpNetwork::new(g.network(), g.prefix()).unwrap_or(g));

@@ -42,7 +42,8 @@ pub fn survey(agent: &Agent, request: &SubnetRequest) -> Result<Surveyed, ApiErr
     let addresses = agent.kernel.addresses_of(link.index).map_err(kernel)?;
     let plain = link.up && link.master.is_none() && !wireless;
     let filtered = if plain && wants_macvlan(request, &addresses) { filtered(agent, &name) } else { None };
-    let parent = Parent { name, up: link.up, master: link.master.clone(), mtu: link.mtu, wireless, filtered };
+    let parent =
+        Parent { name, up: link.up, master: link.master.clone(), mac: link.mac, mtu: link.mtu, wireless, filtered };
     Ok(Surveyed { facts, parent: addresses, found: Found { missing: missing(agent), parent: Some(parent) } })
 }
 

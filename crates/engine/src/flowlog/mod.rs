@@ -48,7 +48,7 @@ pub fn tracking(netns: &NetnsName, settings: &Settings) -> Ruleset {
     let table = TableName::inet(&format!("{}_flows", settings.table)).within(netns.clone());
     let rule = Rule { matches: vec![Match::Established], action: Verdict::Accept };
     let chain = Chain { name: "track".into(), base: None, rules: vec![rule] };
-    Ruleset { table, owner: false, sets: Vec::new(), chains: vec![chain] }
+    Ruleset { table, owner: false, flowtable: None, sets: Vec::new(), chains: vec![chain] }
 }
 
 /// A flow log, as recorded.

@@ -10,6 +10,9 @@ pub const SAME_BRIDGE: &str = "same_bridge";
 /// Names of those of our bridges that lead nowhere else.
 pub const INTERNAL: &str = "internal";
 
+/// The flowtable that established connections of containers go by, where the configuration names links for it.
+pub const FLOWTABLE: &str = "fast_path";
+
 /// Names of the links of CNI's networks, open to everybody who has a route to them.
 pub const OPEN: &str = "open";
 /// Names of those links between which no connection begins.

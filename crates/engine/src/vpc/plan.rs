@@ -19,6 +19,7 @@ pub fn subnet_up(net: &Network, subnet: &Subnet, settings: &Settings) -> Vec<Op>
         Backend::Veth => {
             let mut ops = bridge::bridge_up(net, &net.host_addresses(), &[], settings);
             ops.extend(elements);
+            ops.extend(bridge::by_flowtable(&net.bridge, settings));
             ops.extend(bridge::in_service(net, settings));
             ops
         }

@@ -1,8 +1,8 @@
 //! What stands in for an ENI, and why: decided from what the kernel was seen to do and what the parent is.
 
-use netmode_model::IfName;
 use netmode_model::op::{IpvlanMode, MacvlanMode};
 use netmode_model::vpc::Backend;
+use netmode_model::{IfName, Mac};
 use std::net::IpAddr;
 
 /// What was found out before a stand-in is chosen.
@@ -23,6 +23,8 @@ pub struct Parent {
     pub up: bool,
     /// Name of the link that it is a port of.
     pub master: Option<IfName>,
+    /// Its hardware address.
+    pub mac: Option<Mac>,
     /// Bytes.
     pub mtu: u32,
     /// It is a station of a wireless network: the access point takes frames from one hardware address alone
@@ -173,7 +175,7 @@ mod tests {
 
     fn found(edit: impl Fn(&mut Parent), missing: &[&str]) -> Found {
         let name = "eth0".parse().unwrap();
-        let mut parent = Parent { name, up: true, master: None, mtu: 9001, wireless: false, filtered: None };
+        let mut parent = Parent { name, up: true, master: None, mac: None, mtu: 9001, wireless: false, filtered: None };
         edit(&mut parent);
         let missing = missing.iter().map(|kind| ((*kind).to_owned(), "Unknown device type".to_owned())).collect();
         Found { missing, parent: Some(parent) }

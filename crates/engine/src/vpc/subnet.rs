@@ -1,8 +1,8 @@
 //! What makes a network a subnet, and an endpoint an ENI.
 
 use ipnetwork::IpNetwork;
-use netmode_model::IfName;
 use netmode_model::vpc::Backend;
+use netmode_model::{IfName, Mac};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -18,6 +18,9 @@ pub struct Subnet {
     pub reason: String,
     /// The link that interfaces are on; none with veth.
     pub parent: Option<IfName>,
+    /// The parent's hardware address, where interfaces have no other (ipvlan).
+    #[serde(default)]
+    pub parent_mac: Option<Mac>,
     /// Routers' addresses that the host's link holds: those of a subnet that has no router of its own.
     pub held: Vec<IpAddr>,
     /// The host's own address on its link, where it is no router.
@@ -95,6 +98,9 @@ pub struct Eni {
     pub backend: Backend,
     /// The link that it is on.
     pub parent: Option<IfName>,
+    /// The parent's hardware address, where the interface has no other (ipvlan).
+    #[serde(default)]
+    pub parent_mac: Option<Mac>,
     /// 802.1Q id of a branch.
     pub vlan: Option<u16>,
     /// Its task can go round the groups, and was let.

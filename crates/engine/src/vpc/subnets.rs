@@ -221,7 +221,7 @@ impl Engine {
             network_interface_id: eni.id.clone(),
             subnet_id: link.network.clone(),
             vpc_id: vpc_id(&self.settings().instance),
-            mac_address: link.mac,
+            mac_address: link.hardware_address(),
             private_ip_address: link.addr(true),
             ipv6_addresses: v6(link),
             private_dns_name: eni.name.clone(),

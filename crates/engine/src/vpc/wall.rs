@@ -219,7 +219,7 @@ pub fn host_ruleset(groups: &Groups, settings: &Settings) -> Ruleset {
     chains.extend(groups.groups.values().flat_map(|group| group_chains(group, true)));
     chains.extend(dispatchers(groups));
     chains.extend([forwarded(), to_host(), from_host()]);
-    Ruleset { table: host_table(settings), owner: settings.own_table, sets, chains }
+    Ruleset { table: host_table(settings), owner: settings.own_table, flowtable: None, sets, chains }
 }
 
 /// The name of the host's table.
@@ -364,7 +364,7 @@ pub fn task_table(
     elements.sort();
     elements.dedup();
     elements.extend(lists.iter().filter_map(|id| groups.lists.get(id)).flat_map(list_elements));
-    (Ruleset { table, owner: false, sets, chains }, elements)
+    (Ruleset { table, owner: false, flowtable: None, sets, chains }, elements)
 }
 
 fn task_hooks(own: &[&Group], link: &EndpointLink, vpc: &[IpNetwork]) -> [Chain; 2] {

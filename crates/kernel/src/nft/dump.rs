@@ -1,7 +1,7 @@
 //! What is in a table.
 
 use super::element::{self, Shape};
-use super::{of, ruleset};
+use super::{flowtable, of, ruleset};
 use crate::wire::{Frame, Netlink, Refused, attr, text_of};
 use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_netfilter::nftables::{
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// Length of `struct nfgenmsg`, which stands before the attributes.
 const GENERIC: usize = 4;
 
-fn attributes<'a>(frame: &Frame<'a>) -> &'a [u8] {
+pub(super) fn attributes<'a>(frame: &Frame<'a>) -> &'a [u8] {
     frame.body.get(GENERIC..).unwrap_or_default()
 }
 
@@ -37,6 +37,7 @@ pub(super) fn owner(netlink: &mut Netlink, table: &TableName) -> Result<Option<u
 pub(crate) fn table(netlink: &mut Netlink, table: &TableName) -> Result<Option<TableState>, Refused> {
     let Some(owner) = owner(netlink, table)? else { return Ok(None) };
     let mut state = TableState { owned: owner != 0, chains: chains(netlink, table)?, ..TableState::default() };
+    state.flowtables = flowtable::read(netlink, table)?;
     for shape in shapes(netlink, table)? {
         let request = SetElementMessage {
             attributes: vec![SetElementList::Table(table.name.clone()), SetElementList::Set(shape.name.clone())],

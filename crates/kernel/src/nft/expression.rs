@@ -382,6 +382,11 @@ impl Encoder {
                 let to = VerdictAttribute::Chain(chain.clone());
                 self.out.push(verdict(vec![VerdictAttribute::Code(Verdict::Jump), to]));
             }
+            Action::FlowAdd(flowtable) => {
+                // NFTA_FLOW_TABLE_NAME.
+                let name = [flowtable.as_bytes(), &[0]].concat();
+                self.out.push(other("flow_offload", vec![DefaultNla::new(1, name)]));
+            }
             Action::MarkOr(bit) => {
                 self.out.push(meta(MetaKey::Mark, register(0)));
                 self.out.push(bitwise(&(!bit).to_ne_bytes(), &bit.to_ne_bytes()));

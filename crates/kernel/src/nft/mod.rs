@@ -4,6 +4,7 @@ mod counted;
 mod dump;
 mod element;
 mod expression;
+mod flowtable;
 mod foreign;
 mod guest;
 mod owner;

@@ -1,6 +1,6 @@
 //! The one socket that may write our table.
 
-use super::{dump, element, of, ruleset};
+use super::{dump, element, flowtable, of, ruleset};
 use crate::wire::{Frame, Netlink, Refused, frames};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLMSG_ERROR};
 use netlink_packet_netfilter::nftables::NfTablesMessage as Message;
@@ -175,6 +175,10 @@ impl Owner {
             Op::SetDel { table, set } => {
                 let message = Message::DeleteSet(ruleset::set_named(&table.name, &set.name));
                 self.message(batch, at, of(table.family, message), 0);
+            }
+            Op::FlowtableLink { table, flowtable, dev } => {
+                let message = Message::NewFlowTable(flowtable::link(&table.name, flowtable, dev));
+                self.message(batch, at, of(table.family, message), NLM_F_CREATE);
             }
             Op::ChainSet { table, chain, .. } => {
                 for chain in self.as_known(std::slice::from_ref(chain)) {

@@ -1,7 +1,7 @@
 //! A whole table.
 
 use super::element::type_number;
-use super::{expression, padded};
+use super::{expression, flowtable, padded};
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook as HookAttribute, HookNumber, InetHookNumber, NfTablesMessage as Message,
@@ -26,6 +26,8 @@ pub(super) fn table(name: &str, owned: bool) -> TableMessage {
 pub(super) fn messages(ruleset: &Ruleset, owned: bool) -> Vec<(Message, u16)> {
     let (name, family) = (&ruleset.table.name, ruleset.table.family);
     let mut out = vec![(Message::NewTable(table(name, owned)), NEW)];
+    let flowtable = ruleset.flowtable.iter().map(|f| (Message::NewFlowTable(flowtable::empty(name, f)), NEW));
+    out.extend(flowtable);
     let sets = ruleset.sets.iter().zip(1..).map(|(s, id)| (Message::NewSet(set(name, s, id)), NEW));
     out.extend(sets);
     // All chains before any rule: then rules may jump to any of them.

@@ -171,6 +171,7 @@ fn shifting() -> Ruleset {
     Ruleset {
         table: TableName::inet("nm"),
         owner: false,
+        flowtable: None,
         sets: vec![set("shift4", Type::Ipv4Addr), set("shift6", Type::Ipv6Addr)],
         chains: vec![Chain {
             name: "pre".into(),

@@ -30,6 +30,7 @@ pub fn everything(owner: bool) -> Ruleset {
     Ruleset {
         table: TableName::inet("nm"),
         owner,
+        flowtable: None,
         sets: vec![
             set("port4", &[InetProto, Ipv4Addr, InetService], &[Ipv4Addr, InetService], false),
             set("port6", &[InetProto, Ipv6Addr, InetService], &[Ipv6Addr, InetService], false),
@@ -152,6 +153,7 @@ fn frames(owner: bool) -> Ruleset {
     Ruleset {
         table: TableName::bridge("nm"),
         owner,
+        flowtable: None,
         sets: vec![
             set("mac", &[Type::IfName, Type::EtherAddr], &[], false),
             set("four", &[Type::IfName, Type::Ipv4Addr], &[], false),

@@ -20,6 +20,9 @@ impl Display for Ruleset {
         if self.owner {
             writeln!(f, "\tflags owner,persist")?;
         }
+        if let Some(flowtable) = &self.flowtable {
+            writeln!(f, "\tflowtable {flowtable} {{\n\t\thook ingress priority 0\n\t\tcounter\n\t}}")?;
+        }
         self.sets.iter().try_for_each(|set| write!(f, "{set}"))?;
         self.chains.iter().try_for_each(|chain| write!(f, "{chain}"))?;
         writeln!(f, "}}")
@@ -199,6 +202,7 @@ impl Display for Action {
             Self::Count => f.write_str("counter"),
             Self::Counted(action) => write!(f, "counter {action}"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::FlowAdd(flowtable) => write!(f, "flow add @{flowtable}"),
             Self::MarkOr(bit) => write!(f, "meta mark set meta mark | {bit:#010x}"),
             Self::Masquerade { ports: None } => f.write_str("masquerade fully-random"),
             Self::Masquerade { ports: Some((first, last)) } => {
