@@ -35,16 +35,16 @@ impl Standing<'_> {
             let text = format!("{} steps are missing, the first: {first}", missing.len());
             finding(Level::Fail, &object, text, Some("systemctl restart netmode"))
         };
-        self.wanted(seen).into_iter().map(line).chain(self.pools()).collect()
+        self.wanted(seen, &present).into_iter().map(line).chain(self.pools()).collect()
     }
 
     /// Each thing, and the steps that it stands on.
-    fn wanted(&self, seen: &Observed) -> Vec<(String, Vec<Op>)> {
+    fn wanted(&self, seen: &Observed, present: &Present<'_>) -> Vec<(String, Vec<Op>)> {
         let settings = self.settings;
         let table = |r: Ruleset| (format!("table {}", r.table), vec![Op::TableAdd(r)]);
         let network = |n: &Network| (format!("network {}", n.name), bridge::network_up(n, settings));
         let task = |e: &Endpoint| (format!("task {}", e.owner.name), converge::expected(e, settings, seen));
-        let guard = ("guard".to_owned(), bridge::host_up(settings));
+        let guard = ("guard".to_owned(), bridge::host_up(settings, |dev| present.has_link(dev)));
         let tables = ruleset::rulesets(settings).into_iter().map(table);
         let networks = self.networks.iter().map(network);
         tables.chain([guard]).chain(networks).chain(self.endpoints.iter().map(task)).collect()

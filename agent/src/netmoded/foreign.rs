@@ -240,8 +240,9 @@ pub fn check(agent: &Agent, key: &Key, netns: &NetnsRef, handed: Option<OwnedFd>
     let below = network.iter().flat_map(|network| bridge::network_up(network, settings));
     let looked_at = Endpoint { netns: NetnsUse::Foreign(name.clone()), ..endpoint };
     let own = converge::expected(&looked_at, settings, &seen);
-    let wanted: Vec<Op> = tables.chain(bridge::host_up(settings)).chain(below).chain(own).collect();
     let present = Present::new(&seen);
+    let host = bridge::host_up(settings, |dev| present.has_link(dev));
+    let wanted: Vec<Op> = tables.chain(host).chain(below).chain(own).collect();
     // Variables are not read back.
     match wanted.iter().find(|op| !matches!(op, Op::Sysctl { .. }) && !present.holds(op)) {
         None => Ok(()),

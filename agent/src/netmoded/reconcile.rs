@@ -46,7 +46,8 @@ impl Desired<'_> {
         let mut mended = self.tables(kernel, seen, table)?;
         let remade = !mended.is_empty();
         let present = Present::new(seen).with_new_tables(remade);
-        mended.extend(mend(linux, Kind::PolicyRule, "host", present.missing(&bridge::host_up(self.settings))));
+        let host = bridge::host_up(self.settings, |dev| present.has_link(dev));
+        mended.extend(mend(linux, Kind::PolicyRule, "host", present.missing(&host)));
         mended.extend(self.networks.iter().flat_map(|n| self.network(linux, &present, n)));
         mended.extend(self.endpoints.iter().filter_map(|e| self.endpoint(linux, seen, &present, e)));
         if remade {

@@ -86,7 +86,7 @@ fn down(agent: &Agent, networks: &[Network]) -> Vec<Inverse> {
     let tables = tables.map(|r| Inverse::Op(Op::TableDel { table: r.table }));
     let mut steps: Vec<Inverse> = tables.collect();
     let made = networks.iter().flat_map(|n| bridge::network_up(n, settings));
-    for op in bridge::host_up(settings).into_iter().chain(made) {
+    for op in bridge::host_up(settings, |_| false).into_iter().chain(made) {
         steps.extend(match op {
             Op::BridgeAdd { dev, .. } | Op::UpperAdd { at: Place::Host, dev, .. } => {
                 Some(Inverse::Op(Op::LinkDel { at: Place::Host, dev }))

@@ -127,11 +127,11 @@ pub fn closed(family: Family, link: &IfName) -> Element {
 }
 
 /// Steps that the host needs once, whatever networks there are: the rules of the guard, and the links that lead outside
-/// in the flowtable.
-pub fn host_up(settings: &Settings) -> Vec<Op> {
+/// in the flowtable, as far as they are there.
+pub fn host_up(settings: &Settings, has_link: impl Fn(&IfName) -> bool) -> Vec<Op> {
     let families = [(Family::V4, true), (Family::V6, settings.kernel_ipv6)];
     let rules = families.into_iter().filter(|(_, wanted)| *wanted).flat_map(|(family, _)| guard(family, settings));
-    let outside = settings.flowtable.iter().filter_map(|dev| by_flowtable(dev, settings));
+    let outside = settings.flowtable.iter().filter(|dev| has_link(dev)).filter_map(|dev| by_flowtable(dev, settings));
     rules.map(Op::RuleAdd).chain(outside).collect()
 }
 

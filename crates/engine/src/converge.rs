@@ -105,10 +105,9 @@ impl<'a> Present<'a> {
             Op::TableDel { table: name } => table(name).is_none(),
             Op::SetAdd { table: name, set } => table(name).is_some_and(|t| t.sets.contains(&set.name)),
             Op::SetDel { table: name, set } => table(name).is_none_or(|t| !t.sets.contains(&set.name)),
-            // A link that is not there cannot be in it.
             Op::FlowtableLink { table: name, flowtable, dev } => {
                 let links = table(name).and_then(|t| t.flowtables.get(flowtable));
-                !self.has_link(dev) || !self.remade && links.is_some_and(|links| links.contains(dev))
+                !self.remade && links.is_some_and(|links| links.contains(dev))
             }
             Op::ChainSet { table: name, chain, .. } => {
                 table(name).is_some_and(|t| t.chains.get(&chain.name) == Some(&chain.rules.len()))

@@ -105,7 +105,7 @@ fn plans_as_commands() {
 fn the_bridge_network_as_commands() {
     let lab = lab(Some("fd00:17::/64"), "172.17.0.0/16");
     let net = lab.engine.networks().remove(0);
-    let mut ops = netmode_engine::bridge::host_up(lab.engine.settings());
+    let mut ops = netmode_engine::bridge::host_up(lab.engine.settings(), |_| true);
     ops.extend(netmode_engine::bridge::network_up(&net, lab.engine.settings()));
     let text = ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text);
