@@ -2,7 +2,7 @@
 
 use crate::agent::Agent;
 use crate::events::told;
-use crate::life::renew_hosts;
+use crate::make::renew_hosts;
 use crate::registry::Task;
 use crate::task::{NetworkUse, TaskRecord};
 use crate::{attach, names};

@@ -27,6 +27,7 @@ mod legacy;
 mod life;
 mod local_services;
 mod log;
+mod make;
 mod mended;
 mod metadata;
 mod metrics;

@@ -1,8 +1,8 @@
 //! The links of standing endpoints change: they leave their network, get the way out, become faster or slower.
 
-use crate::attach::{Engine, lock};
 use crate::bridge;
 use crate::endpoint::{Endpoint, EndpointLink};
+use crate::engine::{Engine, lock};
 use crate::error::AttachError;
 use crate::modes;
 use netmode_model::op::OpError;

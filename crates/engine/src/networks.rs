@@ -1,7 +1,7 @@
 //! Networks come and go.
 
-use crate::attach::Engine;
 use crate::bridge;
+use crate::engine::Engine;
 use crate::ipam::PoolUse;
 use crate::network::Network;
 use crate::settings::HostFacts;

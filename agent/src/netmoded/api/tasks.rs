@@ -4,7 +4,7 @@ use super::Peer;
 use super::answer::{Answer, Body, Failed, Json};
 use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
-use crate::{admit, attach, events, images, life, stop as ending, update as changing};
+use crate::{admit, attach, events, images, life, make, stop as ending, update as changing};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -79,7 +79,7 @@ pub async fn create(
     for_root(&agent, &peer, &request)?;
     // A caller that goes away must not leave a task half-made: the work goes on without it.
     let work = events::spawn(async move {
-        let created = life::create(&agent, request).await?;
+        let created = make::create(&agent, request).await?;
         if query.start {
             let task = agent.tasks.find(&created.id.to_string())?;
             if let Err(error) = life::start(&agent, &task).await {

@@ -8,7 +8,7 @@ use crate::admit::Intent;
 use crate::agent::{Agent, blocking};
 use crate::events::{self, By};
 use crate::registry::Task;
-use crate::{clock, life};
+use crate::{clock, life, make};
 use netmode_engine::ecs::compose::Member;
 use netmode_engine::ecs::order;
 use netmode_engine::modes;
@@ -119,7 +119,7 @@ async fn begin(agent: &Arc<Agent>, task: &Arc<EcsTask>, member: Member) -> Resul
         None => {
             let (request, intent) = request(&record, &member);
             let created =
-                life::create_for(agent, request, intent).await.map_err(|e| words::failed(Doing::Create, &e))?;
+                make::create_for(agent, request, intent).await.map_err(|e| words::failed(Doing::Create, &e))?;
             change(agent, task, &member.container, move |m| m.id = Some(created.id)).await;
             agent.tasks.find(&created.id.to_string())?
         }

@@ -3,8 +3,8 @@
 use super::attachment::{born, is_inside, stays};
 use super::lan::Known;
 use super::{Attachment, Key, Planned, VERSION, kernel, told};
-use crate::attach::{Engine, lock};
 use crate::endpoint::{Owner, OwnerKind};
+use crate::engine::{Engine, lock};
 use crate::error::AttachError;
 use crate::outside::Host;
 use crate::store::{self, Kind};

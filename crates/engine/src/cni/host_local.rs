@@ -7,8 +7,8 @@
 
 use super::ranges::{self, Range, Set, candidates};
 use super::{invalid, refused};
-use crate::attach::lock;
 use crate::bridge::with_prefix;
+use crate::engine::lock;
 use netmode_model::cni::{Call, CniCode, CniError, CniResult, CniRoute, Config, Ip, Runtime};
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};

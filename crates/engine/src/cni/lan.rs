@@ -56,7 +56,7 @@ impl Attachments {
         host: &dyn Host,
         settings: &Settings,
     ) -> Result<(), CniError> {
-        let mut known = crate::attach::lock(&self.lans);
+        let mut known = crate::engine::lock(&self.lans);
         let fits = |link: &Option<LinkState>| match (link, known.get(&lan.dev)) {
             (Some(link), Some(known)) => known.fit(lan, link),
             _ => false,

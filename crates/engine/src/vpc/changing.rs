@@ -2,8 +2,8 @@
 
 use super::group_error::GroupError;
 use super::groups::{DEFAULT, Group, Groups, LONGEST, List, MOST_OF_ENI, VERSION};
-use crate::attach::Engine;
 use crate::endpoint::{Endpoint, EndpointLink};
+use crate::engine::Engine;
 use crate::store::{self, Kind, StoreError};
 use ipnetwork::IpNetwork;
 use netmode_model::Id;

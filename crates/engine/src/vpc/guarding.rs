@@ -3,8 +3,8 @@
 
 use super::groups::{Group, Groups};
 use super::wall;
-use crate::attach::Engine;
 use crate::endpoint::{Endpoint, EndpointLink};
+use crate::engine::Engine;
 use ipnetwork::IpNetwork;
 use netmode_model::nft::{Element, Ruleset, TableName};
 use netmode_model::{Id, Inverse, Op};

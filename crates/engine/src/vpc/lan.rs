@@ -1,8 +1,9 @@
 //! Addresses on a LAN that others are on as well: nobody gets one that a machine answers for. The answer is waited for,
 //! so those that will be given next are asked for ahead, behind the reply.
 
-use crate::attach::{Attach, Engine, lock};
+use crate::attach::Attach;
 use crate::endpoint::{Endpoint, EndpointLink};
+use crate::engine::{Engine, lock};
 use crate::error::AttachError;
 use ipnetwork::IpNetwork;
 use netmode_model::{IfName, Mac};

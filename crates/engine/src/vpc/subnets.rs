@@ -3,8 +3,8 @@
 use super::standin::Found;
 use super::subnet::Subnet;
 use super::wish::{self, Around, SubnetError};
-use crate::attach::{Engine, lock};
 use crate::endpoint::{Endpoint, EndpointLink};
+use crate::engine::{Engine, lock};
 use crate::error::AttachError;
 use crate::network::Network;
 use crate::settings::HostFacts;
