@@ -111,6 +111,8 @@ fn a_taken_name_is_named_with_the_kernels_words() {
 fn a_variable_that_another_changed_is_his() {
     let lab = lab!();
     let key = "net/ipv4/ip_forward";
+    // A new namespace has what the machine's first one has.
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
     let done = lab.apply(&[Op::Sysctl { at: Place::Host, key: key.into(), value: "1".into() }]);
     assert!(matches!(&done[..], [Inverse::Restore { previous, .. }] if previous == "0"), "{done:?}");
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
