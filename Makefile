@@ -6,10 +6,19 @@ DESTDIR ?=
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
+# FOREIGN: an architecture that is not this machine's. Debian's compilers make its programs.
+NATIVE := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
+FOREIGN := $(filter-out $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m))),$(subst x86_64,amd64,$(ARCH)))
+ifneq ($(FOREIGN),)
+$(if $(filter-out arm64,$(FOREIGN)),$(error netmode: there is no ARCH=$(ARCH), only arm64))
+$(if $(filter-out build deb vm-test help clean,$(MAKECMDGOALS)),$(error netmode: ARCH=$(ARCH) goes with build, deb and vm-test alone))
+endif
+CARGO := $(if $(FOREIGN),tests/sandbox/cross,cargo)
+TRIPLE := $(if $(FOREIGN),aarch64-unknown-linux-gnu,$(NATIVE))
+
 # Programs run in the Debian 12 sandbox and on any user's machine whatever the builder's C library:
 # they are linked statically. An explicit target keeps those flags away from procedural macros. Cargo does not strip
 # a program whose package has a profile of its own.
-TRIPLE := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
 STATIC := $(if $(findstring -gnu,$(TRIPLE)),CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols")
 export NETMODE_BIN := $(CARGO_TARGET_DIR)/$(TRIPLE)/release
 
@@ -26,10 +35,10 @@ LIST := $(PREFIX)/lib/netmode/installed-files
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 
-build: ## the programs, statically linked, release profile
+build: ## the programs, statically linked, release profile; ARCH=arm64: for such machines, on this one
 	@echo 'netmode: building (release, $(TRIPLE))'
-	@$(STATIC) cargo build --quiet --release --locked --target $(TRIPLE) --workspace --exclude netmode-cni --bins
-	@$(STATIC) cargo build --quiet --profile cni --locked --target $(TRIPLE) -p netmode-cni
+	@$(STATIC) $(CARGO) build --quiet --release --locked --target $(TRIPLE) --workspace --exclude netmode-cni --bins
+	@$(STATIC) $(CARGO) build --quiet --profile cni --locked --target $(TRIPLE) -p netmode-cni
 	@install -m 755 $(CARGO_TARGET_DIR)/$(TRIPLE)/cni/netmode-cni $(NETMODE_BIN)/netmode-cni
 
 # Before the build, not after it.
@@ -61,8 +70,8 @@ bench: privilege build ## speed and memory beside Debian's docker, podman and CN
 	    NETMODE_SANDBOX_ROOT=$$(tests/sandbox/as-root tests/sandbox/root peers) tests/sandbox/as-root tests/bench; \
 	else echo 'netmode: the benchmarks are not written yet (tests/bench)' >&2; exit 1; fi
 
-vm-test: build ## the tests in virtual machines with Debian's kernels 6.1 and 6.12; VM_SUITES=all: more of them
-	@tests/vm/run $(VM_SUITES)
+vm-test: build ## the tests in virtual machines with Debian's kernels 6.1 and 6.12; VM_SUITES=all: more of them; ARCH=arm64
+	@ARCH=$(FOREIGN) tests/vm/run $(VM_SUITES)
 
 vm-e2e: privilege deb ## the package on a whole machine: systemd, containerd, a reboot, an upgrade (amd64)
 	@tests/sandbox/as-root tests/vm/e2e
@@ -76,8 +85,14 @@ vagrant-validate: privilege ## what Vagrant says of vagrant/Vagrantfile
 vagrant-test: privilege deb ## vagrant up with that box, the tests inside, vagrant destroy
 	@tests/sandbox/as-root tests/vm/vagrant test
 
-deb: build ## a Debian package in dist/
+# A foreign program's manual is written by this machine's own.
+deb: build ## a Debian package in dist/; ARCH=arm64
+ifneq ($(FOREIGN),)
+	@$(MAKE) --no-print-directory build ARCH=
+	@NETMODE_ARCH=$(FOREIGN) NETMODE_NATIVE=$(CARGO_TARGET_DIR)/$(NATIVE)/release agent/package/deb $(NETMODE_BIN) dist
+else
 	@agent/package/deb $(NETMODE_BIN) dist
+endif
 
 install: ## programs, units, man pages, completion … to PREFIX (/usr/local), below DESTDIR; after make build
 	@rm -rf $(STAGE) && umask 022 && agent/package/stage $(NETMODE_BIN) $(STAGE) $(PREFIX)
