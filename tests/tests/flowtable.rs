@@ -1,6 +1,7 @@
 //! Connections that go by a flowtable, past the rules: on kernels that have them (`make vm-test`).
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use netmode_tests::awsvpc::serve_in;
 use netmode_tests::lab::address::*;
 use netmode_tests::{Failure, Lab, eventually, need, tcp};
 
@@ -98,6 +99,28 @@ fn what_is_taken_back_is_cut_at_once() {
     assert!(counted.contains("[OFFLOAD]"), "{counted}");
     lab.netmode(&["rm", "-f", "echo"]).success();
     assert!(kept.say("there").is_err(), "the connection has gone with the task");
+}
+
+/// An ENI behind the host: what its group no longer allows ends, also what goes past the rules.
+#[test]
+fn a_groups_rule_that_goes_takes_its_connections_along() {
+    let lab = lab(CONFIG);
+    need!(kernel: has_flowtables(&lab), "flowtables");
+    lab.netmode(&["sg", "create", "web"]).success();
+    let rule = ["web", "--protocol", "tcp", "--port", "80", "--cidr", "192.0.2.0/24"];
+    lab.netmode(&[&["sg", "authorize"], &rule[..]].concat()).success();
+    lab.netmode(&["subnet", "create", "tasks", "--cidr", "10.0.2.0/24", "--backend", "veth"]).success();
+    lab.sh(&format!("nsenter --net=/run/netns/lan ip route add 10.0.2.0/24 via {HOST}"));
+    let web = serve_in(&lab, "web", &["web"]);
+    let kept = lab.at("client").open(tcp(format!("{web}:80")));
+    for _ in 0..3 {
+        kept.say("there").unwrap();
+    }
+    let flows = lab.sh(&format!("conntrack -L -p tcp -d {web} 2>/dev/null"));
+    assert!(flows.contains("[OFFLOAD]"), "{flows}");
+    lab.netmode(&[&["sg", "revoke"], &rule[..]].concat()).success();
+    assert!(kept.say("there").is_err(), "the group does not let it in any more");
+    assert_eq!(lab.at("client").who(tcp(format!("{web}:80"))), Err(Failure::Timeout));
 }
 
 #[test]
