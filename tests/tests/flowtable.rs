@@ -101,9 +101,9 @@ fn what_is_taken_back_is_cut_at_once() {
     assert!(kept.say("there").is_err(), "the connection has gone with the task");
 }
 
-/// An ENI behind the host: what its group no longer allows ends, also what goes past the rules.
+/// An ENI behind the host: a rule that goes leaves open connections, as ever, and `--cut` ends those past the rules, too.
 #[test]
-fn a_groups_rule_that_goes_takes_its_connections_along() {
+fn connections_of_a_group_are_cut() {
     let lab = lab(CONFIG);
     need!(kernel: has_flowtables(&lab), "flowtables");
     lab.netmode(&["sg", "create", "web"]).success();
@@ -118,7 +118,7 @@ fn a_groups_rule_that_goes_takes_its_connections_along() {
     }
     let flows = lab.sh(&format!("conntrack -L -p tcp -d {web} 2>/dev/null"));
     assert!(flows.contains("[OFFLOAD]"), "{flows}");
-    lab.netmode(&[&["sg", "revoke"], &rule[..]].concat()).success();
+    lab.netmode(&[&["sg", "revoke", "--cut"], &rule[..]].concat()).success();
     assert!(kept.say("there").is_err(), "the group does not let it in any more");
     assert_eq!(lab.at("client").who(tcp(format!("{web}:80"))), Err(Failure::Timeout));
 }
