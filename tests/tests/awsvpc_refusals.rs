@@ -140,8 +140,12 @@ fn security_groups_that_cannot_be() {
     lab.netmode(&["sg", "rm", "default"]).refused(1, &["Client.CannotDelete"]);
     let authorize = |flags: &[&str]| lab.netmode(&[&["sg", "authorize", "web"], flags].concat());
     authorize(&["--protocol", "tcp", "--port", "80"]).refused(1, &["--cidr, --group or --prefix-list"]);
-    authorize(&["--protocol", "tcp", "--port", "80-70", "--cidr", "0.0.0.0/0"]).refused(1, &["tcp 80-70"]);
+    authorize(&["--protocol", "tcp", "--port", "80-70", "--cidr", "0.0.0.0/0"]).refused(1, &["80-70", "FIRST-LAST"]);
     authorize(&["--protocol", "gre", "--cidr", "0.0.0.0/0"]).refused(1, &["gre"]);
+    let obeyed = "--protocol tcp --port 80";
+    authorize(&["--port", "80", "--cidr", "0.0.0.0/0"]).refused(1, &["--port needs --protocol tcp or udp", obeyed]);
+    authorize(&["--protocol", "tcp:80", "--cidr", "0.0.0.0/0"]).refused(1, &["\"tcp:80\" is no protocol", obeyed]);
+    authorize(&["--protocol", "47", "--port", "80", "--cidr", "0.0.0.0/0"]).refused(1, &["47 has no ports"]);
     authorize(&["--cidr", "10.0.0.7/24"]).refused(1, &["write 10.0.0.0/24"]);
     authorize(&["--group", "nosuch"]).refused(1, &["nosuch", "does not exist"]);
     authorize(&["--prefix-list", "nosuch"]).refused(1, &["nosuch"]);

@@ -366,12 +366,29 @@ pub(crate) fn group(name: &str, description: &str) -> GroupRequest {
     GroupRequest { group_name: name.into(), description: description.into() }
 }
 
+/// The traffic of `--protocol` and `--port`; what does not fit is said in terms of these two.
+fn traffic(protocol: &str, port: Option<&str>) -> Result<Traffic> {
+    Traffic::of_flags(protocol, port).map_err(|_| {
+        let port: String = port.unwrap_or_default().chars().take(64).collect();
+        Failure::invalid(match protocol {
+            "all" | "-1" => format!("--port needs --protocol tcp or udp: --protocol tcp --port {port}"),
+            "tcp" | "6" | "udp" | "17" => format!("--port {port:?} is no port: write PORT or FIRST-LAST, as 80 or 8000-8080"),
+            "icmp" | "1" | "icmpv6" | "58" => format!("--port {port:?} is no type of {protocol}: write TYPE[/CODE], as 8 or 3/4"),
+            number if number.parse::<u8>().is_ok() => format!("--port: protocol {number} has no ports; leave --port out"),
+            other => format!(
+                "--protocol {:?} is no protocol: write tcp, udp, icmp, icmpv6, all or a number, and the port behind --port: \
+                 --protocol tcp --port 80",
+                other.chars().take(64).collect::<String>()
+            ),
+        })
+    })
+}
+
 /// The request of `netmode sg authorize`, and of `revoke` but for what only that has.
 pub(crate) fn rules(args: &RulesArgs) -> Result<RulesRequest> {
-    let traffic = Traffic::of_flags(&args.protocol, args.port.as_deref());
     Ok(RulesRequest {
         direction: if args.egress { Direction::Egress } else { Direction::Ingress },
-        traffic: Some(traffic.map_err(|error| Failure::invalid(format!("--protocol and --port: {error}")))?),
+        traffic: Some(traffic(&args.protocol, args.port.as_deref())?),
         cidrs: args.cidr.iter().map(|text| prefix("--cidr", text)).collect::<Result<_>>()?,
         groups: args.peers.clone(),
         prefix_lists: args.prefix_list.clone(),

@@ -110,7 +110,7 @@ pub(crate) enum SgCommand {
         /// Its name
         name: String,
     },
-    /// Remove security groups that nobody carries
+    /// Remove security groups that no task uses
     #[command(visible_alias = "delete")]
     Rm {
         /// Names or ids
@@ -149,7 +149,7 @@ pub(crate) struct RulesArgs {
     /// tcp, udp, icmp, icmpv6, a number, or all
     #[arg(long, default_value = "all")]
     pub(crate) protocol: String,
-    /// A port, FIRST-LAST, or for icmp TYPE[/CODE]; all where none is given
+    /// A port, FIRST-LAST, or for icmp TYPE[/CODE]; all where none is given: --protocol tcp --port 80
     #[arg(long, value_name = "PORT", allow_hyphen_values = true)]
     pub(crate) port: Option<String>,
     /// Addresses
