@@ -58,7 +58,7 @@ impl Standing<'_> {
                 let usable = pool.usable();
                 let text = format!("{used} of {usable} addresses in use");
                 let (create, name) = match &network.subnet {
-                    Some(subnet) => ("netmode subnet create NAME", &subnet.title),
+                    Some(subnet) => ("netmode subnet create NAME --cidr PREFIX", &subnet.title),
                     None => ("netmode network create NAME", &network.name),
                 };
                 let object = format!("pool {} of {name}", pool.prefix());

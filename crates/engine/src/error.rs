@@ -215,7 +215,9 @@ fn next_step(failure: &HoldFailure) -> &'static str {
 
 fn address(error: &IpamError, owner: &Option<String>) -> String {
     match (error, owner) {
-        (IpamError::Exhausted { .. }, _) => format!("{error}; end tasks, or configure a larger pool"),
+        (IpamError::Exhausted { .. }, _) => {
+            format!("{error}; end tasks, or add a subnet (netmode subnet create) or a network (netmode network create)")
+        }
         (IpamError::Taken { ip, .. }, Some(owner)) => {
             format!("the address {ip} is in use by {owner}; choose another one or leave it out")
         }

@@ -13,7 +13,7 @@ pub(crate) struct Advice {
     /// Why it is none of the other modes.
     pub(crate) others: Vec<Other>,
     /// How a task in it is started.
-    pub(crate) command: &'static str,
+    pub(crate) command: String,
 }
 
 /// What the table says of a mode and a need.
@@ -51,8 +51,14 @@ pub(crate) fn decide(needs: &[&'static Need]) -> Result<Advice, Contradiction> {
         mode: CHOICES[chosen].mode,
         reasons: needs.iter().map(reason).collect(),
         others: others.map(|(n, choice)| other(n, choice, chosen, needs)).collect(),
-        command: CHOICES[chosen].command,
+        command: command(&CHOICES[chosen], needs),
     })
+}
+
+/// How a task with these needs is started.
+fn command(choice: &Choice, needs: &[&Need]) -> String {
+    let changes = choice.changes.iter().filter(|(flag, ..)| needs.iter().any(|need| need.flag == *flag));
+    changes.fold(choice.command.to_owned(), |command, (_, from, to)| command.replace(from, to))
 }
 
 /// The needs of these flags, in the order of the table.
@@ -176,6 +182,14 @@ mod tests {
         ] {
             assert_eq!(mode(flags), wanted, "{flags:?}");
         }
+    }
+
+    #[test]
+    fn the_command_is_one_for_the_needs() {
+        let command = |flags: &[&str]| advice(flags).unwrap().command;
+        assert_eq!(command(&["host-port"]), "netmode run -d -p 8080:80 IMAGE");
+        assert_eq!(command(&["dynamic-ports", "names"]), "netmode run -d --network NAME -p 80 IMAGE");
+        assert_eq!(command(&["names"]), "netmode run -d --mode awsvpc IMAGE");
     }
 
     #[test]

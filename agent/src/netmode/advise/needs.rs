@@ -11,21 +11,25 @@ pub(crate) static CHOICES: [Choice; 4] = [
     Choice {
         mode: Mode::Awsvpc,
         command: "netmode run -d --mode awsvpc IMAGE",
+        changes: &[],
         second: "it would do as well, but takes an address of a subnet",
     },
     Choice {
         mode: Mode::Bridge,
         command: "netmode run -d -p 8080:80 IMAGE",
+        changes: &[("dynamic-ports", "-p 8080:80", "-p 80"), ("names", "run -d", "run -d --network NAME")],
         second: "it would do as well, but its traffic is translated and clients need to know ports of the host",
     },
     Choice {
         mode: Mode::Host,
         command: "netmode run -d --mode host -p 8080 IMAGE",
+        changes: &[],
         second: "it would do as well, but is discouraged: it reaches every service on the host's loopback",
     },
     Choice {
         mode: Mode::None,
         command: "netmode run -d --mode none IMAGE",
+        changes: &[],
         second: "it would do as well, but nobody reaches it and it reaches nobody",
     },
 ];
@@ -36,6 +40,8 @@ pub(crate) struct Choice {
     pub(crate) mode: Mode,
     /// How a task in it is started.
     pub(crate) command: &'static str,
+    /// What a need makes of that: its flag, and which words become which.
+    pub(crate) changes: &'static [(&'static str, &'static str, &'static str)],
     /// Why it was not chosen though it serves every need equally well.
     pub(crate) second: &'static str,
 }
