@@ -1,7 +1,7 @@
 //! Checks: an ordinary program is run somewhere in the lab, and what it answers is compared. Nobody asks what was typed.
 
 use crate::lab::enter;
-use crate::lab::expect::{Answer, Expect, values_at};
+use crate::lab::expect::{Answer, Expect, values_at, word};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -89,10 +89,15 @@ impl Check {
         let mut values = BTreeMap::new();
         for named in &self.values {
             let answer = answer(&named.place, &named.run, &values)?;
+            if answer.status != 0 {
+                return Err(answer.complaint());
+            }
             let json = serde_json::from_str(&answer.stdout).unwrap_or_default();
             let found = values_at(&json, &named.at);
-            let value = found.first().ok_or_else(|| format!("there is no {}", named.name))?;
-            values.insert(named.name.clone(), value.as_str().map_or_else(|| value.to_string(), String::from));
+            let value = found.first().ok_or_else(|| {
+                format!("{} shows no {}", named.run.join(" ").trim_end_matches(" -o json"), named.name)
+            })?;
+            values.insert(named.name.clone(), word(value));
         }
         self.expect.differs(&answer(&self.place, &self.run, &values)?).map_or(Ok(()), Err)
     }

@@ -1,6 +1,6 @@
 //! What a way to a server costs: requests one after the other, each with a connection of its own, drawn as bars.
 
-use crate::failure::Failure;
+use crate::failure::{FAILED, Failure, say};
 use crate::lab::args::MeasureArgs;
 use crate::output::{Output, print};
 use netmode_model::Code;
@@ -59,9 +59,18 @@ pub(crate) fn measure(args: &MeasureArgs, output: Output) -> Result<u8, Failure>
     } else {
         print(&bars(&costs))?
     }
-    let medians = || costs.iter().map(|cost| cost.median_us.max(1));
-    let (least, most) = (medians().min().unwrap_or(1), medians().max().unwrap_or(1));
-    Ok(u8::from(args.within.is_some_and(|factor| most > least * factor)))
+    let Some(far) = args.within.and_then(|factor| far_apart(&costs, factor)) else { return Ok(0) };
+    say(&far);
+    Ok(FAILED)
+}
+
+/// The slowest and the fastest, if the one takes more than so many times as long as the other.
+fn far_apart(costs: &[Cost], factor: u64) -> Option<String> {
+    let slowest = costs.iter().max_by_key(|cost| cost.median_us)?;
+    let fastest = costs.iter().min_by_key(|cost| cost.median_us)?;
+    let shown = |cost: &Cost| format!("{} {} µs", cost.name, cost.median_us);
+    let is_far = slowest.median_us > fastest.median_us.max(1) * factor;
+    is_far.then(|| format!("{}, {}", shown(slowest), shown(fastest)))
 }
 
 fn server(text: &str) -> Result<(String, SocketAddr), Failure> {
@@ -94,13 +103,13 @@ fn share(value: u64, costs: &[Cost]) -> f64 {
 /// `█` up to the median, `░` on to the ninetieth.
 fn bars(costs: &[Cost]) -> String {
     let width = costs.iter().map(|cost| cost.name.len()).max().unwrap_or_default();
-    let mut text = String::new();
+    let mut text = "█ median   ░ nine of ten\n".to_owned();
     for cost in costs {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and LONGEST
         let length = |value| (share(value, costs) * LONGEST).round().max(1.0) as usize;
         let (solid, light) = (length(cost.median_us), length(cost.ninetieth_us));
         let bar = format!("{}{}", "█".repeat(solid), "░".repeat(light.saturating_sub(solid)));
-        let _ = writeln!(text, "{:width$}  {:>6} µs  {bar}", cost.name, cost.median_us);
+        let _ = writeln!(text, "{:width$}  {:>6} µs  {:>6} µs  {bar}", cost.name, cost.median_us, cost.ninetieth_us);
     }
     text
 }
@@ -148,7 +157,9 @@ mod tests {
     #[test]
     fn the_slowest_has_the_longest_bar() {
         let text = bars(&costs());
-        assert_eq!(text.lines().map(|line| line.matches('█').count()).collect::<Vec<_>>(), [5, 40]);
+        assert_eq!(text.lines().skip(1).map(|line| line.matches('█').count()).collect::<Vec<_>>(), [5, 40]);
+        assert_eq!(far_apart(&costs(), 7).unwrap(), "a<b 400 µs, host 51 µs");
+        assert_eq!(far_apart(&costs(), 8), None);
         let svg = svg(&costs());
         assert!(svg.contains("a&lt;b") && svg.contains("width=\"400\"") && svg.ends_with("</svg>\n"));
     }
