@@ -5,7 +5,7 @@ use crate::cni::CniCommand;
 use crate::compose::ComposeArgs;
 use crate::ecs_args::{InstanceCommand, ServiceCommand, TaskCommand};
 use crate::flowlogs::FlowLogCommand;
-use crate::lab::args::LabCommand;
+use crate::lab::args::LabArgs;
 use crate::listing::ListArgs;
 use crate::run_args::{LinkArgs, RunArgs};
 use crate::system_args::{ConfigCommand, DebugCommand, SystemCommand};
@@ -249,8 +249,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Learn the network modes by doing: machines to try them on, with tasks, hints and checks
-    #[command(subcommand)]
-    Lab(LabCommand),
+    Lab(LabArgs),
     /// Show the versions of this program and of the agent
     Version,
     /// Print a completion script

@@ -87,7 +87,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::System(command) => system::system(&client, command, listed),
         Command::Debug(DebugCommand::Bundle(args)) => bundle::bundle(&client, args),
         Command::Config(ConfigCommand::Check { config }) => system::check(config.as_deref()),
-        Command::Lab(command) => return lab::lab(command, listed),
+        Command::Lab(args) => return lab::lab(args.command.as_ref(), listed),
         Command::Cni(command) => cni::cni(command, listed),
         Command::Ps { all, list } => tasks::ps(&client, *all, list, listed),
         Command::Inspect { tasks } => tasks::inspect(&client, tasks, shown),

@@ -5,6 +5,7 @@ use netmode_model::Code;
 use netmode_model::api::Control;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcsetpgrp};
 use std::io::{self, IsTerminal};
 use terminal_size::{Height, Width, terminal_size_of};
 
@@ -31,6 +32,25 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         // A terminal that has gone needs no mode.
         let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.before);
+    }
+}
+
+/// The settings of the terminal on standard input, if it is one.
+pub(crate) fn settings() -> Option<Termios> {
+    tcgetattr(io::stdin()).ok()
+}
+
+/// Undoes what a shell that was killed has left: the terminal is ours again, its settings are those of before, and keys
+/// that were meant for the shell are dropped.
+pub(crate) fn restore(settings: &Termios) {
+    // Whoever sets anything from the background is stopped (tty_ioctl(4)), unless the signal for that is blocked.
+    let stops = SigSet::from_iter([Signal::SIGTTOU]);
+    let is_blocked = stops.thread_block().is_ok();
+    // A terminal that has gone needs no settings.
+    let _ = tcsetpgrp(io::stdin(), getpgrp());
+    let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, settings);
+    if is_blocked {
+        let _ = stops.thread_unblock();
     }
 }
 

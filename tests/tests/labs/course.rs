@@ -17,8 +17,8 @@ const LABS: &str = "/usr/local/share/netmode/labs";
 
 /// A machine on which one lab is gone through.
 pub struct Course {
-    machine: Lab,
-    number: String,
+    pub machine: Lab,
+    pub number: String,
     name: String,
     faults: usize,
     /// Names of checks that have failed at least once.
@@ -49,16 +49,17 @@ impl Course {
             Self { machine, number: number.to_string(), name, faults, failed: BTreeSet::new(), blocks, next: 0 };
         let beginning = course.lab(&["start", "--no-shell"]).success().stdout;
         assert!(beginning.contains(&format!("# Lab {number} ")) && beginning.contains("\nhost\n"), "{beginning}");
+        assert!(!beginning.contains("Leave: exit"), "there is no shell to leave: {beginning}");
         Some(course)
     }
 
     /// `netmode lab WORDS NUMBER`.
-    fn lab(&self, words: &[&str]) -> Output {
+    pub fn lab(&self, words: &[&str]) -> Output {
         self.machine.netmode(&[&["lab"], words, &[&self.number]].concat())
     }
 
     /// The checks, each for itself: those that do not pass, with what is said about them.
-    fn failing(&self) -> Vec<Value> {
+    pub fn failing(&self) -> Vec<Value> {
         let out = self.lab(&["check", "--all", "-o", "json"]);
         let checks = out.json();
         let failing: Vec<Value> =
@@ -114,7 +115,7 @@ impl Course {
     }
 
     /// What a command shows in the lab's shell.
-    fn type_in(&self, command: &str) -> String {
+    pub fn type_in(&self, command: &str) -> String {
         self.lab(&["shell", "-c", &format!("exec 2>&1\n{command}")]).stdout
     }
 
@@ -125,26 +126,60 @@ impl Course {
     }
 
     pub fn solve(&self) {
-        let shown = self.lab(&["solve"]).success();
-        assert!(shown.stderr.lines().any(|line| line.starts_with("$ ")), "{shown:?}");
+        self.assert_shown("solution.sh", &self.lab(&["solve"]).success());
         self.passes("with the solution");
         let said = self.lab(&["check"]).success().stdout;
         assert!(said.contains("netmode lab break"), "{said}");
+        let next = self.number.parse::<u32>().unwrap() + 1;
+        assert!(next > 12 || said.contains(&format!("netmode lab start {next}")), "where to go on: {said}");
     }
 
-    pub fn faults(&mut self) {
-        for seed in 0..self.faults {
-            let said = self.lab(&["break", "--seed", &seed.to_string()]).success().stdout;
-            self.fails(&format!("with fault {seed} ({said})"));
-            self.lab(&["hint"]).success();
-            self.lab(&["solve"]).success();
-            self.passes(&format!("with fault {seed} repaired ({said})"));
-            // The next one goes into a lab that is as new: a repair may leave other traces than the solution does.
-            if seed + 1 < self.faults {
-                self.lab(&["reset"]).success();
-                self.lab(&["solve"]).success();
-            }
+    /// Commands are shown as they stand in the script, so that they can be copied.
+    fn assert_shown(&self, script: &str, shown: &Output) {
+        let script = std::fs::read_to_string(repository().join("vagrant/labs").join(&self.name).join(script)).unwrap();
+        for line in script.lines() {
+            assert!(shown.stdout.lines().any(|l| l.strip_prefix("$ ").unwrap_or(l) == line), "{line:?} in {shown:?}");
         }
+    }
+
+    /// Each fault can be put in, found and repaired, and put in again.
+    pub fn faults(&mut self) {
+        for seed in (0..self.faults).flat_map(|seed| [seed, seed]) {
+            let said = self.lab(&["break", "--seed", &seed.to_string()]).success().stdout;
+            self.is_repaired(&said);
+        }
+    }
+
+    /// Without a number each fault comes once before one comes again, and none comes twice in a row.
+    pub fn faults_by_chance(&mut self) {
+        let seed = |said: &str| said.split_once("--seed ").unwrap().1.split(' ').next().unwrap().to_owned();
+        let mut seen = Vec::new();
+        for n in 0..=self.faults {
+            let said = self.lab(&["break"]).success().stdout;
+            assert!(said.contains(&format!("fault {} of {} ", n % self.faults + 1, self.faults)), "{said}");
+            seen.push(seed(&said));
+            self.is_repaired(&said);
+        }
+        assert_eq!(seen[..self.faults].iter().collect::<BTreeSet<_>>().len(), self.faults, "{seen:?}");
+        assert!(self.faults == 1 || seen.windows(2).all(|two| two[0] != two[1]), "{seen:?}");
+    }
+
+    fn is_repaired(&mut self, said: &str) {
+        self.fails(&format!("with a fault ({said})"));
+        self.lab(&["hint"]).success();
+        let shown = self.lab(&["solve"]).success();
+        assert!(shown.stdout.lines().any(|line| line.starts_with("$ ")), "{shown:?}");
+        self.passes(&format!("with the fault repaired ({said})"));
+    }
+
+    /// A short cut that looks like the solution: the solution, changed by `sed`, must fail this check.
+    pub fn short_cut(&self, check: &str, sed: &str) {
+        self.lab(&["reset"]).success();
+        let done =
+            self.type_in(&format!("sed '{sed}' {LABS}/{}/solution.sh >/tmp/short.sh; sh -eu /tmp/short.sh", self.name));
+        let failing = self.failing();
+        let names: Vec<_> = failing.iter().map(|failing| failing["check"].as_str().unwrap()).collect();
+        assert_eq!(names, [check], "with {sed:?}: {done}\n{failing:#?}");
     }
 
     pub fn every_check_was_seen_to_fail(&self) {
@@ -167,6 +202,8 @@ impl Course {
         let csv: Vec<&str> = csv.lines().collect();
         assert_eq!(csv.len(), lines.len() + 1, "one line for each check, and the headings: {csv:#?}");
         assert!(csv[0].starts_with("learner,lab,check,result,") && csv[1].contains(&self.name), "{csv:#?}");
+        assert!(lines.iter().all(|line| line["reason"].is_null() && line["solved"] == true), "{lines:#?}");
+        assert!(lines.iter().all(|line| line["faults"] == self.faults && line["faultsFound"] == 0), "{lines:#?}");
         self.machine.netmode(&["lab", "report", "--dir", "/tmp"]).success();
         assert!(self.machine.read("/tmp/report.csv").lines().count() == csv.len());
         assert!(self.machine.read("/tmp/report.json").starts_with('['));
@@ -181,7 +218,7 @@ impl Course {
     }
 
     pub fn stop(&self) {
-        self.lab(&["stop"]).success();
+        assert_eq!(self.lab(&["stop"]).success().stdout, format!("lab {} ended\n", self.number));
         let left = self
             .machine
             .sh("pgrep -a netmoded || :; find /sys/fs/cgroup -name 'netmode-lab-*'; ip netns | grep '^nm-' || :");

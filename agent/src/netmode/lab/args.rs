@@ -11,12 +11,19 @@ pub(crate) struct Which {
     pub(crate) lab: Option<String>,
 }
 
-/// `netmode lab`.
+/// `netmode lab`; alone it lists the labs.
+#[derive(Debug, Args)]
+pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<LabCommand>,
+}
+
+/// What `netmode lab` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LabCommand {
     /// List the labs
     Ls,
-    /// Build a lab's machine, print the beginning of its text, and open a shell in it
+    /// Build a lab's machine, print the beginning of its text, and open a shell in it; one that runs is kept
     Start {
         /// Do not open a shell
         #[arg(long)]
@@ -33,8 +40,14 @@ pub(crate) enum LabCommand {
         #[command(flatten)]
         which: Which,
     },
-    /// Print the text of a lab
-    Text(Which),
+    /// Print the text of a lab, page by page on a terminal; what stands behind the tasks once they are done
+    Text {
+        /// All of it, the solution as well
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        which: Which,
+    },
     /// Draw how things are wired, as they are now
     Picture(Which),
     /// See whether the lab is done, and what is missing
@@ -47,11 +60,11 @@ pub(crate) enum LabCommand {
     },
     /// Print one more hint
     Hint(Which),
-    /// Begin a lab again
+    /// Begin a lab again; the shells of other terminals in it end, and so does the line of commands that asks for it
     Reset(Which),
     /// Put a fault into a lab that is done, for you to find
     Break {
-        /// Which fault: the same number is always the same fault
+        /// Which fault, the same number being the same one; without it one that has not been there yet
         #[arg(long, value_name = "NUMBER")]
         seed: Option<usize>,
         #[command(flatten)]
@@ -66,8 +79,14 @@ pub(crate) enum LabCommand {
         dir: Option<PathBuf>,
     },
     /// End a lab: its machine, and every shell in it
-    Stop(Which),
-    /// The web server of the labs: it answers who asks whom
+    Stop {
+        /// Every lab that runs
+        #[arg(long, conflicts_with = "lab")]
+        all: bool,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// For use in labs: a web server that answers who asks whom
     Serve {
         /// Name it answers by; the host name where none is given
         #[arg(long)]
@@ -78,7 +97,7 @@ pub(crate) enum LabCommand {
         /// TCP port
         port: u16,
     },
-    /// Measure what ways to servers cost: requests in turns, drawn as bars
+    /// For use in labs: measure what ways to servers cost, requests in turns, drawn as bars
     Measure(MeasureArgs),
     /// First process of a lab
     #[command(hide = true)]

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// The variable that names the directory of the labs.
 const VARIABLE: &str = "NETMODE_LABS";
 
+/// Debian's packages of programs that are called otherwise.
+const PACKAGES: &[(&str, &str)] = &[("nginx", "nginx-light")];
+
 /// A lab as its files say it.
 #[derive(Debug)]
 pub(crate) struct Lab {
@@ -109,7 +112,10 @@ impl Lab {
     pub(crate) fn missing(&self) -> Option<String> {
         let lacks = |need: &&String| !need.split('|').any(|program| find_program(program).is_some());
         let missing: Vec<_> = self.card.needs.iter().filter(lacks).map(|need| need.replace('|', " or ")).collect();
-        let text = format!("lab {} needs {}, which is not installed here", self.number, missing.join(" and "));
+        let package = |need: &String| PACKAGES.iter().find(|(program, _)| program == need).map(|(_, package)| *package);
+        let packages: Vec<_> = missing.iter().filter_map(package).collect();
+        let install = if packages.is_empty() { String::new() } else { format!(": apt install {}", packages.join(" ")) };
+        let text = format!("lab {} needs {}, which is not installed here{install}", self.number, missing.join(" and "));
         (!missing.is_empty()).then_some(text)
     }
 }

@@ -1,14 +1,13 @@
-//! What a learner asks for in a lab: checks, hints, a fault, the solution. All of it runs inside.
+//! What a learner asks for in a lab: checks, hints, the solution. All of it runs inside.
 
 use crate::failure::Failure;
-use crate::lab::catalog::{Fault, Lab};
+use crate::lab::catalog::{self, Lab};
 use crate::lab::check::{self, Check, Verdict};
 use crate::lab::progress::Progress;
-use crate::lab::{enter, picture};
+use crate::lab::{faults, machine, picture, script};
 use crate::output::{Output, print};
 use netmode_model::Code;
 use serde_json::json;
-use std::process::Command;
 
 /// Makes the checks and says what to do next. `false` if one does not pass.
 pub(crate) fn check(lab: &Lab, all: bool, output: Output) -> Result<bool, Failure> {
@@ -16,7 +15,7 @@ pub(crate) fn check(lab: &Lab, all: bool, output: Output) -> Result<bool, Failur
     let mut progress = Progress::of(&lab.name);
     progress.mark(&verdicts);
     let done = verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Passed);
-    let found = done && progress.fault.take().is_some();
+    let repaired = if done { progress.repaired() } else { None };
     progress.write(&lab.name)?;
     if output.structured() {
         output.data(&verdicts.iter().map(object).collect::<Vec<_>>())?;
@@ -24,13 +23,28 @@ pub(crate) fn check(lab: &Lab, all: bool, output: Output) -> Result<bool, Failur
     }
     let passed = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Passed).count();
     let lines: String = verdicts.iter().map(line).collect();
-    let end = match (done, found) {
-        (true, false) => "All done. Now break it: netmode lab break\n".into(),
-        (true, true) => "The fault is gone. Another one: netmode lab break\n".into(),
+    let end = match (done, repaired) {
+        (true, None) => format!("All done. Now break it: netmode lab break\n{}", next_lab(lab)?),
+        (true, Some(_)) => format!("The fault is gone. {}\n{}", next_fault(lab, &progress), next_lab(lab)?),
         _ => format!("{passed} of {} pass. Stuck? netmode lab hint\n", verdicts.len()),
     };
     print(&format!("{}\n{lines}\n{end}", picture::draw()?))?;
     Ok(done)
+}
+
+fn next_fault(lab: &Lab, progress: &Progress) -> String {
+    match lab.card.faults.len().saturating_sub(progress.drawn.len()) {
+        0 => "That was the last one that you had not seen; once more: netmode lab break".into(),
+        left => format!("Another one ({left} left): netmode lab break"),
+    }
+}
+
+/// Where to go on, as a line; nothing behind the last lab.
+fn next_lab(lab: &Lab) -> Result<String, Failure> {
+    let next = catalog::all()?.into_iter().find(|other| other.number > lab.number);
+    Ok(next.map_or_else(String::new, |next| {
+        format!("The next lab: exit, then {} start {} ({})\n", machine::by_root(), next.number, next.card.title)
+    }))
 }
 
 fn object((check, verdict): &(&Check, Verdict)) -> serde_json::Value {
@@ -46,14 +60,17 @@ fn line((check, verdict): &(&Check, Verdict)) -> String {
     match verdict {
         Verdict::Passed => format!("  ok    {}\n", check.name),
         Verdict::Failed(why) => format!("  FAIL  {}\n        {why}\n        {}\n", check.name, check.fail),
-        Verdict::Waits => format!("  wait  {}\n", check.name),
+        Verdict::Waits => {
+            let other = check.after.as_deref().unwrap_or_default();
+            format!("  wait  {}\n        waits for the check {other:?}\n", check.name)
+        }
     }
 }
 
 /// The next rung of the ladder: the fault's while there is one.
 pub(crate) fn hint(lab: &Lab) -> Result<(), Failure> {
     let mut progress = Progress::of(&lab.name);
-    let ladder = fault(lab, &progress).map_or(&lab.card.hints, |fault| &fault.hints);
+    let ladder = faults::present(lab, &progress).map_or(&lab.card.hints, |fault| &fault.hints);
     let Some(hint) = ladder.get(progress.rung) else {
         let text = "that was the last hint; \"netmode lab solve\" shows how it is done";
         return Err(Failure::new(Code::NotFound, text));
@@ -64,71 +81,18 @@ pub(crate) fn hint(lab: &Lab) -> Result<(), Failure> {
     progress.write(&lab.name)
 }
 
-fn fault<'a>(lab: &'a Lab, progress: &Progress) -> Option<&'a Fault> {
-    lab.card.faults.iter().find(|fault| progress.fault.as_deref() == Some(&fault.name))
-}
-
-/// Puts the fault of this number in; the lab must be done.
-pub(crate) fn break_it(lab: &Lab, seed: Option<usize>) -> Result<(), Failure> {
-    let mut progress = Progress::of(&lab.name);
-    if progress.fault.is_some() {
-        let text = "there is a fault already: find it, or \"netmode lab solve\", or \"netmode lab reset\"";
-        return Err(Failure::new(Code::WrongState, text));
-    }
-    let verdicts = check::all(&lab.card.checks, false);
-    if let Some((check, _)) = verdicts.iter().find(|(_, verdict)| *verdict != Verdict::Passed) {
-        let text = format!(
-            "a lab must be done before it is broken, and {:?} does not pass yet; finish it, or \"netmode lab solve\"",
-            check.name
-        );
-        return Err(Failure::new(Code::WrongState, text));
-    }
-    let seed = seed.unwrap_or_else(chance);
-    let count = lab.card.faults.len().max(1);
-    let Some(fault) = lab.card.faults.get(seed % count) else {
-        return Err(Failure::new(Code::NotFound, format!("{} has no faults", lab.name)));
-    };
-    // Its words would give it away.
-    enter::run_quietly(&mut script(lab, &format!("faults/{}.sh", fault.name), "-eu")?).map_err(|failure| {
-        let text = format!("the fault could not be put in: {failure}; \"netmode lab reset\" begins again");
-        Failure::new(Code::State, text)
-    })?;
-    progress.fault = Some(fault.name.clone());
-    progress.rung = 0;
-    progress.write(&lab.name)?;
-    print(&format!(
-        "Something has changed (seed {seed}). {}\nFind it and repair it; netmode lab check tells.\n",
-        fault.tells
-    ))
-}
-
-/// Any number.
-fn chance() -> usize {
-    getrandom::u32().map_or(0, |number| number as usize)
-}
-
 /// Does what the lab asks for, or repairs its fault, and shows each command.
 pub(crate) fn solve(lab: &Lab) -> Result<(), Failure> {
     let mut progress = Progress::of(&lab.name);
-    let name = fault(lab, &progress).map_or_else(|| "solution.sh".into(), |f| format!("faults/{}.fix.sh", f.name));
-    progress.solved += 1;
+    let fault = faults::present(lab, &progress);
+    let name = fault.map_or_else(|| "solution.sh".into(), |fault| format!("faults/{}.fix.sh", fault.name));
+    let (repairs, was_done) = (fault.is_some(), progress.was_done(&lab.card.checks));
+    progress.shown |= repairs;
+    progress.solved += u32::from(!repairs && !was_done);
     progress.write(&lab.name)?;
-    match enter::run(&mut script(lab, &name, "-eux")?)? {
-        0 => Ok(()),
-        status => {
-            let text = format!("{name} ended with status {status}; it expects a fresh lab: netmode lab reset");
-            Err(Failure::new(Code::State, text))
-        }
+    if script::aloud(lab, &name)? == 0 {
+        return Ok(());
     }
-}
-
-/// A script of the lab.
-fn script(lab: &Lab, name: &str, flags: &str) -> Result<Command, Failure> {
-    let path = lab.directory.join(name);
-    if !path.exists() {
-        return Err(Failure::new(Code::NotFound, format!("{} is missing", path.display())));
-    }
-    let mut command = enter::command("sh");
-    command.arg(flags).arg(&path).env("PS4", "$ ").env("LAB", &lab.directory).current_dir("/run/home");
-    Ok(command)
+    let text = "what you have made is in the way: netmode lab reset, then netmode lab solve";
+    Err(Failure::new(Code::State, text))
 }

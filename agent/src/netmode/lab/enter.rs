@@ -3,10 +3,11 @@
 use crate::failure::Failure;
 use crate::lab::catalog::find_program;
 use crate::lab::expect::Answer;
+use crate::output::print;
 use netmode_model::Code;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,21 @@ pub(crate) fn command(program: &str) -> Command {
 /// This program for use in a lab: the one that is installed, which containers have, too.
 pub(crate) fn this() -> PathBuf {
     find_program("netmode").or_else(|| std::env::current_exe().ok()).unwrap_or_else(|| "netmode".into())
+}
+
+/// Shows a text page by page, by the caller's own program for that; prints it where there is none.
+pub(crate) fn page(text: &str) -> Result<(), Failure> {
+    let own = std::env::var("PAGER").unwrap_or_default();
+    let pagers = [own.as_str(), "less -R", "more"].map(|words| words.split_whitespace().collect::<Vec<_>>());
+    let found = pagers.iter().find(|words| words.first().is_some_and(|program| find_program(program).is_some()));
+    let Some((program, arguments)) = found.and_then(|words| words.split_first()) else { return print(text) };
+    let mut pager = command(program);
+    let mut child =
+        pager.args(arguments).stdin(Stdio::piped()).spawn().map_err(|error| cannot_start(&pager, &error))?;
+    // Whoever has seen enough closes it.
+    let _ = child.stdin.take().map(|mut pipe| pipe.write_all(text.as_bytes()));
+    let _ = child.wait();
+    Ok(())
 }
 
 /// Runs a command to its end with our own input and output, and gives its status as a shell does.
@@ -87,13 +103,20 @@ fn namespace(place: &str) -> Result<Option<String>, String> {
     if place == "host" {
         return Ok(None);
     }
-    let Some(task) = place.strip_prefix("task:") else { return Ok(Some(format!("/run/netns/{place}"))) };
+    let Some(task) = place.strip_prefix("task:") else {
+        let path = format!("/run/netns/{place}");
+        let missing = || format!("there is no network namespace {place}");
+        return if Path::new(&path).exists() { Ok(Some(path)) } else { Err(missing()) };
+    };
     let words = [this().to_string_lossy().as_ref(), "inspect", task, "-o", "json"].map(String::from);
     let tasks = answer("host", &words, Duration::from_secs(10))?;
+    if tasks.status != 0 {
+        return Err(format!("there is no task {task}"));
+    }
     let tasks: serde_json::Value = serde_json::from_str(&tasks.stdout).unwrap_or_default();
-    let path =
-        tasks[0]["netns"].as_str().ok_or_else(|| format!("no task {task} has a network namespace of its own"))?;
-    Ok(Some(path.into()))
+    let mode = tasks[0]["networkMode"].as_str().unwrap_or_default();
+    let none = || format!("{task} has no network namespace of its own: it runs in mode {mode}");
+    Ok(Some(tasks[0]["netns"].as_str().ok_or_else(none)?.into()))
 }
 
 /// Waits for a child, and kills it when its time is up.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// Where labs that run, and what is known of them, are kept; the same directory inside and outside.
 pub(crate) const RUN: &str = "/run/netmode-lab";
-/// Inside of a lab: its name.
+/// Inside a lab: its name.
 const HERE: &str = "/run/this-lab";
 
 /// What every lab needs, beside netmode itself.
@@ -35,6 +35,35 @@ pub(crate) fn here() -> Option<String> {
 /// The lab that was started last.
 pub(crate) fn current() -> Option<String> {
     std::fs::read_to_string(Path::new(RUN).join("current")).ok().map(|name| name.trim().to_owned())
+}
+
+/// Makes a lab the one that is meant where none is named.
+pub(crate) fn make_current(name: &str) -> Result<(), Failure> {
+    let path = Path::new(RUN).join("current");
+    std::fs::write(&path, format!("{name}\n")).map_err(|error| {
+        Failure::new(Code::State, format!("cannot write {}: {error}; try it with sudo", path.display()))
+    })
+}
+
+/// How the command is typed outside, where it needs root.
+pub(crate) fn by_root() -> &'static str {
+    let is_by_sudo = std::env::var_os("SUDO_USER").is_some() || !nix::unistd::Uid::effective().is_root();
+    if is_by_sudo { "sudo netmode lab" } else { "netmode lab" }
+}
+
+/// Notes inside a lab that this process outside is to build it anew.
+pub(crate) fn ask_again(name: &str, opener: &str) -> std::io::Result<()> {
+    std::fs::write(directory(name).join("reset"), opener)
+}
+
+/// Whether that was asked of this process.
+pub(crate) fn is_asked_again(name: &str, process: u32) -> bool {
+    std::fs::read_to_string(directory(name).join("reset")).is_ok_and(|opener| opener == process.to_string())
+}
+
+/// Whether a lab runs, seen from anywhere: in a lab pids outside cannot be seen, the note of them can.
+pub(crate) fn runs(name: &str) -> bool {
+    if here().is_some() { directory(name).join("holder").exists() } else { holder(name).is_some() }
 }
 
 /// The first process of a lab, if it runs. The pid is as the machine outside counts.
@@ -60,7 +89,8 @@ pub(crate) fn start(lab: &Lab) -> Result<(), Failure> {
     let failed =
         |error: std::io::Error| Failure::new(Code::State, format!("cannot write to {}: {error}", run.display()));
     std::fs::create_dir_all(&run).map_err(failed)?;
-    std::fs::write(Path::new(RUN).join("current"), format!("{}\n", lab.name)).map_err(failed)?;
+    make_current(&lab.name)?;
+    let _ = std::fs::remove_file(run.join("reset"));
     let log = std::fs::File::create(run.join("log")).map_err(failed)?;
     let also = log.try_clone().map_err(failed)?;
     let script = catalog::directory()?.join("sandbox.sh");
@@ -72,19 +102,20 @@ pub(crate) fn start(lab: &Lab) -> Result<(), Failure> {
         let ended = !matches!(child.try_wait(), Ok(None));
         if ended || Instant::now() > until {
             let _ = child.kill();
-            return Err(unbuilt(&lab.name, &run));
+            return Err(unbuilt(lab, &run));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
 }
 
-fn unbuilt(name: &str, run: &Path) -> Failure {
+fn unbuilt(lab: &Lab, run: &Path) -> Failure {
     let log = std::fs::read_to_string(run.join("log")).unwrap_or_default();
     let last: Vec<_> = log.lines().rev().filter(|line| !line.starts_with('+')).take(3).collect();
     let last: Vec<_> = last.into_iter().rev().collect();
     let text = format!(
-        "the machine of {name} could not be built: {} (the whole log is {}/log)",
+        "the machine of lab {} could not be built: {} (the whole log is {}/log)",
+        lab.number,
         last.join("; "),
         run.display()
     );
@@ -94,7 +125,7 @@ fn unbuilt(name: &str, run: &Path) -> Failure {
 /// Whether a lab can be run here at all: one sentence for each lack.
 fn allowed(lab: &Lab) -> Result<(), Failure> {
     if here().is_some() {
-        let text = "this is a shell inside of a lab; type exit first, then start another one";
+        let text = "this is a shell in a lab; type exit first, then start another one";
         return Err(Failure::new(Code::WrongState, text));
     }
     if !nix::unistd::Uid::effective().is_root() {
@@ -154,12 +185,12 @@ fn remove_cgroup(path: &Path) -> std::io::Result<()> {
 }
 
 /// A command that runs these words in the lab.
-pub(crate) fn entering(name: &str, words: &[&str]) -> Result<Command, Failure> {
+pub(crate) fn entering(lab: &Lab, words: &[&str]) -> Result<Command, Failure> {
     let not_running = || {
-        let text = format!("{name} does not run; begin with \"netmode lab start {name}\"");
+        let text = format!("lab {0} does not run; begin with \"{1} start {0}\"", lab.number, by_root());
         Failure::new(Code::WrongState, text)
     };
-    let pid = holder(name).ok_or_else(not_running)?;
+    let pid = holder(&lab.name).ok_or_else(not_running)?;
     if !nix::unistd::Uid::effective().is_root() {
         let text = "only root may enter a lab: put sudo before the command";
         return Err(Failure::new(Code::Forbidden, text));

@@ -36,9 +36,9 @@ pub(super) struct Space {
 /// The picture.
 pub(crate) fn draw() -> Result<String, Failure> {
     let mut spaces = BTreeMap::new();
-    let tasks = tasks();
+    let owners = owners();
     for name in std::iter::once("host".to_owned()).chain(names()) {
-        let (shown, note) = tasks.get(&name).cloned().unwrap_or((name.clone(), String::new()));
+        let (shown, note) = owners.get(&name).cloned().unwrap_or((name.clone(), String::new()));
         spaces.insert(name.clone(), space(&name, &shown, note));
     }
     let networks = networks();
@@ -61,7 +61,26 @@ fn names() -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(|n| n["name"].as_str().map(String::from)).collect()
 }
 
-/// Tasks by the name of their namespace: name, and what stands behind it. Those in host mode are the host's.
+/// Owners of namespaces by the name of those: name, and what stands behind it. Tasks in host mode are the host's.
+fn owners() -> BTreeMap<String, (String, String)> {
+    attachments().into_iter().chain(tasks()).collect()
+}
+
+/// What CNI has attached, where its container and its namespace have the same name.
+fn attachments() -> BTreeMap<String, (String, String)> {
+    let bindings = ask(&[&enter::this().to_string_lossy(), "port", "ls", "-o", "json"]);
+    let mut places: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for binding in bindings.as_array().into_iter().flatten() {
+        let owner = binding["owner"].as_str().filter(|owner| owner.starts_with("cni/"));
+        let container = owner.and_then(|owner| owner.rsplit('/').next());
+        if let (Some(container), Some(port)) = (container, port(binding)) {
+            let place = places.entry(container.into()).or_insert_with(|| (container.into(), "CNI".into()));
+            place.1 += &port;
+        }
+    }
+    places
+}
+
 fn tasks() -> BTreeMap<String, (String, String)> {
     let netmode = enter::this().to_string_lossy().into_owned();
     let ids =
@@ -111,9 +130,16 @@ fn networks() -> BTreeMap<String, String> {
 fn note(task: &Value) -> String {
     let containers = task["containers"].as_array().into_iter().flatten();
     let ports = containers.flat_map(|container| container["networkBindings"].as_array().into_iter().flatten());
-    let port = |b: &Value| Some(format!(", port {} to {}", b["hostPort"].as_u64()?, b["containerPort"].as_u64()?));
     let ports: BTreeSet<String> = ports.filter_map(port).collect();
     ports.into_iter().fold(task["networkMode"].as_str().unwrap_or_default().to_owned(), |text, port| text + &port)
+}
+
+/// `, port 80 to 3000`.
+fn port(binding: &Value) -> Option<String> {
+    let one = binding["bindIP"].as_str().filter(|ip| !matches!(*ip, "0.0.0.0" | "::"));
+    let one = one.map(|ip| format!("{ip}:")).unwrap_or_default();
+    let (host, container) = (binding["hostPort"].as_u64()?, binding["containerPort"].as_u64()?);
+    Some(format!(", port {one}{host} to {container}"))
 }
 
 fn space(netns: &str, name: &str, note: String) -> Space {

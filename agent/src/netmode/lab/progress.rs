@@ -5,20 +5,26 @@ use crate::lab::check::{Check, Verdict};
 use crate::lab::machine;
 use netmode_model::Code;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// `progress.json` of a lab.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Progress {
-    /// The fault that `break` put in, until the lab is reset.
+    /// The fault that `break` put in, until the checks pass again or the lab is reset.
     pub(crate) fault: Option<String>,
+    /// Whether `solve` has shown how it is repaired.
+    pub(crate) shown: bool,
+    /// The faults of this round, the last one at the end.
+    pub(crate) drawn: Vec<String>,
+    /// The faults that somebody has found without `solve`.
+    pub(crate) found: BTreeSet<String>,
     /// Rung of the ladder of hints.
     pub(crate) rung: usize,
     /// Hints taken in all.
     pub(crate) hints: u32,
-    /// How often `solve` was called.
+    /// How often `solve` did what the lab asks for before all checks had passed.
     pub(crate) solved: u32,
     /// By the name of the check.
     pub(crate) checks: BTreeMap<String, Mark>,
@@ -39,6 +45,11 @@ pub(crate) struct Mark {
 }
 
 impl Progress {
+    /// Whether anything is known of a lab.
+    pub(crate) fn is_known(lab: &str) -> bool {
+        path(lab).exists()
+    }
+
     /// Of a lab; empty where nothing is known.
     pub(crate) fn of(lab: &str) -> Self {
         let text = std::fs::read(path(lab)).unwrap_or_default();
@@ -58,6 +69,21 @@ impl Progress {
     pub(crate) fn begin_again(&mut self) {
         self.fault = None;
         self.rung = 0;
+    }
+
+    /// Whether these checks have all passed at some time.
+    pub(crate) fn was_done(&self, checks: &[Check]) -> bool {
+        checks.iter().all(|check| self.checks.get(&check.name).is_some_and(|mark| mark.passed_at.is_some()))
+    }
+
+    /// What becomes of the fault when all checks pass; its name, if there was one.
+    pub(crate) fn repaired(&mut self) -> Option<String> {
+        let name = self.fault.take()?;
+        self.rung = 0;
+        if !self.shown {
+            self.found.insert(name.clone());
+        }
+        Some(name)
     }
 
     /// Notes what checks have said.

@@ -2,7 +2,6 @@
 
 use crate::failure::Failure;
 use crate::lab::catalog::{self, Lab};
-use crate::lab::machine;
 use crate::lab::progress::{Mark, Progress};
 use crate::output::{Output, print};
 use netmode_model::Code;
@@ -24,11 +23,15 @@ struct Line {
     reason: Option<String>,
     /// Of the whole lab.
     hints: u32,
-    /// Of the whole lab: whether `solve` was called.
+    /// Of the whole lab: whether `solve` did it.
     solved: bool,
+    /// Of the whole lab: faults that were found without `solve`.
+    faults_found: usize,
+    /// Of the whole lab.
+    faults: usize,
 }
 
-const HEADINGS: &str = "learner,lab,check,result,tries,passedAt,reason,hints,solved";
+const HEADINGS: &str = "learner,lab,check,result,tries,passedAt,reason,hints,solved,faultsFound,faults";
 
 /// Prints it, or writes both forms into a directory.
 pub(crate) fn report(dir: Option<&Path>, output: Output) -> Result<(), Failure> {
@@ -48,7 +51,7 @@ pub(crate) fn report(dir: Option<&Path>, output: Output) -> Result<(), Failure> 
 }
 
 fn lines(lab: &Lab) -> Vec<Line> {
-    if !machine::directory(&lab.name).exists() {
+    if !Progress::is_known(&lab.name) {
         return vec![];
     }
     let progress = Progress::of(&lab.name);
@@ -62,9 +65,12 @@ fn lines(lab: &Lab) -> Vec<Line> {
             result: result(&mark),
             tries: mark.tries,
             passed_at: mark.passed_at.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-            reason: mark.reason,
+            // What is otherwise since then is a fault's doing.
+            reason: mark.reason.filter(|_| mark.passed_at.is_none()),
             hints: progress.hints,
             solved: progress.solved > 0,
+            faults_found: progress.found.len(),
+            faults: lab.card.faults.len(),
         }
     };
     lab.card.checks.iter().map(|check| line(&check.name)).collect()
@@ -81,7 +87,8 @@ fn result(mark: &Mark) -> &'static str {
 impl Line {
     fn csv(&self) -> String {
         let (tries, hints) = (self.tries.to_string(), self.hints.to_string());
-        let fields: [&str; 9] = [
+        let (found, faults) = (self.faults_found.to_string(), self.faults.to_string());
+        let fields: [&str; 11] = [
             &self.learner,
             &self.lab,
             &self.check,
@@ -91,6 +98,8 @@ impl Line {
             self.reason.as_deref().unwrap_or(""),
             &hints,
             if self.solved { "yes" } else { "no" },
+            &found,
+            &faults,
         ];
         fields.map(quoted).join(",")
     }

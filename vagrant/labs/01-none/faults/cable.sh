@@ -1,3 +1,5 @@
+# What an earlier one has left.
+ip link del probe0 2>/dev/null || :
 netns=$(netmode inspect job -o json | sed -n 's|.*"netns": "/run/netns/\(.*\)".*|\1|p')
 ip link add name probe0 type veth peer name eth0 netns "$netns"
 ip addr add 10.66.0.1/30 dev probe0

@@ -1,3 +1,5 @@
+# What an earlier one has left.
+netmode rm -f other 2>/dev/null || :
 netmode rm -f web-2
 # The port that it had is somebody else's before it is back.
 netmode run -d --name other -p 3000 --rootfs / sleep 10000
