@@ -32,6 +32,9 @@ impl Standing<'_> {
         let line = |(object, ops): (String, Vec<Op>)| {
             let missing: Vec<&Op> = ops.iter().filter(|op| wrong(op)).collect();
             let Some(first) = missing.first() else { return finding(Level::Ok, &object, "as recorded", None) };
+            // A table is many lines.
+            let first = first.to_string();
+            let first = first.lines().next().unwrap_or_default();
             let text = format!("{} steps are missing, the first: {first}", missing.len());
             finding(Level::Fail, &object, text, Some("systemctl restart netmode"))
         };

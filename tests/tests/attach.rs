@@ -36,6 +36,19 @@ fn attach_gives_a_foreign_namespace_a_network_and_detach_takes_it() {
     lab.netmode(&["detach", "--owner", "theirs"]).success();
 }
 
+/// Detaching answers before the kernel has taken the link away, with its way out.
+#[test]
+fn who_is_attached_right_after_another_finds_the_namespace_free() {
+    let lab = Lab::with().first("ip netns add theirs").start();
+    for n in 0..5 {
+        let (owner, interface) = (format!("o{n}"), format!("e{n}"));
+        let link = ["--netns", "/run/netns/theirs", "--owner", &owner, "--interface", &interface];
+        lab.netmode(&[&["attach"], &link[..]].concat()).success();
+        assert!(lab.sh("ip -n theirs route").contains(&format!("default via {GATEWAY} dev {interface}")));
+        lab.netmode(&["detach", "--owner", &owner, "--interface", &interface]).success();
+    }
+}
+
 #[test]
 fn attach_refuses_what_is_no_foreign_namespace() {
     let lab = Lab::with().first("ip netns add theirs; echo x >/srv/file").start();

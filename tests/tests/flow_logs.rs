@@ -258,6 +258,26 @@ fn no_flow_is_lost_at_two_thousand_connections_a_second() {
     assert!(!all.iter().any(|r| r[13] == "SKIPDATA"));
 }
 
+/// The kernel remembers a connection for two minutes behind its end: whoever has the address then did not carry it.
+#[test]
+fn connections_of_who_had_the_address_before_are_not_told() {
+    let lab = awsvpc::lab_on("veth");
+    create(&lab, &["--to", &format!("file:{FILE}"), "--max-aggregation-interval", "60"]);
+    let ip = awsvpc::serve(&lab, "web");
+    assert!(lab.at("client").who(tcp(format!("{ip}:80"))).is_ok());
+    lab.netmode(&["rm", "-f", "web"]).success();
+    assert!(lab.sh("conntrack -L -p tcp 2>/dev/null").contains(&ip), "it is remembered");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let flags = ["--mode", "awsvpc", "--subnet", "tasks", "--security-group", "open", "--ip", &ip];
+    lab.task("next", &flags, &["sleep", "99"]);
+    let eni = lab.json(&["eni", "show", "next"])[0]["networkInterfaceId"].as_str().expect("an id").to_owned();
+    lab.netmode(&["rm", "-f", "next"]).success();
+    let all = records(&lab, FILE);
+    let (of_next, before): (Vec<_>, Vec<_>) = all.iter().partition(|r| r[2] == eni);
+    assert_eq!(before.iter().filter(|r| r[12] == "ACCEPT").count(), 2, "{all:?}");
+    assert!(of_next.iter().all(|r| r[12] != "ACCEPT"), "{of_next:?}");
+}
+
 #[test]
 fn files_are_put_aside_and_a_full_or_read_only_place_costs_its_records_alone() {
     let lab = awsvpc::lab_on("veth");

@@ -446,3 +446,18 @@ fn row_2_3_a_task_has_a_private_name_and_is_reached_by_it_macvlan() {
 fn row_2_3_a_task_has_a_private_name_and_is_reached_by_it_veth() {
     names_of_enis("veth");
 }
+
+/// A container that joins a network of one's own later asks for its names from then on.
+#[test]
+fn who_is_connected_later_asks_for_names_too() {
+    let lab = Lab::start();
+    lab.netmode(&["network", "create", "app"]).success();
+    lab.task("web", &["--network", "app"], &["sleep", "99"]);
+    lab.task("worker", &[], &["sleep", "99"]);
+    let ask = || lab.netmode(&["exec", "worker", "getent", "hosts", "web"]);
+    assert_ne!(ask().status, 0);
+    lab.netmode(&["network", "connect", "app", "worker"]).success();
+    assert!(ask().success().stdout.contains(&lab.address("web")));
+    lab.netmode(&["network", "disconnect", "app", "worker"]).success();
+    assert_ne!(ask().status, 0);
+}

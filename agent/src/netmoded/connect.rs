@@ -2,7 +2,7 @@
 
 use crate::agent::Agent;
 use crate::events::told;
-use crate::make::renew_hosts;
+use crate::make::renew_files;
 use crate::registry::Task;
 use crate::task::{NetworkUse, TaskRecord};
 use crate::{attach, names};
@@ -82,7 +82,7 @@ pub fn connect(agent: &Agent, task: &Task, reference: &str, wanted: ConnectReque
     };
     told::membership(agent, &network, &record, "connected");
     tell_resolver(agent, &record);
-    renew_hosts(agent, &record);
+    renew_files(agent, &record);
     endpoint.views().pop().ok_or_else(|| wrong(format!("task {name} got no interface; see the agent's log")))
 }
 
@@ -126,7 +126,7 @@ pub fn disconnect(agent: &Agent, task: &Task, reference: &str) -> Result<(), Api
     }
     told::membership(agent, &network, &record, "disconnected");
     tell_resolver(agent, &record);
-    renew_hosts(agent, &record);
+    renew_files(agent, &record);
     Ok(())
 }
 

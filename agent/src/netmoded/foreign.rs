@@ -120,6 +120,8 @@ fn make(agent: &Agent, key: Key, request: AttachRequest, handed: Option<OwnedFd>
     let netns = open(&request.netns, handed)?;
     let inode = netns.inode().ok();
     owned_by(&netns, key.uid)?;
+    // What another interface has left there is taken away behind its detaching, a way out among it.
+    agent.until(|| inode.is_none() || !agent.engine.is_leaving(|e| e.inode == inode));
     // A namespace has one way out: the first that it got from us.
     let leads_out = |e: &Endpoint| e.inode == inode && e.link.as_ref().is_some_and(|l| !l.gateways.is_empty());
     let default_route = inode.is_none() || agent.engine.find(leads_out).is_none();

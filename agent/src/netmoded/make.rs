@@ -144,6 +144,16 @@ pub fn renew_hosts(agent: &Agent, record: &TaskRecord) {
     }
 }
 
+/// The same, and whom it asks for names, when the networks that it is on have changed.
+pub fn renew_files(agent: &Agent, record: &TaskRecord) {
+    renew_hosts(agent, record);
+    let files = identity::files(record, &record.endpoints(&agent.engine), &agent.tasks, &agent.engine);
+    let told = files.map(|f| f.resolv_conf.map(|text| agent.containers.set_resolv_conf(record.id, &text)));
+    if !matches!(told, Ok(None | Some(Ok(())))) {
+        tracing::warn!(task = %record.name, "its resolv.conf was not renewed");
+    }
+}
+
 fn give_back(agent: &Agent, container: Id, endpoints: &[Endpoint]) {
     if let Err(failure) = agent.containers.remove(container) {
         tracing::warn!(%container, %failure, "left behind");

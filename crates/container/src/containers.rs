@@ -222,6 +222,14 @@ impl Containers {
         self.set_file(id, "hosts", content)
     }
 
+    /// The same of `/etc/resolv.conf`.
+    ///
+    /// # Errors
+    /// As [`Containers::set_hosts`].
+    pub fn set_resolv_conf(&self, id: Id, content: &str) -> Result<(), ContainerError> {
+        self.set_file(id, "resolv.conf", content)
+    }
+
     fn set_file(&self, id: Id, name: &str, content: &str) -> Result<(), ContainerError> {
         let path = self.layout().bundle(id).join(name);
         if !path.exists() {

@@ -125,6 +125,8 @@ struct Target {
     eni: String,
     addresses: Vec<IpAddr>,
     routers: Vec<IpAddr>,
+    /// When it was found to be watched, in seconds since 1970.
+    since: u64,
     /// Its groups stand in its own namespace.
     walled_inside: bool,
     /// The host tracks its connections: it forwards its packets.
@@ -415,6 +417,7 @@ fn target(agent: &Agent, endpoint: &Endpoint) -> Option<Target> {
         eni: eni.id.clone(),
         addresses: link.addrs.iter().map(ipnetwork::IpNetwork::ip).collect(),
         routers: network.gateways().iter().map(ipnetwork::IpNetwork::ip).collect(),
+        since: watch::now(),
         walled_inside: link.walled_inside(),
         by_host: link.has_host_end(),
         heard_on_host: link.has_host_end() || link.comes_in_by_host(),

@@ -89,7 +89,7 @@ fn opened<T>(eni: &str, what: &str, watch: Result<Watch<T>, OpError>) -> Option<
 }
 
 /// Seconds since 1970.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     since_1970().as_secs()
 }
 
@@ -123,7 +123,8 @@ impl Watcher {
         }
         for interval in wanted.into_iter().filter(|interval| !self.windows.contains_key(interval)).collect::<Vec<_>>() {
             let (own, routers) = (self.target.addresses.clone(), self.target.routers.clone());
-            let mut window = Window::new(own, routers, now(), unseen);
+            let born = if fresh { self.target.since } else { 0 };
+            let mut window = Window::new(own, routers, now(), unseen).of_one_born(born);
             match self.standing().await {
                 Some(flows) if !fresh => window.passed(&flows),
                 Some(_) => {}

@@ -64,6 +64,8 @@ pub struct Window {
     /// Addresses of its routers, whose traffic is not recorded.
     routers: Vec<IpAddr>,
     since: u64,
+    /// When the interface came, in seconds since 1970: what began before was another's that had its address.
+    born: u64,
     entries: HashMap<(Tuple, Action), Entry>,
     /// What of flows that stand has been recorded, by the kernel's number.
     recorded: HashMap<u32, Recorded>,
@@ -80,11 +82,17 @@ impl Window {
             own,
             routers,
             since: now,
+            born: 0,
             entries: HashMap::new(),
             recorded: HashMap::new(),
             leaving: HashMap::new(),
             lost: anew,
         }
+    }
+
+    /// Of an interface that came then.
+    pub fn of_one_born(self, born: u64) -> Self {
+        Self { born, ..self }
     }
 
     /// Flows that stand have carried this before: it is not recorded.
@@ -167,7 +175,7 @@ impl Window {
     fn record(&mut self, flow: &Flow, before: Option<Recorded>, end: u64) {
         let ends = (self.own.contains(&flow.tuple.from.ip), self.own.contains(&flow.tuple.to.ip));
         // Between its own addresses nothing passes an interface.
-        if ends.0 == ends.1 || self.is_never(&flow.tuple) {
+        if ends.0 == ends.1 || self.is_never(&flow.tuple) || flow.began.is_some_and(|began| began < self.born) {
             return;
         }
         let (_, sent, answered) = before.unwrap_or((flow.tuple, Carried::default(), Carried::default()));
@@ -290,6 +298,17 @@ mod tests {
         window.passed(&[flow(2, asked, 7, 7)]);
         window.ended(&flow(2, tuple("10.0.2.4", 50001, "203.0.113.9", 443), 3, 3), NOW + 190);
         assert_eq!(window.close(NOW + 240).0[0].carried.packets, 3);
+    }
+
+    #[test]
+    fn what_began_before_the_interface_came_was_anothers() {
+        let mut window = window().of_one_born(NOW);
+        let began =
+            |id, began| Flow { began, ..flow(id, tuple("10.0.2.4", 50000 + id as u16, "203.0.113.9", 443), 4, 4) };
+        window.standing(&[began(1, Some(NOW - 1)), began(2, Some(NOW)), began(3, None)], NOW + 1);
+        window.ended(&began(4, Some(NOW - 90)), NOW + 2);
+        let ports: Vec<_> = window.close(NOW + 3).0.iter().map(|e| e.tuple.from.port.max(e.tuple.to.port)).collect();
+        assert!(ports.len() == 4 && ports.iter().all(|port| [50002, 50003].contains(port)), "{ports:?}");
     }
 
     #[test]

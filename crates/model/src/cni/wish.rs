@@ -54,7 +54,11 @@ fn mode(config: &Config) -> Result<RequestedMode, CniError> {
     let value = Value::from(given);
     match given.parse::<RequestedMode>() {
         Ok(mode @ (RequestedMode::Bridge | RequestedMode::Default | RequestedMode::None)) => Ok(mode),
-        Ok(_) => Err(unsupported("mode", &value, "it is not in this release of netmode")),
+        Ok(_) => Err(unsupported(
+            "mode",
+            &value,
+            "a CNI plugin attaches in mode bridge or none; for the others there is netmode run",
+        )),
         Err(_) => Err(invalid("mode", &value, "it is one of bridge, none, host, awsvpc")),
     }
 }
