@@ -279,6 +279,11 @@ fn row_15_interfaces_are_limited_by_the_instance_type() {
     lab.write("/run/lab/taskdef.json", &django().to_string());
     let run = || lab.netmode(&["task", "run", "-f", "/run/lab/taskdef.json"]);
     lab.netmode(&["instance", "set-profile", "t2.micro"]).success();
+    // One that goes makes room at once, though the kernel takes its interface away a moment later.
+    for _ in 0..5 {
+        lab.netmode(&["run", "-d", "--name", "one", "--mode", "awsvpc", "--rootfs", "/", "sleep", "100"]).success();
+        lab.netmode(&["rm", "-f", "one"]).success();
+    }
     run().success();
     run().refused(1, &["RESOURCE:ENI", "1 of 1"]);
     let direct = lab.netmode(&["run", "-d", "--mode", "awsvpc", "--rootfs", "/", "sleep", "100"]);

@@ -18,7 +18,7 @@ use crate::{ecs, events, flowlogs, instance, metadata, metrics, names, seats};
 use netmode_container::Containers;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
-use netmode_engine::{Attach, Endpoint, Engine, NetnsUse};
+use netmode_engine::{Attach, Endpoint, Engine, NetnsUse, modes};
 use netmode_kernel::Kernel;
 use netmode_model::{ApiError, Code, Id};
 use std::net::IpAddr;
@@ -145,8 +145,13 @@ impl Agent {
     }
 
     /// Waits until the kernel has deleted the link of who had the wanted address last: a task that is stopped and started
-    /// gets its own again.
+    /// gets its own again; and where all ENIs are in use, those of who has just gone.
     fn until_free(&self, request: &Attach) {
+        let is_full = || matches!(self.engine.eni_slots(), (used, Some(limit)) if used >= limit);
+        if modes::needs(request.requested.effective()).eni && is_full() {
+            let has_eni = |e: &Endpoint| e.link.as_ref().is_some_and(|link| link.eni.is_some());
+            self.until(|| !is_full() || !self.engine.is_leaving(has_eni));
+        }
         let ips = [request.net.ip.map(IpAddr::V4), request.net.ip6.map(IpAddr::V6)];
         let wants = |link: &EndpointLink| {
             let address = ips.iter().flatten().any(|ip| link.addrs.iter().any(|a| a.ip() == *ip));

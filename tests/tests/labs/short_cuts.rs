@@ -17,6 +17,13 @@ const SHORT_CUTS: &[(u32, &str, &str)] = &[
         "the group web lets in tcp 80, and nothing else",
         "$a netmode sg authorize web --protocol tcp --port 8080 --cidr 0.0.0.0/0",
     ),
+    (7, "the group web lets in tcp 80, and nothing else", "$a netmode sg authorize web --cidr 192.0.2.9/32"),
+    (
+        7,
+        "the group web lets in tcp 80, and nothing else",
+        "s|--port 80 --cidr 0.0.0.0/0|--port 80 --cidr 192.0.2.0/24|",
+    ),
+    (9, "db's group lets in tcp 5432 from web, and nothing else", "$a netmode sg authorize db --group web"),
     (
         9,
         "the flow log has what web and neighbour have tried",

@@ -60,7 +60,7 @@ pub(crate) fn shell(lab: &Lab, command: Option<&str>) -> Result<u8, Failure> {
         }
         if machine::is_asked_again(&lab.name, std::process::id()) {
             again(lab)?;
-            print("\nThe lab begins again; what stood behind \"reset\" on its line was not done.\n")?;
+            print("\nThe lab begins again. (What stands behind \"reset\" on a line is not run.)\n")?;
             if command.is_some() {
                 return Ok(0);
             }
