@@ -239,7 +239,7 @@ fn custom_fields_filters_and_scopes() {
 fn no_flow_is_lost_at_two_thousand_connections_a_second() {
     let lab = awsvpc::lab_on("veth");
     // They are forgotten, and told of, up to the moment when the task ends, and while what is left is read.
-    lab.sh("for state in close time_wait last_ack; do echo 2 >/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_$state; done");
+    lab.sh("for state in close time_wait last_ack; do echo 7 >/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_$state; done");
     create(&lab, &["--to", &format!("file:{FILE}"), "--max-aggregation-interval", "60"]);
     let ip = awsvpc::serve(&lab, "web");
     let said = lab.at("client").run(&["probe", "connect", &format!("{ip}:80"), "20000", "3000"]).success().stdout;

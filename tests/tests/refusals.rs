@@ -209,7 +209,10 @@ fn an_exhausted_pool() {
         lab.task(&format!("t{n}"), &[], &["sleep", "1000"]);
         assert_eq!(lab.address(&format!("t{n}")), format!("10.99.0.{n}"));
     }
-    refuse_all(&lab, &[case(&["-p", "8080:80"], Code::PoolExhausted, &["10.99.0.0/29", "5", "pool"])]);
+    refuse_all(
+        &lab,
+        &[case(&["-p", "8080:80"], Code::PoolExhausted, &["10.99.0.0/29", "5", "netmode network create"])],
+    );
     lab.netmode(&["rm", "-f", "t4"]).success();
     eventually("the freed address is given again", 2.0, || {
         lab.netmode(&["run", "-d", "--name", "again", "--rootfs", "/", "sleep", "1000"]).status == 0

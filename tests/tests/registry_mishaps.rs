@@ -180,5 +180,6 @@ fn who_goes_away_ends_the_work() {
     lab.spawn(&["netmode", "pull", &name], "/run/lab/pull.log");
     eventually("it fetches", 10.0, || lab.sh("pgrep -cf 'skopeo copy' || :").trim() != "0");
     lab.restart_agent("KILL");
+    eventually("it is cleared up", 5.0, || lab.sh("ls -A /run/netmode/registry 2>/dev/null || :").is_empty());
     assert_eq!((registry.stored(), lab.sh("ls -A /run/netmode/registry 2>/dev/null || :")), (vec![], String::new()));
 }

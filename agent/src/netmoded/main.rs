@@ -266,7 +266,7 @@ fn reload(agent: &Agent) {
         Ok(config) => {
             *agent.config.write().unwrap_or_else(PoisonError::into_inner) = config;
             tracing::info!(
-                "configuration read anew; bridge, ports, firewall (but for \"beside\") and container take effect with the next start"
+                "configuration read anew; all but [api] and \"beside\" of [firewall] takes effect with the next start"
             );
         }
         Err(error) => tracing::error!(%error, "the configuration before stays"),

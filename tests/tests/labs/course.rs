@@ -156,7 +156,7 @@ impl Course {
         let mut seen = Vec::new();
         for n in 0..=self.faults {
             let said = self.lab(&["break"]).success().stdout;
-            assert!(said.contains(&format!("fault {} of {} ", n % self.faults + 1, self.faults)), "{said}");
+            assert!(said.contains(&format!("had {} of {} faults ", n % self.faults + 1, self.faults)), "{said}");
             seen.push(seed(&said));
             self.is_repaired(&said);
         }

@@ -29,7 +29,7 @@ pub(crate) fn break_it(lab: &Lab, seed: Option<usize>) -> Result<(), Failure> {
     progress.drawn.push(fault.name.clone());
     put_in(lab, fault, &mut progress)?;
     print(&format!(
-        "Something has changed: fault {} of {} (--seed {chosen} is this one again). {}\n\
+        "Something has changed; you have now had {} of {} faults (--seed {chosen} is this one again). {}\n\
          Find it and repair it; netmode lab check tells.\n",
         progress.drawn.len(),
         faults.len(),

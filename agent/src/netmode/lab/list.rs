@@ -52,6 +52,7 @@ fn object(lab: &Lab) -> serde_json::Value {
 }
 
 fn row(lab: &Lab) -> Vec<String> {
-    let done = format!("{}/{}", passed(lab), lab.card.checks.len());
+    let solved = if Progress::of(&lab.name).solved > 0 { " (solved)" } else { "" };
+    let done = format!("{}/{}{solved}", passed(lab), lab.card.checks.len());
     vec![lab.number.to_string(), lab.card.title.clone(), lab.card.minutes.to_string(), done, state(lab)]
 }

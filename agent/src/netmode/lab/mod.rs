@@ -40,7 +40,7 @@ pub(crate) fn lab(command: Option<&LabCommand>, output: Output) -> Result<u8, Fa
         LabCommand::Report { dir } => report::report(dir.as_deref(), output)?,
         LabCommand::Stop { all: true, .. } => session::stop_all()?,
         LabCommand::Stop { which, .. } => session::stop(&chosen(which)?)?,
-        LabCommand::Reset(which) => return session::reset(&chosen(which)?),
+        LabCommand::Reset(which) => return session::reset(&begun(which)?),
         LabCommand::Serve { name, ip, port } => serve::serve(name.as_deref(), *ip, *port)?,
         LabCommand::Measure(args) => return measure::measure(args, output),
         LabCommand::Hold => hold::hold()?,
@@ -87,6 +87,16 @@ fn named(which: &Which) -> Result<Lab, Failure> {
         return Err(Failure::new(Code::WrongState, text));
     };
     catalog::find(&name)
+}
+
+/// The same for what begins a lab again: one that is not named must run.
+fn begun(which: &Which) -> Result<Lab, Failure> {
+    let lab = chosen(which)?;
+    if which.lab.is_none() && !machine::runs(&lab.name) {
+        let text = format!("lab {} does not run; {} start {0} begins it", lab.number, machine::by_root());
+        return Err(Failure::new(Code::WrongState, text));
+    }
+    Ok(lab)
 }
 
 /// The same for what is done to a lab: inside it can only be that one.

@@ -40,10 +40,13 @@ pub(crate) fn report(dir: Option<&Path>, output: Output) -> Result<(), Failure> 
     let Some(dir) = dir else {
         return if output.structured() { output.data(&lines) } else { print(&csv) };
     };
+    let failed = |path: &Path, error: std::io::Error| {
+        Failure::new(Code::State, format!("cannot write {}: {error}", path.display()))
+    };
+    std::fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
     let write = |name: &str, text: &str| {
         let path = dir.join(name);
-        std::fs::write(&path, text)
-            .map_err(|error| Failure::new(Code::State, format!("cannot write {}: {error}", path.display())))
+        std::fs::write(&path, text).map_err(|error| failed(&path, error))
     };
     write("report.csv", &csv)?;
     let json = serde_json::to_string_pretty(&lines).unwrap_or_default();

@@ -23,6 +23,13 @@ pub(crate) fn aloud(lab: &Lab, name: &str) -> Result<u8, Failure> {
     enter::run(shell(lab).args(["-c", &aloud]))
 }
 
+/// A script as somebody would type it; nothing of it is run.
+pub(crate) fn shown(lab: &Lab, name: &str) -> Result<String, Failure> {
+    let text = catalog::read(&path(lab, name)?)?;
+    let typed = |command: &String| if command.starts_with('#') { command.clone() } else { format!("$ {command}") };
+    Ok(commands(&text).iter().map(typed).collect())
+}
+
 fn path(lab: &Lab, name: &str) -> Result<PathBuf, Failure> {
     let path = lab.directory.join(name);
     let missing = || Failure::new(Code::NotFound, format!("{} is missing", path.display()));

@@ -151,7 +151,10 @@ pub(crate) fn stop(lab: &Lab) -> Result<(), Failure> {
 /// Ends every lab that runs.
 pub(crate) fn stop_all() -> Result<(), Failure> {
     outside()?;
-    running()?.iter().try_for_each(stop)
+    match running()?.as_slice() {
+        [] => print("no lab runs\n"),
+        all => all.iter().try_for_each(stop),
+    }
 }
 
 fn outside() -> Result<(), Failure> {

@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch as changes};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch as changes};
 use watch::{Ears, Heard, Order};
 
 /// Bytes of a file where nothing is said.
@@ -113,6 +113,8 @@ struct Shared {
     making: Mutex<()>,
     /// Whether somebody hears what the host refuses, and of flows that it tracks.
     host: Mutex<bool>,
+    /// Who asks the host's watcher to hand on all that it has been told.
+    drains: Mutex<Option<mpsc::UnboundedSender<oneshot::Sender<()>>>>,
     /// Records written and lost by logs that are no more.
     before: Mutex<(u64, u64)>,
 }
@@ -164,6 +166,7 @@ impl FlowLogs {
             turn: Semaphore::new(1),
             making: Mutex::default(),
             host: Mutex::default(),
+            drains: Mutex::default(),
             before: Mutex::default(),
         }))
     }

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// How long it is listened on when an ENI goes: refusals are told in batches, and those of the host are handed on.
@@ -23,6 +23,9 @@ const LAST: Duration = Duration::from_millis(120);
 
 /// How many times it is listened for that.
 const MOST: usize = 200;
+
+/// How long the host's watcher may take to hand on what it has been told; less than the end of a task waits.
+const HANDED_ON: Duration = Duration::from_millis(1500);
 
 /// What has been heard is left to gather for so long: a reading for each connection would cost as much as the connection.
 /// The sockets hold some 6,000.
@@ -244,14 +247,30 @@ impl Watcher {
         end.map_or(Duration::from_secs(600), |end| Duration::from_secs(end).saturating_sub(since_1970()))
     }
 
-    /// What is on its way.
+    /// What is on its way: the kernel's last batch of refusals, then whatever the host's watcher has not read yet.
     async fn linger(&mut self, heard: &mut Heard) {
-        let end = Instant::now() + LAST;
-        while let Ok(Some(order)) = tokio::time::timeout_at(end, heard.orders.recv()).await {
+        self.listen(heard, tokio::time::sleep(LAST)).await;
+        let (done, drained) = oneshot::channel();
+        let asked = locked(&self.shared.drains).as_ref().is_some_and(|drains| drains.send(done).is_ok());
+        let (mut late, patience) = (false, tokio::time::timeout(HANDED_ON, drained));
+        if asked {
+            self.listen(heard, async { late = patience.await.is_err() }).await;
+        }
+        while let Ok(order) = heard.orders.try_recv() {
             self.told(order);
         }
-        tokio::time::sleep_until(end).await;
-        self.refused(&[], heard.lost.swap(false, Ordering::Relaxed));
+        self.refused(&[], late | heard.lost.swap(false, Ordering::Relaxed));
+    }
+
+    /// Takes what is handed on until something has happened.
+    async fn listen(&mut self, heard: &mut Heard, until: impl Future<Output = ()>) {
+        tokio::pin!(until);
+        loop {
+            tokio::select! {
+                () = &mut until => return,
+                Some(order) = heard.orders.recv() => self.told(order),
+            }
+        }
     }
 
     /// What the kernel has told already.
@@ -356,6 +375,8 @@ pub(super) fn host(shared: &Arc<Shared>) {
     let mut refusals = opened("host", "refusals", kernel.watch_refusals(&Place::Host));
     let mut flows = opened("host", "flows", kernel.watch_flows(&Place::Host));
     *watched = refusals.is_some() || flows.is_some();
+    let (drains, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+    *locked(&shared.drains) = Some(drains);
     let shared = shared.clone();
     tokio::spawn(async move {
         let (mut refusals_due, mut flows_due) = (None, None);
@@ -364,6 +385,11 @@ pub(super) fn host(shared: &Arc<Shared>) {
             tokio::select! {
                 told = gathered(&mut refusals, &mut refusals_due) => hand_refusals(&shared, told),
                 told = gathered(&mut flows, &mut flows_due) => hand_flows(&shared, told),
+                Some(done) = asked.recv() => {
+                drain(&mut refusals, |told| hand_refusals(&shared, told));
+                drain(&mut flows, |told| hand_flows(&shared, told));
+                let _ = done.send(());
+            }
                 Ok(()) = logs.changed() => {}
             }
             // Who makes the next log finds nobody listening, and has somebody do so.
@@ -375,6 +401,19 @@ pub(super) fn host(shared: &Arc<Shared>) {
         }
         *locked(&shared.host) = false;
     });
+}
+
+/// Hands on all that has been told by now.
+fn drain<T>(watch: &mut Option<Watch<T>>, hand: impl Fn(Told<T>)) {
+    // Bounded: others may go on for ever.
+    for _ in 0..MOST {
+        let told = taken(watch);
+        let drained = told.drained;
+        hand(told);
+        if drained {
+            return;
+        }
+    }
 }
 
 fn hand_refusals(shared: &Shared, told: Told<Refusal>) {

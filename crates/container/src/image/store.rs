@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Images below one directory, and the programs that make them.
 #[derive(Debug)]
@@ -51,6 +52,19 @@ impl Drop for Scratch {
     }
 }
 
+/// Removes what a dead agent was fetching. Its programs end with it, but not in the same moment: one may still make a file
+/// in there.
+fn clear(directory: &Path) {
+    /// Times that it is tried, and the pause between them.
+    const PATIENCE: (u32, Duration) = (25, Duration::from_millis(20));
+    for _ in 0..PATIENCE.0 {
+        match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => std::thread::sleep(PATIENCE.1),
+            _ => return,
+        }
+    }
+}
+
 impl ImageStore {
     pub(crate) fn new(dir: PathBuf, registry: PathBuf, skopeo: String, umoci: String) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
@@ -60,7 +74,7 @@ impl ImageStore {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
-        let _ = fs::remove_dir_all(&registry);
+        clear(&registry);
         let books = Mutex::new(Books::new(dir.clone()));
         Ok(Self { dir, registry, skopeo, umoci, books, turns: Mutex::default() })
     }
