@@ -137,20 +137,26 @@ fn tell_linked(agent: &Agent, target: &str) {
 
 /// Writes the hosts file of a task anew, for the addresses that it and others have now.
 pub fn renew_hosts(agent: &Agent, record: &TaskRecord) {
-    let files = identity::files(record, &record.endpoints(&agent.engine), &agent.tasks, &agent.engine);
-    let told = files.map(|f| f.hosts.map(|hosts| agent.containers.set_hosts(record.id, &hosts)));
-    if !matches!(told, Ok(None | Some(Ok(())))) {
-        tracing::warn!(task = %record.name, "its hosts file was not renewed");
-    }
+    renew(agent, record, false);
 }
 
 /// The same, and whom it asks for names, when the networks that it is on have changed.
 pub fn renew_files(agent: &Agent, record: &TaskRecord) {
-    renew_hosts(agent, record);
+    renew(agent, record, true);
+}
+
+fn renew(agent: &Agent, record: &TaskRecord, with_resolver: bool) {
     let files = identity::files(record, &record.endpoints(&agent.engine), &agent.tasks, &agent.engine);
-    let told = files.map(|f| f.resolv_conf.map(|text| agent.containers.set_resolv_conf(record.id, &text)));
-    if !matches!(told, Ok(None | Some(Ok(())))) {
-        tracing::warn!(task = %record.name, "its resolv.conf was not renewed");
+    let Ok(files) =
+        files.inspect_err(|error| tracing::warn!(task = %record.name, %error, "its files were not renewed"))
+    else {
+        return;
+    };
+    let hosts = files.hosts.map(|text| agent.containers.set_hosts(record.id, &text));
+    let resolver = files.resolv_conf.filter(|_| with_resolver);
+    let resolver = resolver.map(|text| agent.containers.set_resolv_conf(record.id, &text));
+    for error in hosts.into_iter().chain(resolver).filter_map(Result::err) {
+        tracing::warn!(task = %record.name, %error, "a file of it was not renewed");
     }
 }
 

@@ -386,10 +386,10 @@ pub(super) fn host(shared: &Arc<Shared>) {
                 told = gathered(&mut refusals, &mut refusals_due) => hand_refusals(&shared, told),
                 told = gathered(&mut flows, &mut flows_due) => hand_flows(&shared, told),
                 Some(done) = asked.recv() => {
-                drain(&mut refusals, |told| hand_refusals(&shared, told));
-                drain(&mut flows, |told| hand_flows(&shared, told));
-                let _ = done.send(());
-            }
+                    drain(&mut refusals, |told| hand_refusals(&shared, told));
+                    drain(&mut flows, |told| hand_flows(&shared, told));
+                    let _ = done.send(());
+                }
                 Ok(()) = logs.changed() => {}
             }
             // Who makes the next log finds nobody listening, and has somebody do so.

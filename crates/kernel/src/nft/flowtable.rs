@@ -2,6 +2,7 @@
 //!
 //! `NFTA_FLOWTABLE_*` and `NFTA_FLOWTABLE_HOOK_*` of linux/netfilter/nf_tables.h; the netlink crate has no types for them.
 
+use super::expression::be;
 use super::{dump, of};
 use crate::wire::{Netlink, Refused, attr, attrs, text_of};
 use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED};
@@ -28,10 +29,6 @@ fn text(kind: u16, value: &str) -> DefaultNla {
     DefaultNla::new(kind, [value.as_bytes(), &[0]].concat())
 }
 
-fn number(kind: u16, value: u32) -> DefaultNla {
-    DefaultNla::new(kind, value.to_be_bytes().to_vec())
-}
-
 fn nest(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
     let mut bytes = vec![0; inner.buffer_len()];
     inner.emit(&mut bytes);
@@ -42,8 +39,8 @@ fn nest(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
 pub(super) fn empty(table: &str, name: &str) -> Vec<DefaultNla> {
     /// `NF_NETDEV_INGRESS`.
     const INGRESS: u32 = 0;
-    let hook = nest(HOOK, &[number(HOOK_NUMBER, INGRESS), number(HOOK_PRIORITY, 0)]);
-    vec![text(TABLE, table), text(NAME, name), hook, number(FLAGS, COUNTER)]
+    let hook = nest(HOOK, &[be(HOOK_NUMBER, INGRESS), be(HOOK_PRIORITY, 0)]);
+    vec![text(TABLE, table), text(NAME, name), hook, be(FLAGS, COUNTER)]
 }
 
 /// One more link.
