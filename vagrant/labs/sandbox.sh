@@ -110,10 +110,12 @@ sh "$top/network.sh"
 [ ! -e "$LAB/netmode.toml" ] || cp "$LAB/netmode.toml" /etc/netmode/
 "${NETMODE%/*}/netmoded" >/run/netmoded.log 2>&1 </dev/null &
 agent=$!
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    [ ! -S /run/netmode/netmode.sock ] || break
-    kill -0 $agent || { cat /run/netmoded.log; exit 1; }
-    sleep 0.05
+# The socket is there before the agent has made its part of the host; its first answer comes behind that.
+tries=0
+until "$NETMODE" ps -q >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    kill -0 $agent && [ $tries -lt 500 ] || { cat /run/netmoded.log; exit 1; }
+    sleep 0.02
 done
 [ ! -e "$LAB/setup.sh" ] || sh -eu "$LAB/setup.sh"
 echo "$pid $begun" >"$LAB_RUN/holder.new"

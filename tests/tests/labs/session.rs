@@ -40,6 +40,19 @@ fn a_reset_ends_the_shells_of_others_with_a_word() {
     eventually("it has ended", 5.0, || third().contains("this shell has ended with it"));
 }
 
+/// An agent with little of the processors: what the lab undoes of its beginning must be done behind it.
+const SLOW: &str = "mv /usr/local/bin/netmoded /usr/local/bin/netmoded.real
+printf '#!/bin/sh\nsleep 2\nexec /usr/local/bin/netmoded.real\n' >/usr/local/bin/netmoded
+chmod +x /usr/local/bin/netmoded";
+
+#[test]
+fn a_lab_waits_for_its_agent() {
+    let Some(course) = Course::begin(3) else { return };
+    course.machine.sh(SLOW);
+    course.lab(&["reset"]).success();
+    assert_eq!(course.type_in("netmode network ls -q | wc -l; cat /proc/sys/net/ipv4/ip_forward"), "1\n0\n");
+}
+
 /// Types lines into shells with job control on terminals of their own, as two people would, and prints what they see.
 const TWO_TERMINALS: &str = r#"
 import os, pty, select, time
