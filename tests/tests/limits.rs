@@ -1,6 +1,6 @@
 //! Many ports, many callers, and a machine at its limits: refused whole, or done whole.
 
-use netmode_tests::lab::address::*;
+use netmode_tests::lab::{AGENT_LOG, address::*};
 use netmode_tests::machine::{Machine, agent_sockets};
 use netmode_tests::{Lab, all_at_once, eventually, need, skip, tcp, udp};
 use std::collections::BTreeSet;
@@ -37,6 +37,22 @@ fn too_few_descriptors_change_nothing() {
     // And the agent is well.
     lab.serve("small", &["-p", "8081:80"], &["tcp/80"]);
     assert!(lab.at("client").who(tcp(format!("{HOST}:8081"))).is_ok());
+}
+
+/// As a shell starts it.
+#[test]
+fn an_agent_takes_the_descriptors_that_it_may_have_and_containers_begin_with_few() {
+    let lab = Lab::with().no_agent().start();
+    lab.spawn(&["prlimit", "--nofile=1024:20000", "netmoded"], AGENT_LOG);
+    eventually("the agent answers", 10.0, || lab.netmode(&["ps"]).status == 0);
+    lab.serve("range", &["-p", "20000-21999:20000-21999"], &["tcp/21999"]);
+    assert!(lab.at("client").who(tcp(format!("{HOST}:21999"))).is_ok());
+    let limits = |words: &[&str]| {
+        let run = [&["run", "--rm", "--rootfs", "/"], words, &["sh", "-c", "ulimit -Sn; ulimit -Hn"]].concat();
+        lab.netmode(&run).success().stdout
+    };
+    assert_eq!(limits(&[]), "1024\n20000\n");
+    assert_eq!(limits(&["--ulimit", "nofile=2000:3000"]), "2000\n3000\n");
 }
 
 #[test]

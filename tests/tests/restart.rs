@@ -326,7 +326,7 @@ fn the_units_are_sound() {
         "KillMode=process",
         "Delegate=yes",
         "RuntimeDirectoryPreserve=yes",
-        "LimitNOFILE=1048576",
+        "LimitNOFILE=1024:1048576",
         "FileDescriptorStoreMax=8",
     ] {
         assert!(all.contains(line), "{line}");

@@ -32,6 +32,7 @@ mod mended;
 mod metadata;
 mod metrics;
 mod names;
+mod open_files;
 mod reconcile;
 mod recover;
 mod registry;
@@ -124,6 +125,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
     netmode_kernel::share_arenas();
+    let open_files = open_files::raise();
     let mut activation = Activation::from_env();
     let config = Config::load(&args.config)?;
     let netns = netmode_kernel::own_inode().context("cannot read the agent's own network namespace")?;
@@ -143,6 +145,7 @@ fn run(args: Args, log: LogFilter) -> anyhow::Result<()> {
         skopeo: config.container.skopeo.clone(),
         umoci: config.container.umoci.clone(),
         seccomp_profile: config.container.seccomp.clone(),
+        open_files,
         run_dir: args.run_dir.clone(),
         state_dir: args.state_dir.clone(),
         ..netmode_container::Config::default()

@@ -84,6 +84,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The seccomp profile of containers that ask for none, in Docker's format.
     pub seccomp_profile: PathBuf,
+    /// The soft limit of open files (`RLIMIT_NOFILE`) of containers that ask for none; the hard one is our own. Without:
+    /// both are our own.
+    pub open_files: Option<u64>,
     /// How long the runtime may take for one call before it is killed.
     pub timeout: Duration,
 }
@@ -98,7 +101,9 @@ impl Default for Config {
             run_dir: "/run/netmode".into(),
             state_dir: "/var/lib/netmode".into(),
             seccomp_profile: "/usr/share/containers/seccomp.json".into(),
-            timeout: Duration::from_secs(10),
+            open_files: None,
+            // Sixteen at once on one slow processor take more than ten.
+            timeout: Duration::from_secs(30),
         }
     }
 }

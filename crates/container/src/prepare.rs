@@ -8,7 +8,7 @@ use crate::layout::{RECORD_VERSION, Record, private_dir, write_mode, write_priva
 use crate::rooted::{Found, Rooted};
 use crate::spec::{self, Allowed, BadSpec, Checked, RootSource};
 use crate::user::{self, Account};
-use crate::{Netns, NewContainer, Prepared, devices, process, program, rootfs, seccomp};
+use crate::{Netns, NewContainer, Prepared, devices, process, program, rootfs, seccomp, ulimit};
 use netmode_model::api::ContainerSpec;
 use oci_spec::runtime::LinuxSeccomp;
 use std::collections::BTreeMap;
@@ -47,7 +47,8 @@ impl Containers {
     /// Whatever is wrong with the request, its image, its user or its command; a program that is missing; a disk
     /// that is full.
     pub fn prepare(&self, new: &NewContainer<'_>) -> Result<Prepared, ContainerError> {
-        let checked = spec::check(new.spec, Allowed::here())?;
+        let mut checked = spec::check(new.spec, Allowed::here())?;
+        checked.rlimits.extend(ulimit::open_files(&checked.rlimits, self.config().open_files));
         spec::check_paths(&checked)?;
         spec::check_env(&new.extra_env)?;
         let ipc = new.pod.map_or_else(Default::default, |p| p.ipc);

@@ -59,6 +59,14 @@ pub(crate) fn parse_all(given: &[String], may_raise: bool) -> Result<Vec<PosixRl
     Ok(limits)
 }
 
+/// What is set where nobody chose a limit of open files: this soft one, which may be raised to our own hard limit.
+pub(crate) fn open_files(given: &[PosixRlimit], soft: Option<u64>) -> Option<PosixRlimit> {
+    let (soft, (_, hard)) = (soft?, getrlimit(Resource::RLIMIT_NOFILE).ok()?);
+    let chosen = given.iter().any(|limit| limit.typ() == Type::RlimitNofile);
+    let limit = PosixRlimitBuilder::default().typ(Type::RlimitNofile).soft(soft.min(hard)).hard(hard).build().ok();
+    limit.filter(|_| !chosen)
+}
+
 fn parse(text: &str, may_raise: bool) -> Result<PosixRlimit, BadUlimit> {
     let malformed = || BadUlimit::Malformed(text.into());
     let (name, values) = text.split_once('=').ok_or_else(malformed)?;
@@ -98,6 +106,16 @@ mod tests {
         }
         assert!(matches!(parse("nofile=3:2", true), Err(BadUlimit::Order(_))));
         assert!(matches!(parse_all(&["cpu=1".into(), "cpu=2".into()], true), Err(BadUlimit::Twice(_))));
+    }
+
+    #[test]
+    fn open_files_are_limited_softly_where_nobody_chose() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let limit = open_files(&[], Some(7)).unwrap();
+        assert_eq!((limit.typ(), limit.soft(), limit.hard()), (Type::RlimitNofile, 7, hard));
+        assert_eq!(open_files(&[], Some(u64::MAX)).unwrap().soft(), hard);
+        assert_eq!(open_files(&[parse("nofile=10:20", true).unwrap()], Some(7)), None);
+        assert_eq!(open_files(&[], None), None);
     }
 
     #[test]
