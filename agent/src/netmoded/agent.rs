@@ -18,7 +18,7 @@ use crate::{ecs, events, flowlogs, instance, metadata, metrics, names, seats};
 use netmode_container::Containers;
 use netmode_engine::endpoint::EndpointLink;
 use netmode_engine::store::{self, Kind, Store};
-use netmode_engine::{Attach, Endpoint, Engine, NetnsUse, modes};
+use netmode_engine::{Attach, AttachError, Endpoint, Engine, NetnsUse};
 use netmode_kernel::Kernel;
 use netmode_model::{ApiError, Code, Id};
 use std::net::IpAddr;
@@ -124,7 +124,11 @@ impl Agent {
     pub fn attach(&self, request: &Attach) -> Result<Endpoint, ApiError> {
         let begun = Instant::now();
         self.until_free(request);
-        let made = self.engine.attach(request).map_err(ApiError::from);
+        let made = match self.engine.attach(request) {
+            Err(full) if self.is_vacant_after(&full, request) => self.engine.attach(request),
+            made => made,
+        };
+        let made = made.map_err(ApiError::from);
         let made = made.map(|(endpoint, failures)| {
             for failure in failures {
                 tracing::warn!(endpoint = %endpoint.id, %failure, "attached, but for this");
@@ -145,19 +149,28 @@ impl Agent {
     }
 
     /// Waits until the kernel has deleted the link of who had the wanted address last: a task that is stopped and started
-    /// gets its own again; and where all ENIs are in use, those of who has just gone.
+    /// gets its own again.
     fn until_free(&self, request: &Attach) {
-        let is_full = || matches!(self.engine.eni_slots(), (used, Some(limit)) if used >= limit);
-        if modes::needs(request.requested.effective()).eni && is_full() {
-            let has_eni = |e: &Endpoint| e.link.as_ref().is_some_and(|link| link.eni.is_some());
-            self.until(|| !is_full() || !self.engine.is_leaving(has_eni));
-        }
         let ips = [request.net.ip.map(IpAddr::V4), request.net.ip6.map(IpAddr::V6)];
         let wants = |link: &EndpointLink| {
             let address = ips.iter().flatten().any(|ip| link.addrs.iter().any(|a| a.ip() == *ip));
             link.network == request.network && (address || request.net.mac_address == Some(link.mac))
         };
         self.until(|| !self.engine.is_leaving(|e| e.link.as_ref().is_some_and(wants)));
+    }
+
+    /// Where all addresses or all ENIs are in use, waits for those of who has just gone. Tells whether there were any.
+    fn is_vacant_after(&self, full: &AttachError, request: &Attach) -> bool {
+        let code = full.code();
+        let in_the_way = |link: &EndpointLink| match code {
+            Code::ResourceEni => link.eni.is_some(),
+            Code::PoolExhausted => link.network == request.network || request.or_else.contains(&link.network),
+            _ => false,
+        };
+        let leaves = || self.engine.is_leaving(|e| e.link.as_ref().is_some_and(in_the_way));
+        let some = leaves();
+        self.until(|| !leaves());
+        some
     }
 
     /// Waits for the kernel to delete a link.
