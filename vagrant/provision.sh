@@ -27,8 +27,8 @@ else
         su "$owner" -c './bootstrap setup && make deb'
     fi
     # Package lists are read only where something is missing: a machine may have no way out.
-    install_package() { apt-get install --yes --quiet --reinstall "./$(package)"; }
-    install_package >/tmp/netmode-install.log 2>&1 || { apt-get update && install_package; } >>/tmp/netmode-install.log 2>&1 || {
+    install_package() { apt-get -o DPkg::Lock::Timeout=300 install --yes --quiet --reinstall "./$(package)"; }
+    install_package >/tmp/netmode-install.log 2>&1 || { apt-get -o DPkg::Lock::Timeout=300 update && install_package; } >>/tmp/netmode-install.log 2>&1 || {
         tail -n 20 /tmp/netmode-install.log >&2
         exit 1
     }

@@ -5,6 +5,8 @@
 # holds it; when that ends, everything that ran inside is killed and nothing is left.
 # shellcheck shell=sh
 set -eu
+# The tops of the overlays below are for everybody to read.
+umask 022
 export LAB=$1 LAB_RUN=$2 NETMODE=$3
 top=$(dirname "$0")
 name=${LAB##*/}
@@ -48,7 +50,8 @@ if [ "$4" = cgroup ]; then
             echo "+$controller" >"$dir/cgroup.subtree_control" || :
         done
     done
-    exec unshare --mount --pid --net --uts --ipc --fork -- sh "$0" "$1" "$2" "$3" inside
+    # Who gives up waiting for it ends all of it.
+    exec unshare --mount --pid --net --uts --ipc --fork --kill-child -- sh "$0" "$1" "$2" "$3" inside
 fi
 
 # The third part: the first process of the new namespaces. /proc is still the machine's: our pid as it counts.
@@ -114,7 +117,7 @@ agent=$!
 tries=0
 until "$NETMODE" ps -q >/dev/null 2>&1; do
     tries=$((tries + 1))
-    kill -0 $agent && [ $tries -lt 500 ] || { cat /run/netmoded.log; exit 1; }
+    kill -0 $agent && [ $tries -lt 1000 ] || { cat /run/netmoded.log; exit 1; }
     sleep 0.02
 done
 [ ! -e "$LAB/setup.sh" ] || sh -eu "$LAB/setup.sh"

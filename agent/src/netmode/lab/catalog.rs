@@ -91,7 +91,9 @@ pub(crate) fn directory() -> Result<PathBuf, Failure> {
     let usual = ["/usr/local/share/netmode/labs", "/usr/share/netmode/labs"].map(|path| Some(PathBuf::from(path)));
     let places: Vec<_> = if given.is_some() { vec![given] } else { [beside].into_iter().chain(usual).collect() };
     let places: Vec<_> = places.into_iter().flatten().collect();
-    places.iter().find(|place| place.join("sandbox.sh").exists()).cloned().ok_or_else(|| {
+    let found = places.iter().find(|place| place.join("sandbox.sh").exists());
+    // Absolute: the lab's own programs look from elsewhere.
+    found.and_then(|place| place.canonicalize().ok()).ok_or_else(|| {
         let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
         let text = format!("no labs in {}; set {VARIABLE} to the directory vagrant/labs", looked.join(", "));
         Failure::new(Code::NotFound, text)

@@ -75,9 +75,13 @@ pub(crate) fn all(checks: &[Check], all: bool) -> Vec<(&Check, Verdict)> {
 
 impl Check {
     fn verdict(&self, begun: Instant) -> Verdict {
-        let until = begun + Duration::from_secs_f64(self.retry);
+        let mut until = None;
         loop {
-            match self.once() {
+            let once = self.once();
+            // Where looks take long there is a second one all the same.
+            let patience = |part: f64| Duration::from_secs_f64(self.retry * part);
+            let until = *until.get_or_insert_with(|| (begun + patience(1.0)).max(Instant::now() + patience(0.25)));
+            match once {
                 Ok(()) => return Verdict::Passed,
                 Err(why) if Instant::now() >= until => return Verdict::Failed(why),
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),

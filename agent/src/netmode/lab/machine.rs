@@ -17,10 +17,11 @@ pub(crate) const RUN: &str = "/run/netmode-lab";
 const HERE: &str = "/run/this-lab";
 
 /// What every lab needs, beside netmode itself.
-const NEEDS: &[&str] =
-    &["ip", "nft", "unshare", "nsenter", "setsid", "mount", "curl", "ping", "ss", "netmoded", "runc", "conmon"];
+const NEEDS: &[&str] = &[
+    "ip", "nft", "unshare", "nsenter", "setsid", "mount", "curl", "ping", "ss", "sysctl", "netmoded", "runc", "conmon",
+];
 /// How long a machine may take to be built.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The directory of a lab.
 pub(crate) fn directory(name: &str) -> PathBuf {
@@ -151,7 +152,13 @@ pub(crate) fn stop(name: &str) -> Result<(), Failure> {
             |error: Errno| Failure::new(Code::Forbidden, format!("cannot end {name}: {error}; try it with sudo"));
         kill(pid, Signal::SIGKILL).map_err(failed)?;
         let until = Instant::now() + PATIENCE;
-        while holder(name).is_some() && Instant::now() < until {
+        while holder(name).is_some() {
+            if Instant::now() > until {
+                return Err(Failure::new(
+                    Code::State,
+                    format!("{name} does not end: process {pid} was killed and is there"),
+                ));
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -160,7 +167,7 @@ pub(crate) fn stop(name: &str) -> Result<(), Failure> {
     for cgroup in list.lines() {
         // What was killed may be on its way out.
         let gone = |_: &u32| remove_cgroup(Path::new(cgroup)).is_ok() || !pause();
-        let _ = (0..100).find(gone);
+        let _ = (0..1000).find(gone);
     }
     Ok(())
 }

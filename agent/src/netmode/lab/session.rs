@@ -17,7 +17,7 @@ const OPENER: &str = "NETMODE_LAB_SHELL";
 /// The exit status of what SIGKILL has ended, as the machine's end does.
 const KILLED: u8 = 137;
 /// How long the first process may be seen after those that it took along.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Builds the machine, prints the beginning of the text, and opens a shell. A lab that runs is opened as it is.
 pub(crate) fn start(lab: &Lab, wants_shell: bool) -> Result<u8, Failure> {

@@ -5,5 +5,5 @@ for n in 1 2 3; do
     echo "server 127.0.0.1:${line##*:};"
 done >upstream.conf
 nginx -s reload -c /run/home/nginx.conf
-# It took the port that web-2 had, and is not needed.
+# It was begun in between, and is not needed.
 netmode rm -f other

@@ -1,1 +1,1 @@
-netmode update --net-rate in=32kbit,out=32kbit bridge
+netmode update --net-rate in=8kbit,out=8kbit bridge
