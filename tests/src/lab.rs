@@ -11,10 +11,10 @@
 //! ```
 
 use crate::cli::Output;
-use crate::eventually;
 use crate::sandbox::Sandbox;
 use crate::vantage::At;
 use crate::wire::{Answer, Ask, Ran};
+use crate::{eventually, patience};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -339,15 +339,17 @@ impl Lab {
 
     /// Starts a program on the host in the background; its output goes to the file.
     pub fn spawn(&self, argv: &[&str], log: &str) -> u32 {
-        let argv = argv.iter().map(|s| (*s).to_owned()).collect();
+        // What a shell runs in the background ignores these, tests and all that they start included.
+        let argv = [&["env", "--default-signal=INT,QUIT"], argv].concat().into_iter().map(String::from).collect();
         match self.sandbox.ask("host", &Ask::Spawn { argv, env: vec![], log: log.into() }) {
             Answer::Pid(pid) => pid,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Waits for the end of what was spawned; `None` if it goes on.
+    /// Waits for the end of what was spawned, on an idle machine so long; `None` if it goes on.
     pub fn reap(&self, pid: u32, wait_ms: u64) -> Option<i32> {
+        let wait_ms = (wait_ms as f64 * patience() / 4.0) as u64;
         match self.sandbox.ask("host", &Ask::Reap { pid, wait_ms }) {
             Answer::Ran(Ran { timed_out: false, status, .. }) => Some(status),
             _ => None,

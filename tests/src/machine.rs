@@ -1,7 +1,9 @@
 //! Everything that a refused request must leave as it was.
 
 use crate::lab::Lab;
+use crate::{eventually, patience};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// The state of the host, each part as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,14 +49,11 @@ impl Machine {
     /// Looks until nothing changes any more: what ended a moment ago may still be on its way out.
     pub fn settled(lab: &Lab) -> Self {
         let mut last = Self::now(lab);
-        for _ in 0..40 {
+        eventually("the machine is at rest", 2.0, || {
             std::thread::sleep(std::time::Duration::from_millis(50));
             let now = Self::now(lab);
-            if now == last {
-                break;
-            }
-            last = now;
-        }
+            std::mem::replace(&mut last, now) == last
+        });
         last
     }
 
@@ -73,13 +72,14 @@ impl Machine {
 
     /// The same, as a question; the error shows the parts that changed.
     pub fn is_unchanged(&self, lab: &Lab) -> Result<(), String> {
+        let until = Instant::now() + Duration::from_secs_f64(patience());
         let mut now = Self::now(lab);
-        for _ in 0..20 {
-            if now == *self {
-                return Ok(());
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+        while now != *self && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
             now = Self::now(lab);
+        }
+        if now == *self {
+            return Ok(());
         }
         let changed = self.0.iter().filter(|(name, was)| now.part(name) != was.as_str());
         Err(changed.map(|(name, was)| format!("{name}:{} ", difference(was, now.part(name)))).collect())

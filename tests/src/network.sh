@@ -9,8 +9,14 @@ for netns in '' lan client far; do
     # shellcheck disable=SC2086
     $run sh -c 'echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad'
 done
-for kind in all default; do
-    echo "$RP_FILTER" >/proc/sys/net/ipv4/conf/$kind/rp_filter
+# A new namespace has what the machine's own has set for IPv4 (net.core.devconf_inherit_init_net).
+for netns in '' lan client far; do
+    # shellcheck disable=SC2016,SC2086
+    ${netns:+nsenter --net=/run/netns/$netns} sh -c 'cd /proc/sys/net/ipv4/conf && echo 0 >../ip_forward &&
+        for kind in all default; do
+            for key in route_localnet arp_ignore arp_announce proxy_arp; do echo 0 >$kind/$key; done
+            echo "$0" >$kind/rp_filter
+        done' "$([ -n "$netns" ] && echo 0 || echo "$RP_FILTER")"
 done
 
 # The indices are all different: a veth whose peer has the same one (in another namespace) comes up a second

@@ -93,7 +93,7 @@ impl Sandbox {
         let mut answer = String::new();
         // Every question bounds itself; this is for a console that died.
         let talk = stream
-            .set_read_timeout(Some(Duration::from_secs(120)))
+            .set_read_timeout(Some(Duration::from_secs_f64(30.0 * patience())))
             .and_then(|()| stream.write_all(&serde_json::to_vec(ask)?))
             .and_then(|()| stream.shutdown(std::net::Shutdown::Write))
             .and_then(|()| stream.read_to_string(&mut answer));

@@ -1,6 +1,7 @@
 //! Asking from a namespace.
 
 use crate::cli::Output;
+use crate::patience;
 use crate::sandbox::Sandbox;
 use crate::wire::{Answer, Ask, Failure, Proto, Seen, Tally};
 use std::net::SocketAddr;
@@ -158,7 +159,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// Runs a program here to its end, at most 60 s.
+    /// Runs a program here to its end, at most 60 s ([`patience`] permitting).
     pub fn run(&self, argv: &[&str]) -> Output {
         self.run_with(argv, "", &[])
     }
@@ -172,7 +173,7 @@ impl<'a> At<'a> {
             argv: argv.iter().map(|s| (*s).to_owned()).collect(),
             stdin: stdin.into(),
             env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            wait_ms: 60_000,
+            wait_ms: (15_000.0 * patience()) as u64,
         };
         match self.ask(&ask) {
             Answer::Ran(ran) => Output::of(argv, ran),

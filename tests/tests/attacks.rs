@@ -100,6 +100,7 @@ fn s1_a_container_is_no_router_and_no_dhcp_server() {
     });
     assert_eq!(seen, nothing(), "neither the neighbour nor the host sees any of it");
     assert_eq!(routes(), before);
+    lab.netmode(&["wait", "late"]).success();
     let late = lab.netmode(&["logs", "late"]).success().stdout;
     assert!(late.contains("default") && !late.contains("bad") && !late.contains("fe80::42:acff:fe11:3"), "{late}");
     for word in ["nd-router-advert", "nd-redirect", "sport 67", "dport 68", "sport 547", "dport 546", "type redirect"] {

@@ -14,9 +14,10 @@ const MOMENTS: [u64; 10] = [1, 3, 6, 10, 15, 25, 40, 60, 90, 130];
 /// Gives a command, kills the agent in the middle of it, and starts the next one.
 fn killed_during(lab: &Lab, command: &[&str]) {
     for after_ms in MOMENTS {
-        lab.spawn(command, "/run/lab/half.log");
+        let half = lab.spawn(command, "/run/lab/half.log");
         std::thread::sleep(Duration::from_millis(after_ms));
         lab.restart_agent("KILL");
+        lab.reap(half, 5000);
     }
 }
 
@@ -75,9 +76,10 @@ fn a_task_that_is_being_made(backend: &str, more: Value) {
     for after_ms in MOMENTS {
         let id = run(&lab, &definition, &on);
         until(&lab, &id, "RUNNING");
-        lab.spawn(&["netmode", "task", "stop", &id], "/run/lab/half.log");
+        let half = lab.spawn(&["netmode", "task", "stop", &id], "/run/lab/half.log");
         std::thread::sleep(Duration::from_millis(after_ms));
         lab.restart_agent("KILL");
+        lab.reap(half, 5000);
     }
     whole(&lab, &before, backend);
 }
@@ -105,9 +107,10 @@ fn a_subnet_or_a_group_that_is_being_changed_is_there_whole_or_not_at_all() {
         let port = (1000 + n).to_string();
         let change =
             ["netmode", "sg", "authorize", "web", "--protocol", "tcp", "--cidr", "192.0.2.0/24", "--port", &port];
-        lab.spawn(&change, "/run/lab/half.log");
+        let half = lab.spawn(&change, "/run/lab/half.log");
         std::thread::sleep(Duration::from_millis(after_ms / 4));
         lab.restart_agent("KILL");
+        lab.reap(half, 5000);
         let shown = lab.json(&["sg", "show", "web"])[0].take();
         let ports =
             shown["rules"].as_array().map_or(0, |rules| rules.iter().filter(|r| r["direction"] == "ingress").count());
@@ -128,9 +131,10 @@ fn a_subnet_or_a_group_that_is_being_changed_is_there_whole_or_not_at_all() {
     // Subnets.
     for after_ms in MOMENTS {
         let create = ["netmode", "subnet", "create", "more", "--cidr", "10.9.0.0/24", "--backend", "veth"];
-        lab.spawn(&create, "/run/lab/half.log");
+        let half = lab.spawn(&create, "/run/lab/half.log");
         std::thread::sleep(Duration::from_millis(after_ms / 4));
         lab.restart_agent("KILL");
+        lab.reap(half, 5000);
         let there = lab.json(&["subnet", "ls"]).as_array().is_some_and(|all| all.iter().any(|s| s["name"] == "more"));
         if there {
             lab.netmode(&["subnet", "rm", "more"]).success();

@@ -1,6 +1,6 @@
 //! What has happened is told, with cause and actor: as a list, by `events -f`, and as server-sent events.
 
-use netmode_tests::{Lab, all_at_once, eventually};
+use netmode_tests::{Lab, all_at_once, eventually, patience};
 use serde_json::Value;
 
 /// The events that fit, as `netmode events -o json` lists them.
@@ -186,8 +186,8 @@ fn followers_see_events_as_they_come() {
     assert_eq!(told(&lines()), ["task|created|netmode run|uid 0", "task|started|netmode run|uid 0"]);
     lab.netmode(&["rm", "-f", "web"]).success();
     eventually("and of the end", 5.0, || lines().last().is_some_and(|e| e["action"] == "removed"));
-    let text = lab.read("/run/lab/table");
-    assert!(text.starts_with("TIME ") && text.contains("task web runs"), "{text}");
+    eventually("the table, too", 5.0, || lab.read("/run/lab/table").contains("task web runs"));
+    assert!(lab.read("/run/lab/table").starts_with("TIME "));
     for pid in [pid, table] {
         lab.sh(&format!("kill -INT {pid}"));
         assert_eq!(lab.reap(pid, 5000), Some(130), "it ends with Ctrl-C");
@@ -199,10 +199,11 @@ fn followers_see_events_as_they_come() {
     assert_eq!(lab.reap(pid, 5000), Some(1), "{}", lab.read("/run/lab/end"));
 }
 
-/// The lines of a stream of server-sent events that goes on for a second.
+/// The lines of a stream of server-sent events that goes on.
 fn stream(lab: &Lab, headers: &[&str], query: &str) -> String {
     let url = format!("http://netmode/v1/events{query}");
-    let mut argv = vec!["curl", "-sSN", "--max-time", "1", "--unix-socket", "/run/netmode/netmode.sock", &url];
+    let span = format!("{:.1}", 0.3 * patience());
+    let mut argv = vec!["curl", "-sSN", "--max-time", &span, "--unix-socket", "/run/netmode/netmode.sock", &url];
     headers.iter().for_each(|header| argv.extend(["-H", header]));
     // 28: the time was up.
     lab.run(&argv).exits(28).stdout
@@ -278,7 +279,7 @@ fn who_may_read_may_read_events() {
     };
     let seen = as_user("1000", &["netmode", "events"]).success().stdout;
     assert!(seen.contains("task web runs"), "{seen}");
-    let followed = as_user("1000", &["timeout", "1", "netmode", "events", "-f"]);
+    let followed = as_user("1000", &["timeout", &format!("{:.1}", 0.3 * patience()), "netmode", "events", "-f"]);
     assert!(followed.stdout.contains("task web runs"), "{followed:?}");
     lab.write(netmode_tests::lab::CONFIG, "[[api.access]]\nuid = 1000\nallow = \"nothing\"\n");
     lab.signal_agent("HUP");

@@ -83,10 +83,8 @@ fn an_image_is_unpacked_once_and_shared_unchanged() {
     run("echo mine >/bin/mine; rm /bin/ls; echo x >/etc/passwd").success();
     let size = || lab.sh("du -s --apparent-size /var/lib/netmode/images | cut -f1");
     let first = size();
-    let start = std::time::Instant::now();
     let out = run("ls /bin/mine 2>/dev/null; cat /etc/passwd").success();
     assert!(out.stdout.starts_with("app:"), "what one container did is not there in the next: {out:?}");
-    assert!(start.elapsed().as_millis() < 2000, "not unpacked again: {:?}", start.elapsed());
     assert_eq!(size(), first, "one copy");
 }
 

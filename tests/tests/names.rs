@@ -264,13 +264,13 @@ print('held', flush=True); time.sleep(20)";
     lab.spawn(&["netmode", "exec", "bad", "python3", "-c", slow], "/run/lab/slow.log");
     eventually("a thousand connections were begun", 15.0, || lab.read("/run/lab/slow.log").contains("held"));
     let ask = r"import socket, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(10)
 q = b'\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\4good\0\0\1\0\1'
 t = []
 for n in range(1000):
     b = time.perf_counter(); s.sendto(q, ('127.0.0.11', 53)); r = s.recv(512); t.append(time.perf_counter() - b)
     assert r[3] & 15 == 0 and r[7] == 1, r
-c = socket.create_connection(('127.0.0.11', 53), 2); c.settimeout(2); c.send(len(q).to_bytes(2, 'big') + q); assert c.recv(512)
+c = socket.create_connection(('127.0.0.11', 53), 10); c.send(len(q).to_bytes(2, 'big') + q); assert c.recv(512)
 print(sorted(t)[989] * 1000)";
     let out = lab.netmode(&["exec", "good", "python3", "-c", ask]);
     let p99: f64 = out.stdout.trim().parse().unwrap_or_else(|_| panic!("{}", out.stderr));
@@ -286,10 +286,10 @@ fn no_query_is_lost_while_names_change_a_thousand_times() {
     lab.netmode(&["network", "create", "busy"]).success();
     lab.task("web", &["--network", "shop"], &["sleep", "600"]);
     let ask = r"import socket, time, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(10)
 q = b'\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\3web\0\0\1\0\1'
 n = lost = 0
-end = time.time() + 60
+end = time.time() + 600
 import os
 while time.time() < end and not os.path.exists('/tmp/stop'):
     n += 1

@@ -311,10 +311,9 @@ fn no_v6_binding_is_shown_where_nothing_answers() {
     assert!(!lab.json(&["port", "ls"]).to_string().contains("::"));
 
     // A dual-stack name must not hang: the first try is answered at once, the second reaches the container.
-    let start = std::time::Instant::now();
+    assert_eq!(lab.at("host").who(tcp("[::1]:8080")).err(), Some(Failure::Refused));
     let page = lab.run(&["curl", "-sS", "--max-time", "5", "http://localhost:8080/"]).success();
     assert!(page.stdout.contains("\"port\":80"), "{page:?}");
-    assert!(start.elapsed().as_millis() < 1000, "took {:?}", start.elapsed());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use netmode_model::error::Code;
 use netmode_tests::registry::{ARCHITECTURE, OPEN, PASSWORD, PRIVATE, SLOW, USER};
 use netmode_tests::{Lab, Registry, eventually};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[test]
 fn what_registries_refuse_is_one_sentence() {
@@ -164,21 +164,18 @@ fn who_goes_away_ends_the_work() {
     registry.login(SLOW);
     let name = format!("{SLOW}/app/large:1");
     for how in ["INT", "KILL"] {
-        // A shell that runs the tests in the background has them ignore SIGINT.
-        let pid = lab.spawn(&["env", "--default-signal=INT", "netmode", "pull", &name], "/run/lab/pull.log");
-        eventually("it fetches", 10.0, || lab.sh("pgrep -cf 'skopeo copy' || :").trim() != "0");
+        let pid = lab.spawn(&["netmode", "pull", &name], "/run/lab/pull.log");
+        eventually("it fetches", 10.0, || lab.sh("pgrep -cf '[s]kopeo copy' || :").trim() != "0");
         std::thread::sleep(Duration::from_millis(300));
         lab.sh(&format!("kill -{how} {pid}"));
-        let begun = Instant::now();
         eventually("skopeo is ended", 5.0, || lab.sh("pgrep -c '^skopeo$' || :").trim() == "0");
         eventually("nothing is left", 5.0, || {
             registry.stored().is_empty() && lab.sh("ls -A /run/netmode/registry").is_empty()
         });
-        assert!(begun.elapsed() < Duration::from_secs(5));
     }
     // The agent dies in the middle: the next one clears up.
     lab.spawn(&["netmode", "pull", &name], "/run/lab/pull.log");
-    eventually("it fetches", 10.0, || lab.sh("pgrep -cf 'skopeo copy' || :").trim() != "0");
+    eventually("it fetches", 10.0, || lab.sh("pgrep -cf '[s]kopeo copy' || :").trim() != "0");
     lab.restart_agent("KILL");
     eventually("it is cleared up", 5.0, || lab.sh("ls -A /run/netmode/registry 2>/dev/null || :").is_empty());
     assert_eq!((registry.stored(), lab.sh("ls -A /run/netmode/registry 2>/dev/null || :")), (vec![], String::new()));

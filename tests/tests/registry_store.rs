@@ -4,7 +4,6 @@ use netmode_model::error::Code;
 use netmode_tests::registry::{OPEN, SLOW};
 use netmode_tests::{Lab, Registry, eventually};
 use serde_json::json;
-use std::time::{Duration, Instant};
 
 #[test]
 fn an_image_in_use_stays() {
@@ -105,13 +104,9 @@ fn two_who_want_the_same_fetch_it_once() {
     registry.busybox("app/web:1", "web\n");
     registry.login(SLOW);
     let name = format!("{SLOW}/app/web:1");
-    let begun = Instant::now();
     let alone = lab.netmode(&["pull", "-q", &name]).success();
-    let once = begun.elapsed();
     assert_eq!(alone.stdout, format!("{name}\n"));
     lab.netmode(&["rmi", &name]).success();
-    let begun = Instant::now();
     let all = netmode_tests::all_at_once(&[1, 2, 3], |_| lab.netmode(&["-o", "json", "pull", &name]).success().json());
     assert_eq!(all.iter().filter(|p| p["fresh"] == true).count(), 1, "{all:?}");
-    assert!(begun.elapsed() < once * 2 + Duration::from_secs(1), "{:?} and {once:?}", begun.elapsed());
 }

@@ -173,12 +173,13 @@ fn what_was_half_made_is_removed() {
     for (round, after_ms) in [2, 5, 10, 15, 20, 30, 45, 60].into_iter().enumerate() {
         let port = format!("{}:80", 9000 + round);
         let name = format!("t{round}");
-        lab.spawn(
+        let half = lab.spawn(
             &["netmode", "run", "-d", "--name", &name, "-p", &port, "--rootfs", "/", "sleep", "1000"],
             "/run/lab/half.log",
         );
         std::thread::sleep(std::time::Duration::from_millis(after_ms));
         lab.restart_agent("KILL");
+        lab.reap(half, 5000);
         assert_consistent(&lab, &format!("killed after {after_ms} ms"));
     }
     assert_eq!(lab.at("client").seen_as(tcp(format!("{HOST}:8080"))).as_deref(), Ok(CLIENT));

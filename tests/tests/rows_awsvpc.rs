@@ -252,12 +252,12 @@ fn row_17_22_a_branch_of_a_trunk_has_its_own_address_and_groups() {
     }
 }
 
-/// Mean of a hundred round trips, in milliseconds.
+/// The shortest of a hundred round trips, in milliseconds: the others wait for other programs as well.
 fn round_trip(lab: &Lab, task: &str, to: &str) -> f64 {
     let netns = lab.inspect(task)["netns"].as_str().expect("a namespace").to_owned();
     let said = lab.sh(&format!("nsenter --net={netns} ping -q -c 100 -i 0.005 {to}"));
-    let means = said.rsplit("= ").next().and_then(|all| all.split('/').nth(1)).expect("rtt min/avg/max");
-    means.parse().expect("a number")
+    let shortest = said.rsplit("= ").next().and_then(|all| all.split('/').next()).expect("rtt min/avg/max");
+    shortest.parse().expect("a number")
 }
 
 /// With a trunk and without one: how long a task takes to be there, and to be answered. Neither is a promise of ours in
@@ -268,11 +268,16 @@ fn a_trunk_costs_nothing(backend: &str) {
     let mut seen = Vec::new();
     for flags in [&["c5.large"][..], &["c5.large", "--trunking"]] {
         lab.netmode(&[&["instance", "set-profile"], flags].concat()).success();
-        let begun = std::time::Instant::now();
-        serve(&lab, "one");
-        let start = begun.elapsed().as_secs_f64() * 1000.0;
-        seen.push((start, round_trip(&lab, "one", &to)));
-        lab.netmode(&["rm", "-f", "one"]).success();
+        let mut starts = Vec::new();
+        for n in 0..3 {
+            let begun = std::time::Instant::now();
+            serve(&lab, "one");
+            starts.push(begun.elapsed().as_secs_f64() * 1000.0);
+            if n == 2 {
+                seen.push((starts.iter().copied().fold(f64::MAX, f64::min), round_trip(&lab, "one", &to)));
+            }
+            lab.netmode(&["rm", "-f", "one"]).success();
+        }
     }
     println!("{backend}: start and round trip in ms, plain {:?}, with a trunk {:?}", seen[0], seen[1]);
     assert!(seen[1].0 < 5.0 * seen[0].0 && seen[1].1 < 5.0 * seen[0].1, "{seen:?}");
