@@ -3,7 +3,9 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-export PATH := $(PATH):$(HOME)/.cargo/bin
+# Rustup's programs go before a distribution's. Flags of the caller's would take the place of those for each target.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CDPATH
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 # FOREIGN: an architecture that is not this machine's. Debian's compilers make its programs.

@@ -54,4 +54,7 @@ serve() { netmode run -d --name "$@" --rootfs / "$PWD/probe" serve --tag "$1" tc
 # One for each plugin of a list.
 attachments() { ls /run/netmode/attachments | wc -l; }
 main_pid() { systemctl show -P MainPID netmode.service; }
-cri() { printf '%s\n' "$*" | python3 cri.py /run/containerd/containerd.sock | tee -a /dev/stderr; }
+cri() {
+    said=$(printf '%s\n' "$*" | python3 cri.py /run/containerd/containerd.sock) || { echo "$said" >&2; return 1; }
+    echo "$said" | tee -a /dev/stderr
+}

@@ -9,8 +9,8 @@ check 'limits reach the control group' '
 check 'stats reads it' '
     netmode stats --no-stream -o json small | tee -a /dev/stderr | grep -q small'
 check 'exec is inside of it' '
-    netmode exec small sleep 5 &
-    eventually 5 "[ \$(wc -l <"/sys/fs/cgroup$(cut -d: -f3 "/proc/$(field small .pid)/cgroup")/cgroup.procs") = 2 ]"
+    netmode exec small sleep 30 &
+    eventually 20 "[ \$(wc -l <"/sys/fs/cgroup$(cut -d: -f3 "/proc/$(field small .pid)/cgroup")/cgroup.procs") = 2 ]"
     wait'
 check 'who takes too much memory is killed' '
     status=0
