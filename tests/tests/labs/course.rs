@@ -144,9 +144,13 @@ impl Course {
 
     /// Each fault can be put in, found and repaired, and put in again.
     pub fn faults(&mut self) {
-        for seed in (0..self.faults).flat_map(|seed| [seed, seed]) {
-            let said = self.lab(&["break", "--seed", &seed.to_string()]).success().stdout;
+        for seed in 0..self.faults {
+            let broken = |course: &Self| course.lab(&["break", "--seed", &seed.to_string()]).success().stdout;
+            let said = broken(self);
             self.is_repaired(&said);
+            let said = broken(self);
+            self.lab(&["solve"]).success();
+            self.passes(&format!("with the fault repaired a second time ({said})"));
         }
     }
 

@@ -53,6 +53,20 @@ fn a_lab_waits_for_its_agent() {
     assert_eq!(course.type_in("netmode network ls -q | wc -l; cat /proc/sys/net/ipv4/ip_forward"), "1\n0\n");
 }
 
+/// Lab 3 with its masquerade in a table that its fault takes for one of netmode's.
+const ELSEWHERE: &str =
+    "sed s/byhand/netmode_like/ /usr/local/share/netmode/labs/03-bridge-by-hand/solution.sh | sh -eu";
+
+#[test]
+fn a_fault_that_changes_nothing_is_taken_back() {
+    let Some(course) = Course::begin(3) else { return };
+    let done = course.type_in(ELSEWHERE);
+    assert!(course.failing().is_empty(), "{done}: {:#?}", course.failing());
+    course.lab(&["break", "--seed", "0"]).refused(1, &["changes nothing", "taken back", "netmode lab break"]);
+    let said = course.lab(&["break", "--seed", "1"]).success().stdout;
+    assert!(said.contains("Something has changed"), "the other one can be put in: {said}");
+}
+
 /// Types lines into shells with job control on terminals of their own, as two people would, and prints what they see.
 const TWO_TERMINALS: &str = r#"
 import os, pty, select, time

@@ -56,22 +56,28 @@ fn allowed(lab: &Lab, progress: &Progress) -> Result<(), Failure> {
     Err(Failure::new(Code::WrongState, text))
 }
 
-/// Noted before anything is done, so that `solve` knows of it whatever happens. What a failed step leaves is taken back.
+/// Noted before anything is done, so that `solve` knows of it whatever happens. What a failed step leaves is taken back, and
+/// so is a fault that no check sees: it was made for another way to build the same.
 fn put_in(lab: &Lab, fault: &Fault, progress: &mut Progress) -> Result<(), Failure> {
     progress.fault = Some(fault.name.clone());
     progress.shown = false;
     progress.rung = 0;
     progress.write(&lab.name)?;
     // Its words would give it away.
-    let Err(failure) = script::quietly(lab, &format!("faults/{}.sh", fault.name)) else { return Ok(()) };
-    let next = if script::quietly(lab, &format!("faults/{}.fix.sh", fault.name)).is_ok() {
+    let why = match script::quietly(lab, &format!("faults/{}.sh", fault.name)) {
+        Ok(()) if check::one_fails(&lab.card.checks) => return Ok(()),
+        Ok(()) => "it changes nothing in what you have built".to_owned(),
+        Err(failure) => failure.to_string(),
+    };
+    let is_mended = script::quietly(lab, &format!("faults/{}.fix.sh", fault.name)).is_ok();
+    let next = if is_mended || !check::one_fails(&lab.card.checks) {
         progress.fault = None;
         progress.write(&lab.name)?;
         "what it did is taken back; another one: netmode lab break"
     } else {
         "\"netmode lab reset\" begins again"
     };
-    Err(Failure::new(Code::State, format!("the fault could not be put in: {failure}; {next}")))
+    Err(Failure::new(Code::State, format!("the fault could not be put in: {why}; {next}")))
 }
 
 /// Index of the next fault: by chance one that this round has not had; the last one never begins the next round while

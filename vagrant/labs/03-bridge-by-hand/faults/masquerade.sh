@@ -1,6 +1,6 @@
 # Whatever its table and its chain are called: the rule that masquerades (or snat), by its handle. Not netmode's own tables.
 nft list tables | grep -v ' netmode' | while read -r _ family table; do
-    nft -a list table "$family" "$table" | sed -n 's/^\tchain \(.*\) { .*/chain \1/p; s/.*\(masquerade\|snat to\).*# handle \(.*\)/rule \2/p' |
+    nft -a list table "$family" "$table" | sed -n 's/^\tchain \(.*\) { .*/chain \1/p; s/.*\(masquerade\|snat to\|snat ip to\).*# handle \(.*\)/rule \2/p' |
         while read -r what word; do
             case $what in
                 chain) chain=$word ;;
