@@ -200,7 +200,7 @@ fn stop_asks_first_and_then_kills() {
 #[test]
 fn wait_waits() {
     let lab = Lab::start();
-    lab.task("brief", &[], &["sh", "-c", "until [ -e /srv/end ]; do sleep 0.05; done; exit 4"]);
+    lab.task("brief", &["-v", "/srv:/srv"], &["sh", "-c", "until [ -e /srv/end ]; do sleep 0.05; done; exit 4"]);
     let ended = || lab.read("/run/lab/wait").trim().to_owned();
     lab.spawn(&["netmode", "wait", "brief"], "/run/lab/wait");
     std::thread::sleep(Duration::from_millis(300));

@@ -358,8 +358,8 @@ fn the_last_address_can_be_had_again_at_once() {
     lab.netmode(&["network", "create", "tiny", "--subnet", "10.9.0.0/30"]).success();
     for round in 0..5 {
         lab.task("one", &["--network", "tiny"], &["sleep", "1000"]);
-        lab.netmode(&["run", "-d", "--network", "tiny", "--rootfs", "/", "sleep", "9"])
-            .refused_with(125, Code::PoolExhausted);
+        let full = lab.netmode(&["-o", "json", "run", "-d", "--network", "tiny", "--rootfs", "/", "sleep", "9"]);
+        full.refused_with(125, Code::PoolExhausted);
         lab.netmode(&["rm", "-f", "one"]).success();
         let again = lab.netmode(&["run", "-d", "--name", "two", "--network", "tiny", "--rootfs", "/", "sleep", "1000"]);
         assert_eq!(again.status, 0, "round {round}: {again:?}");

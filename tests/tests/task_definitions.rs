@@ -422,7 +422,7 @@ fn under_a_profile_host_ports_are_counted_as_ecs_does() {
     let lab = Lab::start();
     let on = |ports: std::ops::Range<u16>, script: &str| {
         let ports: Vec<Value> = ports.map(|p| json!({"containerPort": p, "hostPort": p})).collect();
-        let patience = json!({"portMappings": ports, "stopTimeout": (netmode_tests::patience() as u64).max(3)});
+        let patience = json!({"portMappings": ports, "stopTimeout": 6});
         definition("bridge", vec![with(shell("web", script), patience)])
     };
     let (stays, quick) = ("trap '' TERM; while :; do sleep 1; done", "exec sleep 600");
