@@ -37,10 +37,12 @@ LIST := $(PREFIX)/lib/netmode/installed-files
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 
+# Both at once: each ends in something that one processor does alone.
 build: ## the programs, statically linked, release profile; ARCH=arm64: for such machines, on this one
 	@echo 'netmode: building (release, $(TRIPLE))'
-	@$(STATIC) $(CARGO) build --quiet --release --locked --target $(TRIPLE) --workspace --exclude netmode-cni --bins
-	@$(STATIC) $(CARGO) build --quiet --profile cni --locked --target $(TRIPLE) -p netmode-cni
+	@$(STATIC) $(CARGO) build --quiet --profile cni --locked --target $(TRIPLE) -p netmode-cni & \
+	    $(STATIC) $(CARGO) build --quiet --release --locked --target $(TRIPLE) --workspace --exclude netmode-cni --bins; \
+	    status=$$?; wait $$! && exit $$status
 	@install -m 755 $(CARGO_TARGET_DIR)/$(TRIPLE)/cni/netmode-cni $(NETMODE_BIN)/netmode-cni
 
 # Before the build, not after it.
