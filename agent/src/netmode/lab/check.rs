@@ -82,18 +82,18 @@ pub(crate) fn one_fails(checks: &[Check]) -> bool {
 
 impl Check {
     fn verdict(&self, begun: Instant) -> Verdict {
-        let mut until = None;
-        loop {
-            let once = self.once();
-            // Where looks take long there is a second one all the same.
-            let patience = |part: f64| Duration::from_secs_f64(self.retry * part);
-            let until = *until.get_or_insert_with(|| (begun + patience(1.0)).max(Instant::now() + patience(0.25)));
-            match once {
-                Ok(()) => return Verdict::Passed,
-                Err(why) if Instant::now() >= until => return Verdict::Failed(why),
-                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        let patience = |part: f64| Duration::from_secs_f64(self.retry * part);
+        let mut look = self.once();
+        // Where looks take long there is a second one all the same.
+        let until = (begun + patience(1.0)).max(Instant::now() + patience(0.25));
+        while let Err(why) = look {
+            if Instant::now() >= until {
+                return Verdict::Failed(why);
             }
+            std::thread::sleep(Duration::from_millis(100));
+            look = self.once();
         }
+        Verdict::Passed
     }
 
     fn once(&self) -> Result<(), String> {

@@ -20,7 +20,7 @@ const HERE: &str = "/run/this-lab";
 const NEEDS: &[&str] = &[
     "ip", "nft", "unshare", "nsenter", "setsid", "mount", "curl", "ping", "ss", "sysctl", "netmoded", "runc", "conmon",
 ];
-/// How long a machine may take to be built.
+/// How long a machine may take to be built, and to end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The directory of a lab.
@@ -154,10 +154,11 @@ pub(crate) fn stop(name: &str) -> Result<(), Failure> {
         let until = Instant::now() + PATIENCE;
         while holder(name).is_some() {
             if Instant::now() > until {
-                return Err(Failure::new(
-                    Code::State,
-                    format!("{name} does not end: process {pid} was killed and is there"),
-                ));
+                let text = format!(
+                    "the machine of lab {name} does not end: its first process, {pid}, was killed and is still there; \
+                     /proc/{pid}/stack tells what it waits for, then try again"
+                );
+                return Err(Failure::new(Code::State, text));
             }
             std::thread::sleep(Duration::from_millis(1));
         }

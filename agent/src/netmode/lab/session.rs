@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 const OPENER: &str = "NETMODE_LAB_SHELL";
 /// The exit status of what SIGKILL has ended, as the machine's end does.
 const KILLED: u8 = 137;
-/// How long the first process may be seen after those that it took along.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the first process may be seen after those that it took along. Who leaves with that status of his own waits as
+/// long for nothing.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Builds the machine, prints the beginning of the text, and opens a shell. A lab that runs is opened as it is.
 pub(crate) fn start(lab: &Lab, wants_shell: bool) -> Result<u8, Failure> {
