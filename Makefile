@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 
 # Rustup's programs go before a distribution's. Flags of the caller's would take the place of those for each target.
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CDPATH
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 

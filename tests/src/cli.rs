@@ -25,7 +25,7 @@ impl Output {
     pub fn of(argv: &[&str], ran: Ran) -> Self {
         let command = argv.join(" ").chars().take(400).collect();
         let out = Self { command, status: ran.status, stdout: ran.stdout, stderr: ran.stderr };
-        assert!(!ran.timed_out, "did not end within 60 s: {out:#?}");
+        assert!(!ran.timed_out, "did not end in time: {out:#?}");
         assert!(!ran.left_open, "left its standard output or error open behind itself: {out:#?}");
         out
     }

@@ -50,7 +50,7 @@ impl Machine {
     pub fn settled(lab: &Lab) -> Self {
         let mut last = Self::now(lab);
         eventually("the machine is at rest", 2.0, || {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
             let now = Self::now(lab);
             std::mem::replace(&mut last, now) == last
         });

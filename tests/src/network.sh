@@ -3,20 +3,19 @@ set -eu
 for netns in lan client far; do
     ip netns add "$netns"
 done
-# Addresses count at once: nobody else can have them.
+# Addresses count at once: nobody else can have them. And for IPv4 a new namespace has what the machine's own has set
+# (net.core.devconf_inherit_init_net).
 for netns in '' lan client far; do
-    run=${netns:+nsenter --net=/run/netns/$netns}
-    # shellcheck disable=SC2086
-    $run sh -c 'echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad'
-done
-# A new namespace has what the machine's own has set for IPv4 (net.core.devconf_inherit_init_net).
-for netns in '' lan client far; do
+    rp_filter=0
+    [ -n "$netns" ] || rp_filter=$RP_FILTER
     # shellcheck disable=SC2016,SC2086
-    ${netns:+nsenter --net=/run/netns/$netns} sh -c 'cd /proc/sys/net/ipv4/conf && echo 0 >../ip_forward &&
+    ${netns:+nsenter --net=/run/netns/$netns} sh -euc 'cd /proc/sys/net
+        echo 0 >ipv4/ip_forward
         for kind in all default; do
-            for key in route_localnet arp_ignore arp_announce proxy_arp; do echo 0 >$kind/$key; done
-            echo "$0" >$kind/rp_filter
-        done' "$([ -n "$netns" ] && echo 0 || echo "$RP_FILTER")"
+            for key in route_localnet arp_ignore arp_announce proxy_arp; do echo 0 >ipv4/conf/$kind/$key; done
+            echo "$0" >ipv4/conf/$kind/rp_filter
+            echo 0 >ipv6/conf/$kind/accept_dad
+        done' "$rp_filter"
 done
 
 # The indices are all different: a veth whose peer has the same one (in another namespace) comes up a second
